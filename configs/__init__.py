@@ -1,0 +1,1 @@
+"""Configurations, one file a use, and the camera library."""

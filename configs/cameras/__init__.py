@@ -1,0 +1,1 @@
+"""Sensitivities, one CSV a camera; sources are named in each."""

@@ -1,0 +1,1 @@
+"""From an RGB raster to a hyperspectral cube: scenes, tiles, blending, noise, storage."""

@@ -1,0 +1,171 @@
+"""The result: a Zarr cube (wavelength, y, x) that xarray, rioxarray and GDAL open as it is."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import fsspec
+import numpy as np
+import zarr
+from fsspec.implementations.local import LocalFileSystem
+from numpy.typing import NDArray
+from zarr.errors import ZarrUserWarning
+from zarr.storage import FsspecStore, LocalStore
+
+from pipeline.errors import Refusal
+from pipeline.grid import Window, regions
+from pipeline.layout import ARRAY, NODATA, PEAK, SCALE, CubeSpec, lay_out
+
+__all__ = ["CubeSpec", "SpectralCube", "quantise"]
+
+_SETTINGS = "r2h"
+_CHUNK_KEY = re.compile(r".*/0[./](\d+)[./](\d+)")
+
+
+class SpectralCube:
+    """A cube in a store, written chunk by whole chunk, each once.
+
+    Windows are in the cube's own pixels: its first is (0, 0) wherever it lies in the scene.
+    """
+
+    def __init__(self, uri: str, group: zarr.Group) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(uri)
+        self._group = group
+        # Not kept in the store, so set at each opening: a masked chunk is finished when it exists.
+        self._array = _array(group, ARRAY).with_config({"write_empty_chunks": True})
+        _, self.height, self.width = self._array.shape
+        self.chunk: int = self._array.chunks[1]
+        centres = np.asarray(_array(group, "wavelength")[:])
+        self.wavelengths: tuple[float, ...] = tuple(centres.tolist())
+
+    @classmethod
+    def open(cls, uri: str) -> SpectralCube:
+        """Open a cube that `create` made. Raises Refusal where there is none."""
+        fs, root = fsspec.core.url_to_fs(uri)
+        # Asked before zarr is, which would leave an empty folder behind.
+        if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", "zarr.json")):
+            raise Refusal("a cube to open exists", uri, "Check the path.")
+        group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
+        if _SETTINGS not in group.attrs:
+            rule, fix = "the URI is a cube, wholly created", "Delete what is there and run again."
+            raise Refusal(rule, uri, fix)
+        return cls(uri, group)
+
+    @classmethod
+    def create(cls, uri: str, spec: CubeSpec) -> SpectralCube:
+        """Write metadata and coordinates, no values. Raises Refusal when `uri` exists."""
+        fs, root = fsspec.core.url_to_fs(uri)
+        if fs.exists(root):
+            fix = "Resume it, delete it or choose another place."
+            raise Refusal("a new cube's place is empty", uri, fix)
+        group = zarr.create_group(_store(uri), zarr_format=spec.zarr_format)
+        lay_out(group, spec)
+        # Last: a cube whose creation was cut short has no settings, and is not opened.
+        group.attrs[_SETTINGS] = dict(spec.settings)
+        return cls(uri, group)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The provenance that the cube was created with."""
+        stored: Any = self._group.attrs[_SETTINGS]
+        return dict(stored)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the cube is complete: its consolidated metadata is there."""
+        root = zarr.open_group(self._group.store, mode="r")
+        return root.metadata.consolidated_metadata is not None
+
+    def write(self, window: Window, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+        """Write reflectance (wavelength, height, width), nodata where not valid (height, width).
+
+        Values are clipped to [0, 6.5534]. Chunks that exist are left as they are. Raises Refusal
+        for a window that cuts a chunk, and for a valid value that is not finite.
+        """
+        self._refuse_cut_chunks(window)
+        for part in regions(window.height, window.width, self.chunk, self.chunk):
+            place = part.shifted(window.row, window.col)
+            if not self._fs.exists(self._chunk_path(place)):
+                rows, cols = part.slices
+                raw = quantise(values[:, rows, cols], valid[rows, cols], self._array.dtype)
+                self._array[:, *place.slices] = raw
+
+    def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Reflectance (wavelength, height, width) and valid (height, width); NaN where invalid."""
+        raw: NDArray[Any] = np.asarray(self._array[:, *window.slices])
+        if raw.dtype == np.float32:
+            return raw, ~np.isnan(raw[0])
+        valid = raw[0] != NODATA["uint16"]
+        values = np.divide(raw, np.float32(1 / SCALE), dtype=np.float32)
+        values[:, ~valid] = np.nan
+        return values, valid
+
+    def finished(self) -> set[tuple[int, int]]:
+        """The (chunk row, chunk column) whose object exists; lists names, reads no values."""
+        self._fs.invalidate_cache()
+        names = self._fs.find(f"{self._root}/{ARRAY}")
+        keys = (_CHUNK_KEY.fullmatch(name) for name in names)
+        return {(int(key[1]), int(key[2])) for key in keys if key}
+
+    def seal(self) -> None:
+        """Mark the cube complete: consolidate its metadata, and delete what a kill left over.
+
+        Raises Refusal while chunks are missing.
+        """
+        self._refuse_missing_chunks()
+        for name in self._fs.find(self._root):
+            if name.endswith(".partial"):
+                self._fs.rm_file(name)
+        with warnings.catch_warnings():
+            # v3 has no consolidated metadata in its specification; xarray reads it all the same.
+            warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+            zarr.consolidate_metadata(self._group.store)
+
+    def _chunk_path(self, place: Window) -> str:
+        key = (0, place.row // self.chunk, place.col // self.chunk)
+        return f"{self._root}/{ARRAY}/{self._array.metadata.encode_chunk_key(key)}"
+
+    def _refuse_cut_chunks(self, window: Window) -> None:
+        starts = window.row % self.chunk == window.col % self.chunk == 0
+        rows = window.row_stop == self.height or window.row_stop % self.chunk == 0
+        cols = window.col_stop == self.width or window.col_stop % self.chunk == 0
+        inside = Window(0, 0, self.height, self.width).intersection(window) == window
+        if not (starts and rows and cols and inside):
+            rule = f"a window holds whole chunks of {self.chunk}, or ends at the cube's edge"
+            raise Refusal(rule, window, "Align it: a chunk has one owner and is written once.")
+
+    def _refuse_missing_chunks(self) -> None:
+        rows, cols = -(-self.height // self.chunk), -(-self.width // self.chunk)
+        missing = rows * cols - len(self.finished())
+        if missing:
+            rule, fix = "a sealed cube has all its chunks", "Run again, it resumes."
+            raise Refusal(rule, f"{missing} of {rows * cols} missing", fix)
+
+
+def quantise(
+    values: NDArray[np.float32], valid: NDArray[np.bool_], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """The stored values (wavelength, height, width) of reflectance: clipped, rounded, nodata.
+
+    Raises Refusal for a valid value that is not finite.
+    """
+    known = np.where(valid, values, np.float32(0))
+    if not np.isfinite(known).all():
+        rule, fix = "reflectance is finite", "Use fp32 precision or another checkpoint."
+        raise Refusal(rule, "NaN or infinity at a valid pixel", fix)
+    np.clip(known, 0, np.float32(PEAK), out=known)
+    raw = np.rint(known * np.float32(1 / SCALE)) if dtype == np.uint16 else known
+    return np.where(valid, raw, NODATA[dtype.name]).astype(dtype)
+
+
+def _store(uri: str) -> FsspecStore | LocalStore:
+    fs, root = fsspec.core.url_to_fs(uri)
+    return LocalStore(root) if isinstance(fs, LocalFileSystem) else FsspecStore.from_url(uri)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array

@@ -1,0 +1,197 @@
+"""How a cube lies in its store: one array with its labels, as xarray, rioxarray and GDAL want it.
+
+GDAL shows bands only when the store's one array of two or more dimensions is the cube.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from pipeline.errors import Refusal
+from pipeline.grid import Window
+
+ARRAY = "reflectance"
+SCALE = 1e-4  # reflectance of one uint16 count
+PEAK = 6.5534  # the largest reflectance that uint16 holds beside its nodata value
+NODATA = {"uint16": 65535, "float32": float("nan")}
+
+
+@dataclass(frozen=True, slots=True)
+class CubeSpec:
+    """What a cube is before it has values. Raises Refusal for what cannot be stored."""
+
+    height: int
+    """Rows of the cube."""
+    width: int
+    """Columns of the cube."""
+    wavelengths: tuple[float, ...]
+    """Band centres in nm, ascending."""
+    chunk: int = 256
+    """Rows and columns of a chunk, which holds all wavelengths."""
+    dtype: Literal["uint16", "float32"] = "uint16"
+    """Stored type; a uint16 count is 1e-4."""
+    zarr_format: Literal[2, 3] = 2
+    """GDAL 3.10 reads 2 only."""
+    transform: Affine | None = None
+    """The scene's transform, from pixel corner (col, row) to map (x, y)."""
+    crs_wkt: str | None = None
+    """The scene's coordinate reference system."""
+    row0: int = 0
+    """The scene's row of the cube's first row."""
+    col0: int = 0
+    """The scene's column of the cube's first column."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able provenance, kept in the root attribute `r2h`."""
+
+    def __post_init__(self) -> None:
+        Window(self.row0, self.col0, self.height, self.width)
+        if not self.wavelengths or list(self.wavelengths) != sorted(set(self.wavelengths)):
+            raise Refusal("wavelengths ascend, in nm", self.wavelengths, "Sort them.")
+        if self.chunk < 1:
+            raise Refusal("a chunk has at least one pixel", self.chunk, "Use 256.")
+        if self.dtype not in NODATA:
+            raise Refusal("a cube is uint16 or float32", self.dtype, "Use uint16.")
+        if self.zarr_format not in (2, 3):
+            raise Refusal("the Zarr format is 2 or 3", self.zarr_format, "Use 2.")
+
+    @property
+    def upright(self) -> bool:
+        """Whether there is a transform without rotation or shear."""
+        return self.transform is not None and self.transform.b == self.transform.d == 0
+
+    @property
+    def place(self) -> Affine | None:
+        """The cube's own transform: the scene's, moved to the cube's first pixel."""
+        if self.transform is None:
+            return None
+        a, b, c, d, e, f = (float(value) for value in self.transform[:6])
+        row, col = self.row0, self.col0
+        return Affine(a, b, c + a * col + b * row, d, e, f + d * col + e * row)
+
+    def pixel_centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The y (height,) and x (width,) of the cube's pixels.
+
+        Map units where the transform is upright; else pixels from the scene's upper left corner,
+        so that the first centre is 0.5 and the transform that readers guess is the identity.
+        """
+        rows = np.arange(self.height, dtype=np.float64) + 0.5
+        cols = np.arange(self.width, dtype=np.float64) + 0.5
+        place = self.place
+        if place is None or not self.upright:
+            return rows + self.row0, cols + self.col0
+        return place.f + place.e * rows, place.c + place.a * cols
+
+
+def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
+    """Create the cube's array, without values, and its coordinates in a new group."""
+    _add_reflectance(group, spec)
+    _add_wavelengths(group, np.array(spec.wavelengths, np.float64))
+    for name, centres in zip(("y", "x"), spec.pixel_centres(), strict=True):
+        _add_coordinate(group, name, name, centres, _axis_attributes(name, spec))
+    if spec.crs_wkt:
+        _add_coordinate(group, "spatial_ref", None, np.array(0), _reference(spec))
+
+
+def _add_reflectance(group: zarr.Group, spec: CubeSpec) -> None:
+    bands = len(spec.wavelengths)
+    _add(
+        group,
+        ARRAY,
+        ("wavelength", "y", "x"),
+        _reflectance_attributes(spec),
+        shape=(bands, spec.height, spec.width),
+        chunks=(bands, spec.chunk, spec.chunk),
+        dtype=spec.dtype,
+        fill_value=NODATA[spec.dtype],
+    )
+
+
+def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
+    labels = ["fwhm", "good_wavelengths"]
+    attributes: dict[str, Any] = {
+        "long_name": "reflectance relative to white",
+        "comment": "estimated from RGB, not measured",
+        "units": "1",
+    }
+    if spec.dtype == "uint16":
+        attributes |= {"scale_factor": SCALE, "valid_range": [0, 65534]}
+        # v2 has no attribute for it: there xarray and GDAL read the array's fill value.
+        attributes |= {"_FillValue": NODATA["uint16"]} if spec.zarr_format == 3 else {}
+    else:
+        attributes |= {"valid_range": [0.0, PEAK]}
+    if spec.crs_wkt:
+        labels.append("spatial_ref")
+        # GDAL 3.10 knows no rotation: with this it would put a rotated cube in a wrong place,
+        # without it shows none. rioxarray finds spatial_ref by its name.
+        attributes |= {} if spec.transform and not spec.upright else {"grid_mapping": "spatial_ref"}
+    return attributes | {"coordinates": " ".join(labels)}
+
+
+def _add_wavelengths(group: zarr.Group, nm: NDArray[np.float64]) -> None:
+    spacing = np.gradient(nm) if nm.size > 1 else np.full(1, np.nan)
+    note = "full width at half maximum, taken as the spacing of the wavelengths"
+    centre = {"units": "nm", "standard_name": "radiation_wavelength"}
+    _add_coordinate(group, "wavelength", "wavelength", nm, centre)
+    _add_coordinate(group, "fwhm", "wavelength", spacing, {"units": "nm", "long_name": note})
+    good = np.ones(nm.size, np.uint8)
+    _add_coordinate(group, "good_wavelengths", "wavelength", good, {"long_name": "1 where usable"})
+
+
+def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
+    axis = {"axis": name.upper()}
+    if not spec.upright:
+        return axis | {"long_name": "pixel centre, in pixels from the scene's upper left corner"}
+    if not spec.crs_wkt:
+        return axis | {"long_name": "pixel centre, in map units"}
+    crs = CRS.from_wkt(spec.crs_wkt)
+    if crs.is_geographic:
+        standard = {"y": "latitude", "x": "longitude"}[name]
+        return axis | {"standard_name": standard, "units": "degrees"}
+    return axis | {"standard_name": f"projection_{name}_coordinate", "units": crs.linear_units}
+
+
+def _reference(spec: CubeSpec) -> dict[str, str]:
+    attributes = {"crs_wkt": str(spec.crs_wkt)}
+    if spec.place:
+        attributes["GeoTransform"] = " ".join(map(repr, spec.place.to_gdal()))
+    return attributes
+
+
+def _add_coordinate(
+    group: zarr.Group,
+    name: str,
+    dimension: str | None,
+    values: NDArray[Any],
+    attributes: Mapping[str, str],
+) -> None:
+    array: dict[str, Any] = {"shape": values.shape, "chunks": values.shape, "dtype": values.dtype}
+    # In v2 xarray takes any fill value for nodata: it would turn a coordinate of 0 into NaN.
+    array["fill_value"] = None if group.metadata.zarr_format == 2 else 0
+    dimensions = (dimension,) if dimension else ()
+    _add(group, name, dimensions, attributes, **array)[...] = values
+
+
+def _add(
+    group: zarr.Group,
+    name: str,
+    dimensions: tuple[str, ...],
+    attributes: Mapping[str, Any],
+    **array: Any,
+) -> zarr.Array[Any]:
+    """Create an array with named dimensions, as each Zarr format spells them."""
+    kind: dict[str, Any] = {"attributes": dict(attributes)}
+    if group.metadata.zarr_format == 2:
+        kind["attributes"]["_ARRAY_DIMENSIONS"] = list(dimensions)
+        kind["compressors"] = {"id": "zstd", "level": 1}
+    else:
+        kind["dimension_names"] = dimensions
+        kind["compressors"] = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+    return group.create_array(name, **kind, **array)

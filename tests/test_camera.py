@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.color import xyz2rgb
+
+from pipeline.camera import SRGB, Camera, library, load_camera, resampled, to_srgb
+from pipeline.errors import Refusal
+
+WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
+TABLE = "wavelength_nm,red,green,blue\n400,0,0,1\n500,0,1,1\n600,2,1,0\n"
+NM = np.array(WAVELENGTHS)
+# Lindbloom's Bradford adaptation of XYZ from equal-energy white to D65.
+D65_FROM_E = [
+    [0.9531874, -0.0265906, 0.0238731],
+    [-0.0382467, 1.0288406, 0.0094060],
+    [0.0026068, -0.0030332, 1.0892565],
+]
+
+
+def camera(encoding: str = "linear", white: float = 1) -> Camera:
+    return load_camera(SRGB).reading(encoding, white)  # type: ignore[arg-type]
+
+
+def decoded(value: float) -> float:
+    """IEC 61966-2-1, as the standard writes it."""
+    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.csv"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", library())
+def test_every_library_camera_sees_white(name: str) -> None:
+    loaded = load_camera(name)
+    assert (loaded.name, loaded.wavelengths) == (name, WAVELENGTHS)
+    assert loaded.sensitivities.shape == (3, 31)
+    assert loaded.sensitivities.dtype == np.float32
+    assert np.isfinite(loaded.sensitivities).all()
+    np.testing.assert_allclose(loaded.sensitivities.sum(axis=1), 1, atol=1e-6)
+    white = loaded.render(np.ones((31, 2, 5), np.float32))
+    assert (white.shape, white.dtype) == ((3, 2, 5), np.float32)
+    np.testing.assert_allclose(white, 1, atol=1e-6)
+
+
+def test_the_library_has_srgb_and_the_ntire_camera() -> None:
+    assert {SRGB, "basler-a2a5320-23uc"} <= set(library())
+
+
+def test_rendering_is_a_weighted_sum() -> None:
+    cube = np.random.default_rng(0).random((31, 4, 6), np.float32)
+    seen = load_camera("nikon-d700")
+    expected = np.einsum("cw,wyx->cyx", seen.sensitivities.astype(np.float64), cube)
+    np.testing.assert_allclose(seen.render(cube), expected, rtol=1e-5)
+    np.testing.assert_array_equal(seen.render(cube[:, ::2, ::-1]), seen.render(cube)[:, ::2, ::-1])
+
+
+@given(st.floats(0, 1, width=32))
+def test_decoding_undoes_to_srgb(value: float) -> None:
+    linear = np.full((3, 1, 1), value, np.float32)
+    np.testing.assert_allclose(camera("srgb").decode(to_srgb(linear)), linear, atol=2e-6)
+
+
+@pytest.mark.parametrize("white", [255.0, 200.0])
+def test_the_table_of_uint8_equals_the_formula(white: float) -> None:
+    values = np.tile(np.arange(256, dtype=np.uint8), (3, 1, 1))
+    got = camera("srgb", white).decode(values)
+    np.testing.assert_array_equal(got, camera("srgb", white).decode(values.astype(np.float32)))
+    np.testing.assert_allclose(got[0, 0], [decoded(v / white) for v in range(256)], rtol=1e-5)
+    assert got.dtype == np.float32
+
+
+def test_every_uint8_value_comes_back() -> None:
+    values = np.tile(np.arange(256, dtype=np.uint8), (3, 1, 1))
+    again = np.rint(255 * to_srgb(camera("srgb", 255).decode(values)))
+    np.testing.assert_array_equal(again, values)
+
+
+def test_to_srgb_clips() -> None:
+    beyond = np.array([-1, 0, 1, 7], np.float32)
+    np.testing.assert_allclose(to_srgb(beyond), [0, 0, 1, 1], atol=1e-7)
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("uint16", 10000), ("float32", 0.5)])
+def test_linear_values_are_divided_by_white(dtype: str, white: float) -> None:
+    values = np.array([0, white, white // 2], dtype).reshape(3, 1, 1)
+    got = camera("linear", white).decode(values)
+    np.testing.assert_allclose(got.ravel(), values.ravel() / white, rtol=1e-6)
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("white", [0, -1, float("nan"), float("inf")])
+def test_a_white_that_is_no_pixel_value_is_refused(white: float) -> None:
+    with pytest.raises(Refusal, match="white"):
+        camera("srgb", white)
+
+
+@pytest.mark.parametrize(
+    "reflectance",
+    [np.full(31, 0.2), 0.3 + 0.2 * np.sin(NM / 40), 0.6 * np.exp(-(((NM - 550) / 60) ** 2)) + 0.1],
+)
+def test_srgb_agrees_with_colorimetry(reflectance: np.ndarray) -> None:
+    observer = load_camera("cie1931")
+    xyz = np.array(D65_FROM_E) @ observer.render(reflectance.astype(np.float32))
+    got = to_srgb(load_camera(SRGB).render(reflectance.astype(np.float32)))
+    np.testing.assert_allclose(got, xyz2rgb(xyz), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "brightest"), [(600, 700, 0), (500, 590, 1), (400, 490, 2)]
+)
+def test_srgb_has_the_colours_of_the_spectrum(low: int, high: int, brightest: int) -> None:
+    reflectance = ((low <= NM) & (high >= NM)).astype(np.float32)
+    assert load_camera(SRGB).render(reflectance).argmax() == brightest
+
+
+def test_a_csv_is_a_camera(tmp_path: Path) -> None:
+    loaded = load_camera(written(tmp_path, "# a comment\n" + TABLE))
+    assert (loaded.name, loaded.wavelengths) == ("mine", (400, 500, 600))
+    np.testing.assert_allclose(loaded.sensitivities, [[0, 0, 1], [0, 0.5, 0.5], [0.5, 0.5, 0]])
+
+
+def test_a_csv_from_a_spreadsheet_is_a_camera(tmp_path: Path) -> None:
+    loaded = load_camera(written(tmp_path, "\N{BOM}" + TABLE.replace("\n", "\r\n")))
+    assert loaded.wavelengths == (400, 500, 600)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "3 or more rows"),
+        ("nm,r,g,b\n400,0,0,1\n", "wavelength_nm"),
+        (TABLE.replace("500,0", "500,x"), "table of numbers"),
+        (TABLE.replace("500,0,1,1", "500,0"), "table of numbers"),
+        (TABLE.replace("500,0", "500,nan"), "finite"),
+        (TABLE.replace("600", "500"), "rising"),
+        (TABLE.replace("2,1,0", "0,1,0"), "see light"),
+    ],
+)
+def test_a_bad_csv_is_refused(tmp_path: Path, text: str, rule: str) -> None:
+    with pytest.raises(Refusal, match=rule):
+        load_camera(written(tmp_path, text))
+
+
+def test_a_camera_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=f"{SRGB}.* or give a CSV"):
+        load_camera("no-such-camera")
+    with pytest.raises(Refusal, match="readable"):
+        load_camera(str(tmp_path / "absent.csv"))
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(Refusal, match="readable"):
+        load_camera(str(tmp_path / "binary.csv"))
+
+
+def test_resampling_is_linear_and_keeps_white(tmp_path: Path) -> None:
+    known = load_camera(written(tmp_path, TABLE)).reading("srgb", 255)
+    finer = resampled(known, (400.0, 450.0, 500.0, 550.0, 600.0))
+    np.testing.assert_allclose(finer.sensitivities[0], [0, 0, 0, 1 / 3, 2 / 3], atol=1e-6)
+    np.testing.assert_allclose(finer.sensitivities.sum(axis=1), 1, atol=1e-6)
+    assert (finer.encoding, finer.white, finer.name) == ("srgb", 255, "mine")
+    assert resampled(known, known.wavelengths) is known
+
+
+@pytest.mark.parametrize("wavelengths", [(390.0, 500.0), (500.0, 610.0)])
+def test_a_camera_is_not_extrapolated(tmp_path: Path, wavelengths: tuple[float, ...]) -> None:
+    with pytest.raises(Refusal, match="span"):
+        resampled(load_camera(written(tmp_path, TABLE)), wavelengths)

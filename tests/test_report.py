@@ -1,0 +1,176 @@
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from skimage.io import imread
+
+from pipeline import report
+from pipeline.camera import SRGB, load_camera, to_srgb
+from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.errors import Refusal
+from pipeline.grid import Window
+from pipeline.report import NOTE, quicklook, write_quicklook, write_spectra
+
+WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
+CAMERA = load_camera(SRGB)
+NM = np.array(WAVELENGTHS)
+_SERIAL = count()
+
+
+def cube_of(values: np.ndarray, valid: np.ndarray | None = None, chunk: int = 16) -> SpectralCube:
+    _, height, width = values.shape
+    spec = CubeSpec(height, width, WAVELENGTHS, chunk, "float32", settings={"model": "toy"})
+    cube = SpectralCube.create(f"memory://report-{next(_SERIAL)}.zarr", spec)
+    mask = np.ones((height, width), bool) if valid is None else valid
+    cube.write(Window(0, 0, height, width), values, mask)
+    return cube
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).random((31, height, width), np.float32)
+
+
+def humps(height: int, width: int) -> np.ndarray:
+    """A grey scene with six pixels of six spectra, (0, 4 * k)."""
+    values = np.full((31, height, width), 0.5, np.float32)
+    for k in range(6):
+        values[:, 0, 4 * k] = np.exp(-(((NM - 425 - 50 * k) / 25) ** 2))
+    return values
+
+
+def test_a_quicklook_is_the_cube_through_the_camera() -> None:
+    values = noise(40, 50)
+    image = quicklook(cube_of(values), CAMERA)
+    expected = np.rint(255 * to_srgb(CAMERA.render(values))).transpose(1, 2, 0)
+    assert (image.shape, image.dtype) == ((40, 50, 4), np.uint8)
+    assert np.abs(image[..., :3] - expected).max() <= 1  # a last bit, where it rounds
+    assert (image[..., 3] == 255).all()
+
+
+def test_a_quicklook_is_not_stretched() -> None:
+    for value, pixel in ((1, 255), (4, 255), (0.0, 0), (0.2, 124)):
+        image = quicklook(cube_of(np.full((31, 3, 3), value, np.float32)), CAMERA)
+        np.testing.assert_array_equal(image[..., :3], pixel)
+
+
+def test_nodata_is_transparent_black() -> None:
+    valid = np.random.default_rng(1).random((40, 50)) < 0.5
+    image = quicklook(cube_of(noise(40, 50), valid), CAMERA)
+    np.testing.assert_array_equal(image[..., 3], np.where(valid, 255, 0))
+    assert not image[~valid].any()
+
+
+@pytest.mark.parametrize(("longest", "step"), [(50, 1), (49, 2), (17, 3), (2, 25), (1, 50)])
+@pytest.mark.parametrize("chunk", [16, 64])
+def test_a_large_cube_is_decimated(
+    monkeypatch: pytest.MonkeyPatch, longest: int, step: int, chunk: int
+) -> None:
+    values = noise(40, 50)
+    valid = np.random.default_rng(1).random((40, 50)) < 0.8
+    cube = cube_of(values, valid, chunk)
+    whole = quicklook(cube, CAMERA)
+    monkeypatch.setattr(report, "LONGEST", longest)
+    np.testing.assert_array_equal(quicklook(cube, CAMERA), whole[::step, ::step])
+
+
+def test_a_quicklook_reads_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    cube, read = cube_of(noise(40, 50)), []
+    plain = SpectralCube.read
+
+    def watched(self: SpectralCube, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        read.append(window)
+        return plain(self, window)
+
+    monkeypatch.setattr(SpectralCube, "read", watched)
+    quicklook(cube, CAMERA)
+    assert len(read) == 12
+    assert max(window.height * window.width for window in read) == 16 * 16
+    read.clear()
+    monkeypatch.setattr(report, "LONGEST", 1)
+    quicklook(cube, CAMERA)
+    assert read == [Window(0, 0, 16, 16)]
+
+
+def test_a_camera_that_does_not_span_the_cube_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(
+        "wavelength_nm,red,green,blue\n500,0,0,1\n600,0,1,1\n700,2,1,0"
+    )
+    with pytest.raises(Refusal, match="span"):
+        quicklook(cube_of(noise(3, 3)), load_camera(str(tmp_path / "mine.csv")))
+
+
+def test_a_written_quicklook_is_the_same_and_says_what_it_is(tmp_path: Path) -> None:
+    valid = np.ones((20, 30), bool)
+    valid[:4] = False
+    cube = cube_of(noise(20, 30), valid)
+    write_quicklook(cube, tmp_path / "a.png")
+    np.testing.assert_array_equal(imread(tmp_path / "a.png"), quicklook(cube, CAMERA))
+    assert NOTE.encode() in (tmp_path / "a.png").read_bytes()
+    assert b'{"model": "toy"}' in (tmp_path / "a.png").read_bytes()
+
+
+def test_spectra_are_those_of_the_distinct_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, drawn = humps(24, 32), []
+    plain = Axes.plot
+
+    def watched(self: Axes, nm: object, spectrum: np.ndarray, **style: str) -> object:
+        drawn.append((nm, spectrum, style["label"], style["color"]))
+        return plain(self, nm, spectrum, **style)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    write_spectra(cube_of(values), tmp_path / "a.png")
+    assert len(drawn) == len({color for *_, color in drawn}) == 6
+    for nm, spectrum, label, _ in drawn:
+        row, col = (int(word.strip(",")) for word in label.split()[2::2])
+        assert nm == WAVELENGTHS
+        np.testing.assert_array_equal(spectrum, values[:, row, col])
+    humped = [label for *_, label, _ in drawn if "row 0, column" in label]
+    assert len(humped) >= 5  # the first is the grey, the most typical
+
+
+def test_dark_and_invalid_pixels_are_not_chosen() -> None:
+    values, valid = humps(24, 32), np.ones((24, 32), bool)
+    values[:, 0, 0] *= 0.01
+    valid[0, 4] = False
+    places = {(pixel.row, pixel.col) for pixel in report._distinct_pixels(cube_of(values, valid))}
+    assert {(0, 8), (0, 12), (0, 16), (0, 20)} < places
+    assert not {(0, 0), (0, 4)} & places
+
+
+def test_chosen_pixels_are_in_the_cubes_own_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_CANDIDATES", 8)
+    values = noise(40, 50)
+    pixels = report._distinct_pixels(cube_of(values))
+    assert len(pixels) == 6
+    for pixel in pixels:
+        assert pixel.row % 7 == pixel.col % 7 == 0
+        np.testing.assert_array_equal(pixel.spectrum, values[:, pixel.row, pixel.col])
+
+
+def test_a_uniform_cube_has_one_distinct_spectrum() -> None:
+    assert len(report._distinct_pixels(cube_of(np.full((31, 9, 9), 0.3, np.float32)))) == 1
+
+
+def test_the_figure_is_the_same_each_time(tmp_path: Path) -> None:
+    cube = cube_of(noise(20, 30))
+    for name in ("a.png", "b.png"):
+        write_spectra(cube, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert NOTE.encode() in (tmp_path / "a.png").read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (17, 16)])
+@pytest.mark.parametrize("content", ["noise", "black", "nodata"])
+def test_no_cube_is_too_small_or_too_empty(
+    tmp_path: Path, shape: tuple[int, int], content: str
+) -> None:
+    values = noise(*shape) * (content != "black")
+    cube = cube_of(values, np.full(shape, content != "nodata"))
+    write_quicklook(cube, tmp_path / "a.png")
+    write_spectra(cube, tmp_path / "b.png")
+    assert imread(tmp_path / "a.png").shape == (*shape, 4)
+    assert imread(tmp_path / "b.png").shape == (750, 1800, 4)
