@@ -1,0 +1,21 @@
+"""R2H-Diff in torch, usable alone.
+
+>>> import model
+>>> reconstruct = model.Reconstructor(model.load(), sensitivities)   # (3, 31) of a camera
+>>> cube = reconstruct(rgb, torch.randn(len(rgb), 31, *rgb.shape[2:]))
+"""
+
+from model.baseline import RootPolynomial
+from model.checkpoint import CheckpointError, describe, load
+from model.network import NetworkConfig
+from model.reconstructor import R2HDiff, Reconstructor
+
+__all__ = [
+    "CheckpointError",
+    "NetworkConfig",
+    "R2HDiff",
+    "Reconstructor",
+    "RootPolynomial",
+    "describe",
+    "load",
+]

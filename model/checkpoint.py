@@ -1,0 +1,138 @@
+"""Checkpoints: safetensors with kind, configuration, wavelengths and digest in their metadata.
+
+Nothing is ever unpickled. A file is refused before any tensor is allocated when its header does
+not fit the model it names.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.network import NetworkConfig
+from model.reconstructor import R2HDiff
+
+SHIPPED = Path(__file__).parent / "weights" / "r2h-cave.safetensors"
+"""The weights that come with the package; their card is beside them."""
+
+KIND = "r2h-diff"
+_JSON = ("config", "wavelengths_nm", "training")
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, or not the one it says it is."""
+
+
+def digest(tensors: Mapping[str, Tensor], config: str) -> str:
+    """sha256 of the configuration and every tensor's name, shape and bytes, hex."""
+    total = hashlib.sha256(config.encode())
+    for name in sorted(tensors):
+        value = tensors[name].contiguous().cpu()
+        total.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()
+
+
+def save(model: R2HDiff, path: Path, training: dict[str, Any]) -> str:
+    """Write the model and how it was trained (JSON-able); returns the digest."""
+    about = {
+        "kind": KIND,
+        "config": asdict(model.config),
+        "wavelengths_nm": model.wavelengths.tolist(),
+        "training": training,
+    }
+    return write(path, about, model.state_dict())
+
+
+def write(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Write a model of any kind, described as by `describe`; returns the digest.
+
+    Its wavelengths (nm, float64) must be among the tensors, so that the digest covers them.
+    """
+    whole = {name: value.contiguous() for name, value in tensors.items()}
+    metadata = {key: json.dumps(about[key], sort_keys=True) for key in _JSON}
+    identity = digest(whole, metadata["config"])
+    partial = path.with_suffix(".partial")
+    save_file(whole, partial, {**metadata, "kind": about["kind"], "digest": identity})
+    partial.replace(path)
+    return identity
+
+
+def describe(path: Path = SHIPPED) -> dict[str, Any]:
+    """kind, config, wavelengths_nm, training and digest of a checkpoint; reads the header only."""
+    metadata = _header(path)[0]
+    try:
+        parsed = {key: json.loads(metadata[key]) for key in _JSON}
+        return {**parsed, "kind": metadata["kind"], "digest": metadata["digest"]}
+    except (KeyError, ValueError, RecursionError) as error:
+        raise refused(path, f"metadata that lacks or garbles something: {error}") from error
+
+
+def load(path: Path = SHIPPED) -> R2HDiff:
+    """The model of a checkpoint, on the CPU, in evaluation mode.
+
+    Raises CheckpointError for a missing or foreign file, shapes that do not fit the configuration,
+    and a digest that does not match.
+    """
+    about = describe(path)
+    model = _empty(path, about)
+    tensors = read(path, KIND, model.state_dict())
+    model.to_empty(device="cpu").load_state_dict(tensors)
+    return model.eval()
+
+
+def read(path: Path, kind: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of this kind, which must have the names and shapes of ``like``.
+
+    Raises CheckpointError for any other file, and for bytes that do not match its digest.
+    """
+    about = describe(path)
+    if about["kind"] != kind:
+        raise refused(path, f"kind {about['kind']} where {kind} is needed")
+    if _header(path)[1] != {name: tuple(value.shape) for name, value in like.items()}:
+        raise refused(path, "tensors that are not those of its configuration")
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if digest(tensors, json.dumps(about["config"], sort_keys=True)) != about["digest"]:
+        raise refused(path, "bytes that do not match its digest")
+    if tensors["wavelengths"].tolist() != about["wavelengths_nm"]:
+        raise refused(path, "wavelengths that are not those of its metadata")
+    return tensors
+
+
+def _empty(path: Path, about: dict[str, Any]) -> R2HDiff:
+    """The model's shape without its memory, so that a header may ask for anything."""
+    try:
+        config = about["config"].items()
+        lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config}
+        shape = NetworkConfig(**lists)
+        if shape.bottom > 64 or len(shape.widths) > 16:
+            raise ValueError("absurdly large")
+        with torch.device("meta"):
+            return R2HDiff(shape, torch.empty(shape.bands), torch.eye(shape.bands))
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise refused(path, f"an unknown configuration: {error}") from error
+
+
+def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            return file.metadata() or {}, {n: tuple(file.get_slice(n).get_shape()) for n in names}
+    except (OSError, SafetensorError) as error:
+        raise refused(path, f"{type(error).__name__}: {error}") from error
+
+
+def refused(path: Path, what: str) -> CheckpointError:
+    """The error for a file that is no fitting checkpoint, in one line."""
+    return CheckpointError(
+        f"a checkpoint must be a safetensors file written by `r2h train`; got {path} with "
+        f"{' '.join(what.split())}. Leave --checkpoint out to use the shipped weights."
+    )
