@@ -1,0 +1,8 @@
+"""Where model and pipeline meet: settings, Prefect flows and the `r2h` command."""
+
+import os
+
+# Read when prefect is first imported. Its 20 s are too few for a loaded machine's embedded server.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")

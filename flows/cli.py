@@ -1,0 +1,216 @@
+"""The `r2h` command."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rasterio.errors import RasterioIOError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flows.options import with_options
+from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
+from model.checkpoint import SHIPPED, CheckpointError
+from pipeline.errors import Refusal
+
+app = typer.Typer(
+    help="Large RGB images to hyperspectral cubes, estimated by a diffusion model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+model_app = typer.Typer(help="Checkpoints.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
+
+
+def _tell(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+@app.command()
+@with_options(ReconstructSettings)
+def reconstruct(
+    source: Annotated[str, typer.Argument(help="RGB raster: GeoTIFF, COG, JP2, PNG or JPEG.")],
+    destination: Annotated[str, typer.Argument(help="Cube to write, by custom NAME.zarr.")],
+    config: Config = None,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow.")] = False,
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Reconstruct a hyperspectral cube from an RGB raster.
+
+    Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
+    """
+    given |= {"source": source, "destination": destination}
+    settings = load(ReconstructSettings, config, **given)
+    record = _with_prefect(settings) if prefect else _here(settings)
+    if as_json:
+        return typer.echo(json.dumps(record))
+    return _tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+
+
+def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
+    from flows.tasks import reconstruct_flow  # noqa: PLC0415 (prefect takes seconds to import)
+
+    return reconstruct_flow(settings)
+
+
+def _here(settings: ReconstructSettings) -> dict[str, Any]:
+    from flows.reconstruct import Job, reconstruct  # noqa: PLC0415 (torch likewise)
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("tiles  {task.fields[speed]:.3f} Mpx/s  left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True, console=_stderr()) as bar:
+
+        def watch(job: Job) -> Callable[[int], None]:
+            _tell(job.assumptions)
+            megapixels = job.plan.place.height * job.plan.place.width / 1e6
+            row = bar.add_task("reconstruct", total=job.plan.tiles, speed=0.0)
+
+            def done(tiles: int) -> None:
+                bar.advance(row, tiles)
+                task = bar.tasks[row]
+                speed = megapixels * task.completed / job.plan.tiles / (task.elapsed or 1)
+                bar.update(row, speed=speed)
+
+            return done
+
+        return reconstruct(settings, watch)
+
+
+def _stderr() -> Any:
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True)
+
+
+@app.command()
+def info(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = False) -> None:
+    """Say what a cube is: size, wavelengths, place, model, camera, white.
+
+    Example: r2h info ortho.zarr
+    """
+    from flows.reconstruct import describe_cube  # noqa: PLC0415
+
+    _print(describe_cube(cube), as_json)
+
+
+@app.command()
+def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = False) -> None:
+    """Draw a cube: a picture rendered back to sRGB, and spectra at distinct pixels.
+
+    Example: r2h look ortho.zarr
+    """
+    from pipeline.cube import SpectralCube  # noqa: PLC0415
+    from pipeline.report import write_quicklook, write_spectra  # noqa: PLC0415
+
+    stem = cube.rstrip("/").removesuffix(".zarr")
+    opened = SpectralCube.open(cube)
+    write_quicklook(opened, picture := Path(f"{stem}.png"))
+    write_spectra(opened, spectra := Path(f"{stem}.spectra.png"))
+    paths = {"cube": cube, "quicklook": picture, "spectra": spectra}
+    _print({key: str(path) for key, path in paths.items()}, as_json)
+
+
+@model_app.command("info")
+def model_info(
+    checkpoint: Annotated[Path, typer.Argument(help="Weights. [default: shipped]")] = SHIPPED,
+    as_json: Json = False,
+) -> None:
+    """Say what a checkpoint is: parameters, multiply-adds, steps, wavelengths, digest.
+
+    Example: r2h model info
+    """
+    from model.cost import cost  # noqa: PLC0415
+
+    _print(cost(checkpoint), as_json)
+
+
+@app.command()
+@with_options(EvaluateSettings)
+def evaluate(
+    dataset: Annotated[str, typer.Argument(help="cave.")],
+    root: Annotated[Path, typer.Option(help="Folder with the data set's own layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for cubes, JSON and CSV.")] = Path("evaluation"),
+    config: Config = "evaluate-cave.toml",
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Score a checkpoint on a benchmark, with the baseline beside it.
+
+    Example: r2h evaluate cave --root CAVE --out runs/evaluation
+    """
+    from flows.evaluate import evaluate as score  # noqa: PLC0415
+    from flows.evaluate import table  # noqa: PLC0415
+
+    if dataset != "cave":
+        raise Refusal("the data set must be one of cave", dataset, "Evaluate on cave.")
+    rows = score(load(EvaluateSettings, config, **given), root, out, _tell)
+    typer.echo(json.dumps(rows) if as_json else table(rows))
+
+
+@app.command()
+@with_options(TrainSettings)
+def train(
+    config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
+    root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for the state and the checkpoint.")],
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Train a checkpoint; run it again to go on from the last save.
+
+    Example: r2h train train-cave.toml --root CAVE --out runs/cave
+    """
+    settings = load(TrainSettings, config, **given)
+    if settings.kind == "root-polynomial":
+        from flows.baseline import fit_baseline  # noqa: PLC0415
+
+        return _tell(str(fit_baseline(settings, root, out)))
+    from flows.train import train as run  # noqa: PLC0415
+
+    with Progress(*_train_columns(), console=_stderr()) as bar:
+        row = bar.add_task("train", total=settings.iterations, loss=0.0)
+        path = run(settings, root, out, lambda i, loss: bar.update(row, completed=i, loss=loss))
+    return _tell(str(path))
+
+
+def _train_columns() -> tuple[Any, ...]:
+    loss = TextColumn("loss {task.fields[loss]:.4f}  left")
+    return BarColumn(), MofNCompleteColumn(), loss, TimeRemainingColumn()
+
+
+def _print(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    width = max(len(key) for key in facts)
+    for key, value in facts.items():
+        typer.echo(f"{key:<{width}}  {value}")
+
+
+def main() -> None:
+    """Run the command; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except (Refusal, CheckpointError, RasterioIOError) as error:
+        _fail(error, 2)
+    except OSError as error:
+        _fail(f"{error}. What is finished is kept: run again with --resume", 1)
+
+
+def _fail(error: object, code: int) -> None:
+    _tell(f"r2h: {' '.join(str(error).split())}")
+    sys.exit(code)

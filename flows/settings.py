@@ -1,0 +1,181 @@
+"""Settings of every use: frozen, checked, and read from TOML; a key nobody knows is refused."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import Refusal
+
+
+def _split(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+Numbers = BeforeValidator(_split)
+"""Lets a tuple be written as one string with commas, as a command line gives it."""
+
+
+class Settings(BaseModel):
+    """Base of all settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ReconstructSettings(Settings):
+    """`r2h reconstruct`: from one RGB raster to one cube."""
+
+    source: str
+    """RGB raster: GeoTIFF, COG, JPEG 2000, PNG or JPEG."""
+    destination: str
+    """Cube to write, by custom NAME.zarr."""
+    bands: Annotated[tuple[int, int, int] | None, Numbers] = None
+    """Red, green and blue band, from 1 (none: by the file's colour interpretation)."""
+    window: Annotated[tuple[int, int, int, int] | None, Numbers] = None
+    """Part of the scene: row,column,height,width in pixels."""
+    bbox: Annotated[tuple[float, float, float, float] | None, Numbers] = None
+    """Part of the scene: left,bottom,right,top in its CRS."""
+    aoi: str | None = None
+    """Part of the scene: a GeoJSON file of polygons, longitude and latitude."""
+    camera: str = "srgb"
+    """Camera of the library, or a CSV file of sensitivities."""
+    encoding: Literal["srgb", "linear"] | None = None
+    """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
+    white: float | None = Field(None, gt=0)
+    """Pixel value of reflectance 1 (none: 255 for 8-bit images, else what the file declares)."""
+    checkpoint: str | None = None
+    """Weights, a safetensors file (none: the shipped ones)."""
+    steps: int = Field(5, ge=1, le=5)
+    """Denoising steps."""
+    seed: int = Field(0, ge=0)
+    """Of the start noise."""
+    tile: int = Field(256, ge=8, multiple_of=8)
+    """Side of a tile in pixels."""
+    overlap: int = Field(32, ge=0)
+    """Pixels that neighbouring tiles share, at most half a tile."""
+    chunk: int = Field(256, ge=1)
+    """Side of a stored chunk in pixels."""
+    region: int = Field(2048, ge=1)
+    """Side of a unit of work in pixels, whole chunks."""
+    batch: int = Field(1, ge=1)
+    """Tiles that the model sees at once."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs: auto, cpu or cuda."""
+    threads: int | None = Field(None, ge=1)
+    """Threads of the model (none: one a core)."""
+    dtype: Literal["uint16", "float32"] = "uint16"
+    """Stored type: uint16 (a count is 1e-4) or float32."""
+    zarr_format: Annotated[Literal[2, 3], BeforeValidator(_whole)] = 2
+    """2, which every reader opens, or 3."""
+    overwrite: bool = False
+    """Replace the cube that is there."""
+    resume: bool = False
+    """Go on with the cube that is there."""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        parts = [self.window, self.bbox, self.aoi]
+        if sum(part is not None for part in parts) > 1:
+            raise ValueError("give at most one of window, bbox and aoi")
+        if self.overwrite and self.resume:
+            raise ValueError("give at most one of overwrite and resume")
+        return self
+
+
+class EvaluateSettings(Settings):
+    """`r2h evaluate`: which scenes, seen by which camera, through which tiles."""
+
+    scenes: tuple[str, ...] = Field(min_length=1)
+    camera: str = "basler-a2a5320-23uc"
+    """Camera that renders the scenes."""
+    checkpoint: str | None = None
+    """Weights, a safetensors file (none: the shipped ones)."""
+    steps: int = Field(5, ge=1, le=5)
+    """Denoising steps."""
+    seed: int = Field(0, ge=0)
+    """Of the start noise."""
+    tile: int = Field(256, ge=8, multiple_of=8)
+    """Side of a tile in pixels."""
+    overlap: int = Field(32, ge=0)
+    """Pixels that neighbouring tiles share, at most half a tile."""
+    chunk: int = Field(256, ge=1)
+    """Side of a stored chunk in pixels."""
+
+
+class NetworkSettings(Settings):
+    """The network's switches; see `model.NetworkConfig`."""
+
+    target: Literal["residual", "cube"] = "residual"
+    hata: bool = True
+    gsrm: bool = True
+    normalise: bool = False
+
+
+class TrainSettings(Settings):
+    """`r2h train`: which scenes, which cameras, how long."""
+
+    kind: Literal["r2h-diff", "root-polynomial"] = "r2h-diff"
+    """What is trained: r2h-diff or root-polynomial."""
+    scenes: tuple[str, ...] = Field(min_length=1)
+    cameras: dict[str, float] = Field(min_length=1)
+    """Share of the crops that each camera sees; 'library' stands for all the others."""
+    held_out_cameras: tuple[str, ...] = ()
+    """Cameras of the library that training never sees."""
+    crop: int = Field(128, ge=8, multiple_of=8)
+    """Side of a crop in pixels."""
+    batch: int = Field(8, ge=1)
+    """Crops an iteration."""
+    exposure: float = Field(0.3, ge=0)
+    """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
+    iterations: int = Field(1, ge=1)
+    """Updates of the weights."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    gradient_weight: float = Field(1.0, ge=0)
+    """Of the gradient consistency loss; 0 switches it off."""
+    warm_up: int = Field(200, ge=1)
+    """Iterations until the learning rate is at its peak."""
+    save_every: int = Field(250, ge=1)
+    """Iterations between saves of the state."""
+    seed: int = Field(0, ge=0)
+    """Of weights, crops and noise."""
+    network: NetworkSettings = NetworkSettings()
+
+
+Some = TypeVar("Some", bound=Settings)
+
+
+def load(kind: type[Some], path: str | None, **given: Any) -> Some:
+    """Settings from defaults, then a TOML file, then what was ``given`` (None means not given).
+
+    A name without a folder that is no file is looked for among the package's own configs. Raises
+    Refusal, naming the key, for anything unknown or out of range.
+    """
+    merged = {**_read(path), **{key: value for key, value in given.items() if value is not None}}
+    try:
+        return kind(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        rule = f"setting '{key}': {first['msg'].lower()}"
+        fix = f"Known settings: {', '.join(kind.model_fields)}."
+        raise Refusal(rule, repr(first["input"]), fix) from None
+
+
+def _read(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    file = Path(path)
+    shipped = files("configs") / file.name
+    try:
+        text = file.read_text() if file.exists() else shipped.read_text()
+        return tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        fix = "Give a file, or one of the package's own configs by name."
+        raise Refusal("a config must be a readable TOML file", f"{path}: {error}", fix) from None

@@ -1,0 +1,96 @@
+"""Training, put together: scenes and cameras from the pipeline, the loop from the model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flows.settings import TrainSettings
+from model import NetworkConfig, R2HDiff
+from model.checkpoint import save
+from model.train import Batch, TrainConfig, Trainer
+from pipeline.camera import library, load_camera, resampled
+from pipeline.datasets import CAVE_WAVELENGTHS, Crops, cave_cube, cave_scenes, spectral_prior
+from pipeline.errors import Refusal
+
+NOT_A_CAMERA = ("cie1931",)
+
+
+def crops_of(settings: TrainSettings, root: Path) -> Crops:
+    """The training crops of a CAVE folder under these settings."""
+    folders = scene_folders(settings, root)
+    shares = camera_shares(settings)
+    return Crops(
+        cubes=[cave_cube(folder) for folder in folders],
+        cameras=[resampled(load_camera(name), CAVE_WAVELENGTHS) for name in shares],
+        shares=list(shares.values()),
+        crop=settings.crop,
+        batch=settings.batch,
+        exposure=settings.exposure,
+        seed=settings.seed,
+    )
+
+
+def scene_folders(settings: TrainSettings, root: Path) -> list[Path]:
+    """Folders of the scenes named in the settings. Raises Refusal where one is missing."""
+    folders = cave_scenes(root)
+    if missing := [name for name in settings.scenes if name not in folders]:
+        raise Refusal("every scene named must be in the root", missing, "Unpack them there.")
+    return [folders[name] for name in settings.scenes]
+
+
+def camera_shares(settings: TrainSettings) -> dict[str, float]:
+    """Probability of each camera; 'library' is spread over the cameras not named otherwise."""
+    shares = {name: share for name, share in settings.cameras.items() if name != "library"}
+    out = {*shares, *settings.held_out_cameras, *NOT_A_CAMERA}
+    rest = [name for name in library() if name not in out]
+    spread = settings.cameras.get("library", 0.0)
+    shares |= {name: spread / len(rest) for name in rest if spread}
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items()}
+
+
+def new_model(settings: TrainSettings, crops: Crops) -> R2HDiff:
+    """An untrained model whose prior and unit come from the training spectra."""
+    torch.manual_seed(settings.seed)
+    config = NetworkConfig(**settings.network.model_dump())
+    prior = torch.from_numpy(spectral_prior(crops))
+    model = R2HDiff(config, torch.tensor(CAVE_WAVELENGTHS), prior)
+    scales = crops.scales()
+    with torch.no_grad():
+        # Sixteen batches give the size of a state to about one in a hundred.
+        batches = [_tensors(*crops.at(i, scales)) for i in range(16)]
+        states = [model.to_state(b.cube, model.condition(b.rgb, b.sensitivities)) for b in batches]
+        model.deviation.copy_(torch.cat(states).square().mean().sqrt())
+    return model
+
+
+def _tensors(*arrays: np.ndarray) -> Batch:
+    return Batch(*(torch.from_numpy(array) for array in arrays))
+
+
+def train(
+    settings: TrainSettings, root: Path, folder: Path, report: Callable[[int, float], None]
+) -> Path:
+    """Train, or go on where ``folder`` left off; returns the checkpoint's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    crops = crops_of(settings, root)
+    config = TrainConfig(
+        iterations=settings.iterations,
+        learning_rate=settings.learning_rate,
+        warm_up=settings.warm_up,
+        gradient_weight=settings.gradient_weight,
+        save_every=settings.save_every,
+        seed=settings.seed,
+    )
+    trainer = Trainer(new_model(settings, crops), config, folder)
+    trainer.resume()
+
+    def batches(first: int) -> Iterator[Batch]:
+        return (_tensors(*arrays) for arrays in crops.stream(first))
+
+    model = trainer.run(batches, report)
+    path = folder / "checkpoint.safetensors"
+    save(model, path, settings.model_dump(mode="json"))
+    return path
