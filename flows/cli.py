@@ -62,7 +62,8 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
 
 
 def _here(settings: ReconstructSettings) -> dict[str, Any]:
-    from flows.reconstruct import Job, reconstruct  # noqa: PLC0415 (torch likewise)
+    from flows.job import Job  # noqa: PLC0415 (torch likewise)
+    from flows.reconstruct import reconstruct  # noqa: PLC0415
 
     columns = (
         TextColumn("{task.description}"),

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from model.baseline import BASLER, RootPolynomial
 
 import model
 from flows.settings import EvaluateSettings
+from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED
 from pipeline.camera import load_camera
 from pipeline.cube import CubeSpec, SpectralCube
@@ -25,6 +25,7 @@ from pipeline.stream import Reconstructor, Stream
 
 Row = dict[str, Any]
 MEAN = "mean"
+BASELINE = SHIPPED.with_name("root-polynomial-basler.safetensors")
 
 
 def evaluate(
@@ -62,7 +63,7 @@ def _methods(
     methods: dict[str, Reconstructor] = {
         "r2h-diff": model.Reconstructor(network, sensitivities, scale, settings.steps)
     }
-    baseline = RootPolynomial.load(BASLER)
+    baseline = RootPolynomial.load(BASELINE)
     if baseline.camera == settings.camera:
         return methods | {"root-polynomial": baseline}
     tell(f"no root-polynomial beside it: that was fitted for {baseline.camera}")

@@ -1,11 +1,8 @@
 """The main job: one RGB raster to one cube. Nothing here knows Prefect; `flows.tasks` wraps it."""
 
-import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,153 +11,12 @@ import fsspec
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
-import model
+from flows.job import Job, open_job
 from flows.settings import ReconstructSettings
-from model.checkpoint import SHIPPED
-from pipeline.area import box_window, load_area
-from pipeline.camera import Camera, load_camera, resampled
-from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
-from pipeline.exposure import scene_scale
-from pipeline.grid import TileGrid, Window
-from pipeline.plan import Plan, plan, refuse_too_big
-from pipeline.scene import RasterScene, Scene
-from pipeline.stream import Stream
-
-FORMAT = 1
-"""Of the provenance; a cube of another one is not resumed."""
-LAST_BIT = ("device", "threads", "batch")
-"""Settings that can move a last bit only: recorded beside the cube, not in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Everything a run needs, opened; nothing written yet."""
-
-    settings: ReconstructSettings
-    scene: Scene
-    spec: CubeSpec
-    plan: Plan
-    connect: Callable[[SpectralCube], Stream]
-    """Ties the parts to the cube they fill."""
-
-    @property
-    def assumptions(self) -> str:
-        """What the pixel values are taken for, in a line."""
-        camera, scale = self.spec.settings["camera"], self.spec.settings["scale"]
-        return (
-            f"taken as {camera['encoding']} of camera {camera['name']}, white = "
-            f"{camera['white']:g}, scene scale {scale:.4g}; estimated from RGB, not measured"
-        )
-
-
-def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:
-    """The camera, with the encoding and white that the settings or the pixel type say.
-
-    Raises Refusal where nothing says what white is.
-    """
-    eight_bit = scene.dtype == "uint8"
-    encoding = settings.encoding or ("srgb" if eight_bit else "linear")
-    white = settings.white or scene.declared_white or (255.0 if eight_bit else None)
-    if white is None:
-        rule = "it must be known which pixel value means reflectance 1"
-        raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
-    return resampled(load_camera(settings.camera), bands).reading(encoding, white)
-
-
-def open_job(settings: ReconstructSettings) -> Job:
-    """Open the scene and the model and plan the work. Raises Refusal or CheckpointError."""
-    scene = RasterScene.open(settings.source, settings.bands)
-    checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
-    network = model.load(checkpoint).to(device := _device(settings))
-    camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
-    grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
-    area = load_area(scene, settings.aoi) if settings.aoi else None
-    place = area.window if area else _place(settings, scene)
-    scale = scene_scale(scene, camera)
-    sensitivities = torch.from_numpy(camera.sensitivities)
-    reconstructor = model.Reconstructor(network, sensitivities, scale, settings.steps)
-    facts = {
-        "input": scene.header,
-        "camera": _camera_facts(camera),
-        "scale": scale,
-        "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
-        "checkpoint": model.describe(checkpoint)["digest"],
-    }
-    spec = _spec(settings, scene, place, reconstructor.wavelengths, facts)
-
-    def connect(cube: SpectralCube) -> Stream:
-        return Stream(
-            scene=scene,
-            camera=camera,
-            grid=grid,
-            reconstructor=reconstructor,
-            cube=cube,
-            place=place,
-            seed=settings.seed,
-            batch=settings.batch,
-            device=device,
-            area=area,
-        )
-
-    item = 2 if settings.dtype == "uint16" else 4
-    planned = plan(grid, place, settings.chunk, settings.region, len(spec.wavelengths), item)
-    return Job(settings, scene, spec, planned, connect)
-
-
-def _place(settings: ReconstructSettings, scene: Scene) -> Window:
-    if settings.bbox:
-        return box_window(scene, settings.bbox)
-    whole = Window(0, 0, scene.height, scene.width)
-    asked = Window(*settings.window) if settings.window else whole
-    if asked.intersection(whole) != asked:
-        rule = f"the window must lie inside the scene's {scene.height} x {scene.width} pixels"
-        raise Refusal(rule, settings.window, "Give row,column,height,width.")
-    return asked
-
-
-def _device(settings: ReconstructSettings) -> str:
-    has_cuda = torch.cuda.is_available()
-    if settings.device == "cuda" and not has_cuda:
-        raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
-
-
-def _camera_facts(camera: Camera) -> dict[str, Any]:
-    digest = hashlib.sha256(camera.sensitivities.tobytes()).hexdigest()
-    return {
-        "name": camera.name,
-        "encoding": camera.encoding,
-        "white": camera.white,
-        "sensitivities": digest,
-    }
-
-
-def _spec(
-    settings: ReconstructSettings,
-    scene: Scene,
-    place: Window,
-    wavelengths: tuple[float, ...],
-    facts: dict[str, Any],
-) -> CubeSpec:
-    keys = ("tile", "overlap", "chunk", "seed", "steps", "dtype", "zarr_format")
-    kept = {key: getattr(settings, key) for key in keys}
-    window = [place.row, place.col, place.height, place.width]
-    fixed = {"format": FORMAT, "engine": "torch", "precision": "float32", "samples": 1}
-    return CubeSpec(
-        height=place.height,
-        width=place.width,
-        wavelengths=wavelengths,
-        chunk=settings.chunk,
-        dtype=settings.dtype,
-        zarr_format=settings.zarr_format,
-        transform=scene.transform,
-        crs_wkt=scene.crs_wkt,
-        row0=place.row,
-        col0=place.col,
-        settings={**fixed, **kept, **facts, "window": window},
-    )
+from pipeline.grid import Window
+from pipeline.plan import refuse_too_big
 
 
 def prepare(job: Job) -> None:

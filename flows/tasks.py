@@ -14,19 +14,20 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
-from flows import reconstruct as job_of
+from flows.job import Job, open_job
+from flows.reconstruct import finish, prepare, run_region
 from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 
 
 @lru_cache(maxsize=1)
-def _job(settings: ReconstructSettings, run: str) -> job_of.Job:  # noqa: ARG001
+def _job(settings: ReconstructSettings, run: str) -> Job:  # noqa: ARG001
     # The model loads once a run and process; `run` keeps a later run from an older input.
-    return job_of.open_job(settings)
+    return open_job(settings)
 
 
-def _job_here(settings: ReconstructSettings) -> job_of.Job:
+def _job_here(settings: ReconstructSettings) -> Job:
     return _job(settings, str(flow_run.id))
 
 
@@ -39,7 +40,7 @@ def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
     job = _job_here(settings)
-    job_of.prepare(job)
+    prepare(job)
     return [(r.row, r.col, r.height, r.width) for r in job.plan.regions]
 
 
@@ -53,13 +54,13 @@ def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
 )
 def region_task(settings: ReconstructSettings, region: tuple[int, int, int, int]) -> None:
     """Write what one region lacks."""
-    job_of.run_region(_job_here(settings), Window(*region))
+    run_region(_job_here(settings), Window(*region))
 
 
 @task(name="seal", persist_result=False)
 def seal_task(settings: ReconstructSettings, seconds: float) -> dict[str, Any]:
     """Mark the cube complete and write its record."""
-    return job_of.finish(_job_here(settings), seconds)
+    return finish(_job_here(settings), seconds)
 
 
 # One region at a time: the model already uses every core, or the whole GPU.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import describe, read, refused, write
+from model.checkpoint import describe_kind, read, refused, write
 from model.lift import apply_matrix
 
 KIND = "root-polynomial"
@@ -23,26 +23,28 @@ RIDGE = 1e-6
 
 
 def monomials(degree: int) -> list[tuple[int, ...]]:
-    """The channels whose product's root is a feature, lowest terms only: 6 of degree 2, 13 of 3.
+    """The channels whose product's root is a feature: 6 of degree 2, 13 of degree 3.
 
     Raises ValueError for other degrees.
     """
     if degree not in (2, 3):
         raise ValueError(f"the degree must be 2 or 3; got {degree}. Take {DEGREE}.")
-    channels = [(0,), (1,), (2,)]
-    products = combinations_with_replacement(range(3), degree)
-    return channels + [product for product in products if len(set(product)) > 1]
+    orders = range(2, degree + 1)
+    products = [p for order in orders for p in combinations_with_replacement(range(3), order)]
+    # The root of a channel's own power is the channel again.
+    return [(0,), (1,), (2,), *(product for product in products if len(set(product)) > 1)]
 
 
 def features(rgb: Tensor, degree: int) -> Tensor:
     """Root-polynomial features (N, features, H, W) of linear RGB (N, 3, H, W), negatives clipped.
 
-    Of degree 2: r, g, b, sqrt(rg), sqrt(rb), sqrt(gb).
+    r, g, b, sqrt(rg), sqrt(rb), sqrt(gb), and of degree 3 the cube roots of r^2 g, r^2 b, r g^2,
+    r g b, r b^2, g^2 b, g b^2 as well.
     """
     seen = rgb.clamp(min=0)
-    roots = seen.sqrt() if degree == 2 else seen.pow(1 / 3)
-    products = [roots[:, list(which)].prod(dim=1) for which in monomials(degree)[3:]]
-    return torch.cat([seen, torch.stack(products, dim=1)], dim=1)
+    roots = {order: seen.pow(1 / order) for order in range(1, degree + 1)}
+    products = [roots[len(which)][:, list(which)].prod(dim=1) for which in monomials(degree)]
+    return torch.stack(products, dim=1)
 
 
 class RootPolynomial:
@@ -107,7 +109,7 @@ class RootPolynomial:
     @classmethod
     def load(cls, path: Path) -> "RootPolynomial":
         """The fit in a file, on the CPU. Raises CheckpointError for any other file."""
-        about = describe(path)
+        about = describe_kind(path, KIND)
         try:
             camera, degree = about["config"]["camera"], about["config"]["degree"]
             matrix = torch.empty(len(about["wavelengths_nm"]), len(monomials(degree)))
@@ -115,7 +117,7 @@ class RootPolynomial:
             like = empty._tensors()
         except (KeyError, TypeError, ValueError) as error:
             raise refused(path, f"an unknown configuration: {error}") from error
-        tensors = read(path, KIND, like)
+        tensors = read(path, about, like)
         return cls(tensors["matrix"], empty.wavelengths, camera, degree)
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -81,21 +81,26 @@ def load(path: Path = SHIPPED) -> R2HDiff:
     Raises CheckpointError for a missing or foreign file, shapes that do not fit the configuration,
     and a digest that does not match.
     """
-    about = describe(path)
+    about = describe_kind(path, KIND)
     model = _empty(path, about)
-    tensors = read(path, KIND, model.state_dict())
+    tensors = read(path, about, model.state_dict())
     model.to_empty(device="cpu").load_state_dict(tensors)
     return model.eval()
 
 
-def read(path: Path, kind: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint of this kind, which must have the names and shapes of ``like``.
-
-    Raises CheckpointError for any other file, and for bytes that do not match its digest.
-    """
+def describe_kind(path: Path, kind: str) -> dict[str, Any]:
+    """The same as `describe`. Raises CheckpointError for a model of another kind."""
     about = describe(path)
     if about["kind"] != kind:
         raise refused(path, f"kind {about['kind']} where {kind} is needed")
+    return about
+
+
+def read(path: Path, about: Mapping[str, Any], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a described checkpoint, which must have the names and shapes of ``like``.
+
+    Raises CheckpointError for others, and for bytes that do not match the digest.
+    """
     if _header(path)[1] != {name: tuple(value.shape) for name, value in like.items()}:
         raise refused(path, "tensors that are not those of its configuration")
     with safe_open(path, "pt") as file:

@@ -20,7 +20,8 @@ def multiply_adds(model: R2HDiff, steps: int) -> float:
     sensitivities = torch.eye(3, bands)[None]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(rgb, sensitivities, noise, steps)
-    return counter.get_total_flops() / 2e9
+    flops: int = counter.get_total_flops()
+    return flops / 2e9
 
 
 def cost(path: Path) -> dict[str, Any]:

@@ -16,8 +16,7 @@ def wiener_lift(sensitivities: Tensor, prior: Tensor) -> Tensor:
     """
     s, c = sensitivities.double(), prior.double()
     seen = s @ c @ s.mT
-    # A camera of NaN has a condition that is neither small nor large.
-    if not bool((torch.linalg.cond(seen) < 1e12).all()):
+    if not bool(seen.isfinite().all()) or bool((torch.linalg.cond(seen) > 1e12).any()):
         raise ValueError(
             "a camera's three channels must be linearly independent; got sensitivities that are "
             "not. Check the camera's table."

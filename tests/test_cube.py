@@ -125,9 +125,7 @@ def test_xarray_sees_labels(tmp_path: Path, zarr_format: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's
 @pytest.mark.parametrize("transform", [UPRIGHT, ROTATED])
-def test_rioxarray_has_the_exact_place(
-    tmp_path: Path, zarr_format: int, transform: Affine
-) -> None:
+def test_rioxarray_has_the_exact_place(tmp_path: Path, zarr_format: int, transform: Affine) -> None:
     changes = {"transform": transform, "zarr_format": zarr_format, "row0": 3, "col0": 5}
     SpectralCube.create(str(tmp_path / "a.zarr"), spec(**changes))
     with xr.open_zarr(tmp_path / "a.zarr", chunks=None, consolidated=False) as dataset:
@@ -162,9 +160,7 @@ def test_gdal_has_the_exact_place_where_binary_numbers_do(tmp_path: Path) -> Non
         assert dataset.transform == transform
 
 
-@pytest.mark.parametrize(
-    "changes", [{"crs_wkt": None, "transform": None}, {"transform": ROTATED}]
-)
+@pytest.mark.parametrize("changes", [{"crs_wkt": None, "transform": None}, {"transform": ROTATED}])
 def test_gdal_sees_no_place_rather_than_a_wrong_one(tmp_path: Path, changes: Any) -> None:
     SpectralCube.create(str(tmp_path / "a.zarr"), spec(**changes))
     with rasterio.open(tmp_path / "a.zarr") as dataset:

@@ -1,0 +1,38 @@
+# Two commands matter: `make demo` and `make test`. Both set themselves up.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
+
+.PHONY: demo test lint types setup evaluate train image-check clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup  ## Reconstruct a photograph that comes with scikit-image, through the Prefect flow
+	mkdir -p demo
+	$(BIN)/r2h reconstruct $(PHOTO) demo/coffee.zarr --overwrite --prefect
+	$(BIN)/r2h look demo/coffee.zarr
+
+test: setup lint types  ## Lint, types and every test
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+evaluate: setup  ## Score the shipped weights: make evaluate CAVE=folder
+	$(BIN)/r2h evaluate cave --root $(CAVE) --out runs/evaluation
+
+train: setup  ## Reproduce the shipped weights: make train CAVE=folder
+	$(BIN)/r2h train train-cave.toml --root $(CAVE) --out runs/cave
+
+clean:
+	rm -rf $(VENV) demo runs build *.egg-info

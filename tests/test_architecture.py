@@ -1,0 +1,52 @@
+"""The house rules: imports run one way, and heavy packages stay in their rooms."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("pipeline", "model", "flows")
+FILES = [path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_imports_run_one_way(path):
+    room, used = path.parent.name, rooms(path)
+    forbidden = {"pipeline": {"model", "flows"}, "model": {"pipeline", "flows"}, "flows": set()}
+    assert not used & forbidden[room]
+    assert not (used & {"prefect", "pydantic", "typer"} and room != "flows")
+    assert not ("torch" in used and room == "pipeline" and path.name != "stream.py")
+
+
+def test_grid_knows_nothing_of_ours_but_the_error():
+    assert {n for n in imported(ROOT / "pipeline/grid.py") if n.startswith(ROOMS)} == {
+        "pipeline.errors",
+        "pipeline.errors.Refusal",
+    }
+
+
+def test_nothing_is_unpickled():
+    for path in FILES:
+        assert not rooms(path) & {"pickle", "cloudpickle", "dill", "joblib"}
+        assert "torch.load" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_files_stay_small(path):
+    assert path.read_text().count("\n") <= 250

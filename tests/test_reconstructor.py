@@ -1,0 +1,92 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
+from torch import Tensor
+
+from model import R2HDiff, Reconstructor
+from model.diffusion import sample
+from model.lift import apply_matrix
+
+
+def bound(model: R2HDiff, scale: float = 1.0, steps: int = 5) -> Reconstructor:
+    return Reconstructor(model, camera()[0], scale, steps)
+
+
+def plain(model: R2HDiff, rgb: Tensor, noise: Tensor) -> Tensor:
+    """Five steps, with everything that the steps share made anew at each."""
+
+    def denoise(state: Tensor, step: int) -> Tensor:
+        return model.denoise(state, model.condition(rgb, camera()), torch.tensor([step, step]))
+
+    return model.to_cube(sample(denoise, noise, model.schedule, 5), model.condition(rgb, camera()))
+
+
+@given(st.integers(0, 2**31), st.integers(0, 2**31), st.integers(1, 5))
+def test_the_cube_renders_back_to_the_rgb_under_any_weights(
+    weights: int, which: int, steps: int
+) -> None:
+    model, s = awake(small_model(weights), weights), camera(which)
+    cube = Reconstructor(model, s[0], steps=steps)(tile(seed=which), start_noise(seed=which))
+    torch.testing.assert_close(apply_matrix(s, cube), tile(seed=which), atol=1e-5, rtol=0)
+
+
+def test_cached_guidance_equals_guidance_made_anew_at_each_step() -> None:
+    model, rgb, noise = awake(small_model()), tile(), start_noise()
+    with torch.inference_mode():
+        expected = plain(model, rgb, noise)
+    assert torch.equal(bound(model)(rgb, noise), expected)
+
+
+@pytest.mark.parametrize("k", [0.5, 3.7])
+@pytest.mark.parametrize("target", ["residual", "cube"])
+def test_the_cube_follows_the_exposure(k: float, target: str) -> None:
+    model, rgb, noise = awake(small_model(target=target)), tile(), start_noise()
+    expected = k * bound(model, 0.8)(rgb, noise)
+    torch.testing.assert_close(bound(model, 0.8 * k)(k * rgb, noise), expected)
+
+
+def test_batch_mates_do_not_change_a_sample() -> None:
+    model, rgb, noise = awake(small_model()), tile(3), start_noise(3)
+    others_rgb, others_noise = tile(3, seed=5), start_noise(3, seed=5)
+    others_rgb[1], others_noise[1] = rgb[1], noise[1]
+    alone = bound(model)(rgb, noise)[1]
+    assert torch.equal(bound(model)(others_rgb, others_noise)[1], alone)
+
+
+def test_the_papers_target_is_the_state_itself() -> None:
+    model, rgb, noise = awake(small_model(target="cube")), tile(), start_noise()
+    cube = bound(model)(rgb, noise)
+    assert cube.shape == noise.shape
+    assert torch.isfinite(cube).all()
+    assert not torch.allclose(apply_matrix(camera(), cube), rgb, atol=1e-2)
+    condition = model.condition(rgb, camera())
+    torch.testing.assert_close(model.to_state(cube, condition), cube / model.deviation)
+
+
+@pytest.mark.parametrize("target", ["residual", "cube"])
+def test_a_cube_that_renders_to_the_rgb_survives_its_state(target: str) -> None:
+    model, cube = awake(small_model(target=target)), tile(channels=7)
+    condition = model.condition(apply_matrix(camera(), cube), camera())
+    again = model.to_cube(model.to_state(cube, condition), condition)
+    torch.testing.assert_close(again, cube, atol=1e-5, rtol=0)
+
+
+def test_the_same_noise_gives_the_same_cube_and_other_noise_another() -> None:
+    model, rgb = awake(small_model()), tile()
+    first, again = (bound(model)(rgb, start_noise()) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(bound(model)(rgb, start_noise(seed=1)), first)
+
+
+def test_it_says_its_wavelengths_and_that_it_takes_noise() -> None:
+    reconstruct = bound(small_model())
+    assert reconstruct.wavelengths == tuple(WAVELENGTHS.tolist())
+    assert reconstruct.takes_noise
+
+
+@pytest.mark.parametrize("steps", [0, 6])
+def test_a_wrong_number_of_steps_is_refused_before_any_tile(steps: int) -> None:
+    with pytest.raises(ValueError, match="steps must be"):
+        bound(small_model(), steps=steps)

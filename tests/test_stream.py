@@ -1,0 +1,212 @@
+"""The laws of DESIGN.md that the engine keeps, with a reconstructor that would betray a breach."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.blend import weights
+from pipeline.cube import quantise
+from pipeline.grid import TileGrid, Window, regions
+from pipeline.noise import noise
+from pipeline.stream import _Strip
+from tests.toys import CAMERA, ArrayScene, Constant, Toy, objects, scene, stream
+
+SIDES = st.integers(1, 70)
+GRIDS = st.sampled_from([(8, 0), (16, 4), (16, 8), (24, 5)])
+CHUNKS = st.sampled_from([8, 12, 32])
+
+
+def whole(path, of, reconstructor, **options):
+    """The cube of a scene as one region."""
+    run = stream(path, of, reconstructor, **options)
+    run.run(Window(0, 0, run.cube.height, run.cube.width))
+    return run.cube
+
+
+def plain(of, reconstructor, tile, overlap, seed=0):
+    """The ten-line version: whole scene in memory, one tile after the other."""
+    grid = TileGrid(of.height, of.width, tile, overlap)
+    sums = torch.zeros(3, grid.shape[0] * tile, grid.shape[1] * tile)
+    for i, j in np.ndindex(grid.shape):
+        window = grid.window((i, j))
+        inside = window.intersection(Window(0, 0, of.height, of.width))
+        values, valid = of.read(inside)
+        fill = values[:, valid].mean(axis=1, dtype=np.float64) if valid.any() else np.zeros(3)
+        rgb = np.where(valid, values, fill[:, None, None]).astype(np.float32)
+        rgb = np.pad(
+            rgb, ((0, 0), (0, tile - valid.shape[0]), (0, tile - valid.shape[1])), "reflect"
+        )
+        answer = reconstructor(
+            torch.from_numpy(rgb)[None], torch.from_numpy(noise(window, 3, seed))[None]
+        )[0]
+        kernel = np.multiply.outer(weights(grid.rows, i), weights(grid.cols, j))
+        sums[:, *window.slices] += answer * torch.from_numpy(kernel)
+    return sums[:, : of.height, : of.width].numpy()
+
+
+@given(SIDES, SIDES, GRIDS, CHUNKS, st.integers(0, 5))
+def test_equals_the_plain_loop(height, width, grid, chunk, seed):
+    of = scene(height, width, seed, share_valid=0.9)
+    with tempfile.TemporaryDirectory() as folder:
+        cube = whole(Path(folder) / "a.zarr", of, Toy(), grid=grid, chunk=chunk, seed=seed)
+        stored = np.asarray(cube._array[:])
+    expected = quantise(plain(of, Toy(), *grid, seed), of.valid, np.dtype(np.uint16))
+    # Batches of one in both, so only a rounding tie could part them.
+    assert np.abs(stored.astype(int) - expected.astype(int)).max() <= 1
+    assert (stored == 65535).all(axis=0).tolist() == (~of.valid).tolist()
+
+
+@given(SIDES, SIDES, GRIDS, st.integers(1, 3), st.integers(1, 3), st.randoms())
+def test_partition_changes_no_byte(height, width, grid, factor, readers, random):
+    chunk, of = 8, scene(height, width, 1, share_valid=0.8)
+    with tempfile.TemporaryDirectory() as folder:
+        first, other = Path(folder) / "a.zarr", Path(folder) / "b.zarr"
+        whole(first, of, Toy(), grid=grid, batch=2).seal()
+        run = stream(other, of, Toy(), grid=grid, batch=2, readers=readers)
+        parts = regions(height, width, chunk, factor * chunk)
+        random.shuffle(parts)
+        for part in parts:
+            run.run(part)
+        run.cube.seal()
+        assert objects(first) == objects(other)
+
+
+@given(st.sets(st.integers(0, 11)), st.booleans())
+def test_resume_changes_no_byte_and_computes_no_finished_row(lost, twice):
+    of = scene(32, 24)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.zarr"
+        cube = whole(path, of, Toy())
+        before = objects(path)
+        for number in lost:
+            (path / "reflectance" / f"0.{number // 3}.{number % 3}").unlink()
+        toy = Toy()
+        run = stream(Path(folder) / "unused.zarr", of, toy)
+        object.__setattr__(run, "cube", cube)
+        for _ in range(1 + twice):
+            run.run(Window(0, 0, 32, 24))
+        assert objects(path) == before
+        assert (toy.tiles > 0) == bool(lost)
+
+
+@given(SIDES, SIDES, GRIDS, CHUNKS, st.integers(0, 65534))
+def test_constant_in_constant_out(height, width, grid, chunk, count):
+    with tempfile.TemporaryDirectory() as folder:
+        of = scene(height, width)
+        cube = whole(Path(folder) / "a.zarr", of, Constant(count * 1e-4), grid=grid, chunk=chunk)
+        assert (np.asarray(cube._array[:]) == count).all()
+
+
+@given(SIDES, SIDES, GRIDS, st.sampled_from([np.nan, np.inf, -3e38, 7.0]))
+def test_values_under_the_mask_change_no_byte(height, width, grid, garbage):
+    of = scene(height, width, 3, share_valid=0.5)
+    soiled = ArrayScene(np.where(of.valid, of.values, np.float32(garbage)), of.valid)
+    with tempfile.TemporaryDirectory() as folder:
+        first, other = Path(folder) / "a.zarr", Path(folder) / "b.zarr"
+        whole(first, of, Toy(), grid=grid)
+        whole(other, soiled, Toy(), grid=grid)
+        assert objects(first) == objects(other)
+
+
+@given(st.data())
+def test_a_window_is_that_part_of_the_full_cube(data):
+    of = scene(50, 40, 4, share_valid=0.9)
+    row, col = data.draw(st.integers(0, 49)), data.draw(st.integers(0, 39))
+    height, width = data.draw(st.integers(1, 50 - row)), data.draw(st.integers(1, 40 - col))
+    place = Window(row, col, height, width)
+    with tempfile.TemporaryDirectory() as folder:
+        full = whole(Path(folder) / "a.zarr", of, Toy())
+        part = whole(Path(folder) / "b.zarr", of, Toy(), place=place)
+        assert (np.asarray(part._array[:]) == np.asarray(full._array[:, *place.slices])).all()
+
+
+def test_an_area_keeps_the_values_inside_and_computes_no_tile_outside(tmp_path):
+    of, toy = scene(64, 64), Toy()
+
+    def inside(window):
+        rows = np.arange(window.row, window.row_stop)[:, None]
+        cols = np.arange(window.col, window.col_stop)
+        return (rows + cols) < 20
+
+    full = whole(tmp_path / "a.zarr", of, Toy())
+    part = whole(tmp_path / "b.zarr", of, toy, area=inside)
+    asked = inside(Window(0, 0, 64, 64))
+    stored, expected = np.asarray(part._array[:]), np.asarray(full._array[:])
+    assert (stored[:, asked] == expected[:, asked]).all()
+    assert (stored[:, ~asked] == 65535).all()
+    assert toy.tiles < TileGrid(64, 64, 16, 4).rows.count ** 2
+
+
+def test_the_batch_has_one_shape(tmp_path):
+    shapes = set()
+
+    class Watching(Toy):
+        def __call__(self, rgb, noise):
+            shapes.add((tuple(rgb.shape), tuple(noise.shape)))
+            return super().__call__(rgb, noise)
+
+    whole(tmp_path / "a.zarr", scene(40, 50), Watching(), batch=5)
+    assert shapes == {((5, 3, 16, 16), (5, 3, 16, 16))}
+
+
+def test_a_wholly_masked_scene_needs_no_model_and_is_nodata(tmp_path):
+    of, toy = scene(40, 20, share_valid=0.0), Toy()
+    cube = whole(tmp_path / "a.zarr", of, toy)
+    assert toy.tiles == 0
+    assert (np.asarray(cube._array[:]) == 65535).all()
+    cube.seal()
+    assert cube.sealed
+
+
+def test_memory_is_rows_of_chunks_whatever_the_height(tmp_path):
+    run = stream(tmp_path / "a.zarr", scene(400, 20), Toy())
+    strip = _Strip(run.grid, run.place, run)
+    most = 0
+    for index in run.grid.covering(run.place):
+        strip.add(run._load(index), torch.zeros(3, 16, 16))
+        most = max(most, len(strip._rows))
+    assert most <= 16 // 8 + 1
+    assert not strip._rows
+
+
+def test_a_failing_reconstructor_stops_the_run_and_what_is_written_stays(tmp_path):
+    of, path = scene(64, 16), tmp_path / "a.zarr"
+
+    class Failing(Toy):
+        def __call__(self, rgb, noise):
+            if self.tiles == 3:
+                raise RuntimeError("lost")
+            return super().__call__(rgb, noise)
+
+    run = stream(path, of, Failing())
+    with pytest.raises(RuntimeError, match="lost"):
+        run.run(Window(0, 0, 64, 16))
+    kept = objects(path)
+    again = stream(tmp_path / "unused.zarr", of, Toy())
+    object.__setattr__(again, "cube", run.cube)
+    again.run(Window(0, 0, 64, 16))
+    whole(tmp_path / "b.zarr", of, Toy())
+    assert len(run.cube.finished()) > 0
+    assert kept.items() <= objects(path).items()
+    assert objects(path) == objects(tmp_path / "b.zarr")
+
+
+def test_one_pixel_and_thin_scenes(tmp_path):
+    for number, (height, width) in enumerate([(1, 1), (1, 70), (70, 1), (3, 50)]):
+        of = scene(height, width)
+        cube = whole(tmp_path / f"{number}.zarr", of, Toy())
+        expected = quantise(plain(of, Toy(), 16, 4), of.valid, np.dtype(np.uint16))
+        assert np.abs(np.asarray(cube._array[:]).astype(int) - expected).max() <= 1
+
+
+def test_decodes_by_the_camera(tmp_path):
+    of = ArrayScene(np.full((3, 8, 8), 188, np.uint8), np.ones((8, 8), bool))
+    run = stream(tmp_path / "a.zarr", of, Toy())
+    object.__setattr__(run, "camera", CAMERA.reading("srgb", 255))
+    tile = run._load((0, 0))
+    assert np.allclose(tile.rgb, 0.5029, atol=1e-4)

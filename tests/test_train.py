@@ -1,0 +1,119 @@
+import math
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+
+import pytest
+import torch
+from model_fixtures import awake, camera, random, small_model
+from safetensors.torch import load_file
+
+from model.lift import apply_matrix
+from model.train import Batch, TrainConfig, Trainer
+
+CONFIG = TrainConfig(iterations=4, warm_up=2, save_every=100, seed=5)
+
+
+def batch(iteration: int) -> Batch:
+    """Smooth cubes and their rendering, a function of the iteration alone."""
+    cube = torch.rand(2, 7, 1, 1, generator=random(iteration)).expand(2, 7, 8, 8) + 0.1
+    cube = cube * torch.linspace(0.5, 1, 8)
+    return Batch(apply_matrix(camera(), cube), cube, camera().expand(2, -1, -1))
+
+
+def batches(first: int) -> Iterator[Batch]:
+    return (batch(iteration) for iteration in count(first))
+
+
+def trainer(folder: Path, seed: int = 0, config: TrainConfig = CONFIG) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    return Trainer(small_model(seed), config, folder)
+
+
+def silent(iteration: int, value: float) -> None:
+    pass
+
+
+def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path: Path) -> None:
+    straight = trainer(tmp_path / "straight")
+    straight.run(batches, silent)
+    trainer(tmp_path / "broken").run(lambda first: islice(batches(first), 2), silent)
+    resumed = trainer(tmp_path / "broken", seed=99)
+    assert resumed.resume()
+    assert resumed.iteration == 2
+    resumed.run(batches, silent)
+    ours, theirs = load_file(resumed.state_path), load_file(straight.state_path)
+    assert ours.keys() == theirs.keys()
+    assert {name.split(".")[0] for name in ours} == {"model", "average", "optimiser"}
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
+    assert trainer(tmp_path).resume() is False
+
+
+def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
+    done = trainer(tmp_path)
+    done.run(batches, silent)
+    before = load_file(done.state_path)
+    done.run(batches, silent)
+    assert done.iteration == 4
+    assert all(
+        torch.equal(value, before[name]) for name, value in load_file(done.state_path).items()
+    )
+
+
+def test_the_state_is_saved_on_the_way(tmp_path: Path) -> None:
+    config = TrainConfig(iterations=4, save_every=2)
+    seen = []
+    running = trainer(tmp_path, config=config)
+    running.run(batches, lambda i, value: seen.append((i, running.state_path.exists())))
+    assert seen == [(1, False), (2, False), (3, True), (4, True)]
+    assert len((tmp_path / "loss.csv").read_text().splitlines()) == 4
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_save(tmp_path: Path) -> None:
+    broken = trainer(tmp_path)
+    broken.step(batch(0))
+    broken.save()
+    before = load_file(broken.state_path)
+    ill = batch(1)._replace(cube=batch(1).cube * math.nan)
+    with pytest.raises(FloatingPointError, match="iteration 1"):
+        broken.run(lambda first: iter([ill]), silent)
+    after = load_file(broken.state_path)
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None:
+    broken = trainer(tmp_path)
+    before = [p.clone() for p in broken.model.parameters()]
+    broken.model.denoiser.head.bias.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError, match="gradient"):
+        broken.step(batch(0))
+    assert all(map(torch.equal, broken.model.parameters(), before))
+
+
+def test_the_average_follows_the_weights_and_is_no_part_of_training(tmp_path: Path) -> None:
+    running = trainer(tmp_path)
+    start = [p.clone() for p in running.average.parameters()]
+    running.step(batch(0))
+    pairs = zip(start, running.average.parameters(), running.model.parameters(), strict=True)
+    for begun, average, current in pairs:
+        torch.testing.assert_close(average, begun.lerp(current.detach(), 1 - 2 / 11))
+    assert not any(p.requires_grad for p in running.average.parameters())
+
+
+def test_the_rate_warms_up_and_falls_to_zero() -> None:
+    config = TrainConfig(iterations=100, learning_rate=1.0, warm_up=10)
+    rates = [config.rate(i) for i in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == max(rates[8:12])
+    assert rates[50] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+
+
+def test_the_loss_falls_where_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
+    config = TrainConfig(iterations=60, learning_rate=1e-2, warm_up=5)
+    learner = Trainer(awake(small_model()), config, tmp_path)
+    values = [learner.step(batch(0)) for _ in range(60)]
+    assert sum(values[-10:]) < 0.5 * sum(values[:10])
