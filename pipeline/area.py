@@ -73,7 +73,7 @@ class Area:
 
     def __call__(self, window: Window) -> NDArray[np.bool_]:
         """True (height, width) where the centre of a pixel is inside."""
-        corner = self.transform * Affine.translation(window.col, window.row)
+        corner = self.transform @ Affine.translation(window.col, window.row)
         shape = (window.height, window.width)
         inside: NDArray[np.bool_] = geometry_mask(self.polygons, shape, corner, invert=True)
         return inside

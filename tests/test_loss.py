@@ -4,11 +4,11 @@ from model_fixtures import tile
 
 from model.loss import loss
 
-# Errors 1, -2 over 0, 4: mean size 7/4, rows (1, 6) / 2, columns (3, 4) / 2.
-ERROR = torch.tensor([[[[1.0, -2.0], [0.0, 4.0]]]])
+# Mean size 11/4, differences down the rows (3, 6) / 2, along the columns (3, 0) / 2.
+ERROR = torch.tensor([[[[1.0, -2.0], [4.0, 4.0]]]])
 
 
-@pytest.mark.parametrize(("weight", "expected"), [(0.0, 1.75), (1.0, 8.75), (0.5, 5.25)])
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, 2.75), (1.0, 8.75), (0.5, 5.75)])
 def test_the_loss_is_that_computed_by_hand(weight: float, expected: float) -> None:
     assert loss(ERROR, torch.zeros_like(ERROR), weight).item() == pytest.approx(expected)
 

@@ -93,6 +93,14 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None
     assert all(map(torch.equal, broken.model.parameters(), before))
 
 
+def test_noise_and_steps_follow_from_seed_and_iteration(tmp_path: Path) -> None:
+    still = TrainConfig(iterations=9, learning_rate=0)
+    runs = [Trainer(awake(small_model()), still, tmp_path) for _ in range(2)]
+    first, second = ([run.step(batch(0)) for _ in range(3)] for run in runs)
+    assert first == second
+    assert len(set(first)) == 3
+
+
 def test_the_average_follows_the_weights_and_is_no_part_of_training(tmp_path: Path) -> None:
     running = trainer(tmp_path)
     start = [p.clone() for p in running.average.parameters()]

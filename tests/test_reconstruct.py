@@ -1,0 +1,320 @@
+"""The main job by its command, on small rasters, with a small network of 31 wavelengths."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+import xarray as xr
+from rasterio.transform import Affine, array_bounds
+from rasterio.warp import transform_geom
+
+from flows import cli
+from model import NetworkConfig, R2HDiff
+from model.checkpoint import save
+from pipeline.camera import load_camera
+from pipeline.cube import SpectralCube
+from tests.model_fixtures import awake, prior
+from tests.toys import objects
+
+TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
+FAST = ("--tile", "16", "--overlap", "4", "--chunk", "16", "--region", "16")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    config = NetworkConfig(widths=(4, 8), heads=(1, 2), bottom=1, time_width=8)
+    wavelengths = torch.arange(400, 701, 10, dtype=torch.float64)
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    model = awake(R2HDiff(config, wavelengths, prior(31)))
+    model.deviation.fill_(0.02)
+    save(model, path, {})
+    return str(path)
+
+
+@pytest.fixture
+def raster(tmp_path):
+    """An orthophoto of 45 x 50 pixels with an alpha band and a hole in it."""
+    path = tmp_path / "ortho photo.tif"
+    values = np.random.default_rng(0).integers(150, 190, (4, 45, 50), np.uint8)
+    values[3] = 255
+    values[3, 10:20, 5:30] = 0
+    profile = {"driver": "GTiff", "height": 45, "width": 50, "count": 4, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs=32632, transform=TRANSFORM, **profile) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture
+def r2h(monkeypatch, capsys, checkpoint):
+    """Run the command; returns its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["r2h", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+            sys.exit(0)
+        captured = capsys.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    def reconstruct(source, destination, *options):
+        weights = () if "--checkpoint" in options else ("--checkpoint", checkpoint)
+        return run("reconstruct", source, destination, *weights, *FAST, *options)
+
+    run.reconstruct = reconstruct
+    return run
+
+
+def test_a_raster_becomes_a_labelled_cube(r2h, raster, tmp_path):
+    cube = tmp_path / "a.zarr"
+    code, _, err = r2h.reconstruct(raster, cube)
+    assert code == 0, err
+    assert "taken as srgb of camera srgb, white = 255" in err
+    opened = xr.open_zarr(cube)
+    one = opened.reflectance.sel(wavelength=550, method="nearest")
+    assert one.shape == (45, 50)
+    assert np.isnan(one.values[10:20, 5:30]).all()
+    assert int(np.isnan(one.values).sum()) == 250
+    with rasterio.open(cube) as read:
+        assert read.count == 31
+        assert read.crs.to_epsg() == 32632
+        assert read.transform == TRANSFORM
+    record = json.loads((tmp_path / "a.run.json").read_text())
+    assert record["provenance"] == SpectralCube.open(str(cube)).settings
+    assert record["tiles"] > 0
+
+
+def test_renders_back_to_what_it_saw_where_nothing_clips(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "a.zarr", "--dtype", "float32")
+    camera = load_camera("srgb")
+    cube = xr.open_zarr(tmp_path / "a.zarr").reflectance.values
+    with rasterio.open(raster) as read:
+        seen = camera.reading("srgb", 255).decode(read.read((1, 2, 3)))
+    inside = (cube > 0).all(axis=0) & (cube < 6.5).all(axis=0)
+    assert inside.sum() > 20
+    assert np.abs(camera.render(cube) - seen)[:, inside].max() < 1e-4
+
+
+def test_info_says_what_it_is(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "a.zarr")
+    code, out, _ = r2h("info", tmp_path / "a.zarr", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["sealed"]
+    assert facts["note"] == "estimated from RGB, not measured"
+    assert facts["camera"]["encoding"] == "srgb"
+    assert facts["input"]["name"] == "ortho photo.tif"
+
+
+def test_prefect_writes_the_same_bytes(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "a.zarr")
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=240):
+        code, out, err = r2h.reconstruct(raster, tmp_path / "b.zarr", "--prefect", "--json")
+    assert code == 0, err
+    assert json.loads(out[out.index("{") :])["cube"] == str(tmp_path / "b.zarr")
+    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+
+
+def test_regions_and_threads_of_readers_change_no_byte(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "a.zarr")
+    r2h.reconstruct(raster, tmp_path / "b.zarr", "--region", "64")
+    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+
+
+def test_existing_destinations(r2h, raster, tmp_path):
+    cube = tmp_path / "a.zarr"
+    r2h.reconstruct(raster, cube)
+    before = objects(cube)
+    code, _, err = r2h.reconstruct(raster, cube)
+    assert code == 2
+    assert "finished cube. Add --overwrite" in err
+    (cube / "reflectance" / "0.1.1").unlink()
+    (cube / ".zmetadata").unlink()
+    code, _, err = r2h.reconstruct(raster, cube)
+    assert code == 2
+    assert "half-finished cube. Add --resume" in err
+    code, _, err = r2h.reconstruct(raster, cube, "--resume", "--seed", "1")
+    assert code == 2
+    assert "seed 0 in the cube, 1 now" in err
+    assert r2h.reconstruct(raster, cube, "--resume")[0] == 0
+    assert objects(cube) == before
+    assert r2h.reconstruct(raster, cube, "--overwrite", "--seed", "1")[0] == 0
+    assert objects(cube) != before
+
+
+def test_overwrite_deletes_nothing_but_cubes(r2h, raster, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("keep")
+    code, _, err = r2h.reconstruct(raster, folder, "--overwrite")
+    assert code == 2
+    assert "cubes only" in err
+    assert (folder / "letter.txt").read_text() == "keep"
+
+
+def test_parts_are_parts_of_the_full_cube(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "full.zarr")
+    full = xr.open_zarr(tmp_path / "full.zarr").reflectance
+    left, bottom, right, top = array_bounds(20, 30, TRANSFORM @ Affine.translation(7, 9))
+    box = f"{left},{bottom},{right},{top}"
+    assert r2h.reconstruct(raster, tmp_path / "w.zarr", "--window", "9,7,20,30")[0] == 0
+    assert r2h.reconstruct(raster, tmp_path / "b.zarr", f"--bbox={box}")[0] == 0
+    for name in ("w", "b"):
+        part = xr.open_zarr(tmp_path / f"{name}.zarr").reflectance
+        xr.testing.assert_equal(part, full[:, 9:29, 7:37])
+
+
+def test_an_area_is_nodata_outside(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "full.zarr")
+    full = xr.open_zarr(tmp_path / "full.zarr").reflectance
+    corners = [TRANSFORM @ corner for corner in [(5, 22), (40, 22), (5, 44), (5, 22)]]
+    shape = {"type": "Polygon", "coordinates": [corners]}
+    area = tmp_path / "area.geojson"
+    area.write_text(json.dumps(transform_geom("EPSG:32632", "OGC:CRS84", shape)))
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--aoi", area)
+    assert code == 0, err
+    part = xr.open_zarr(tmp_path / "a.zarr").reflectance.values
+    known = ~np.isnan(part[0])
+    assert 0.4 < known.mean() < 0.6
+    same = full.values[:, 22:44, 5:40]
+    assert part.shape == same.shape
+    assert (part[:, known] == same[:, known]).all()
+
+
+def test_config_file_and_command_line(r2h, raster, tmp_path):
+    config = tmp_path / "mine.toml"
+    config.write_text('seed = 7\nsteps = 2\ndtype = "float32"\n')
+    r2h.reconstruct(raster, tmp_path / "a.zarr", "--config", config, "--steps", "3")
+    settings = SpectralCube.open(str(tmp_path / "a.zarr")).settings
+    assert (settings["seed"], settings["steps"], settings["dtype"]) == (7, 3, "float32")
+
+
+def write(path, values, **profile):
+    with rasterio.open(
+        path,
+        "w",
+        height=values.shape[1],
+        width=values.shape[2],
+        count=values.shape[0],
+        dtype=values.dtype,
+        **profile,
+    ) as file:
+        file.write(values)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 500), (17, 15), (33, 1)])
+def test_every_size_works(r2h, tmp_path, size):
+    values = np.random.default_rng(1).integers(0, 256, (3, *size), np.uint8)
+    source = write(tmp_path / "a.png", values, driver="PNG")
+    code, _, err = r2h.reconstruct(source, tmp_path / "a.zarr")
+    assert code == 0, err
+    cube = xr.open_zarr(tmp_path / "a.zarr").reflectance
+    assert cube.shape == (31, *size)
+    assert np.isfinite(cube.values).all()
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_white_of_16_bit_images_is_said_or_refused(r2h, tmp_path):
+    values = np.random.default_rng(1).integers(0, 4096, (3, 20, 20), np.uint16)
+    source = write(tmp_path / "a.tif", values, driver="GTiff", photometric="RGB")
+    code, _, err = r2h.reconstruct(source, tmp_path / "a.zarr")
+    assert code == 2
+    assert "--white" in err
+    code, _, err = r2h.reconstruct(source, tmp_path / "a.zarr", "--white", "4095")
+    assert code == 0
+    assert "taken as linear" in err
+
+
+def bad(tmp_path):
+    """Each bad input: options of `reconstruct`, and words its refusal must hold."""
+    text = tmp_path / "text.tif"
+    text.write_text("no image")
+    (tmp_path / "empty.png").touch()
+    one = write(tmp_path / "one.tif", np.zeros((1, 8, 8), np.uint8), driver="GTiff")
+    two = write(tmp_path / "two.tif", np.zeros((2, 8, 8), np.uint8), driver="GTiff")
+    good = write(tmp_path / "good.png", np.zeros((3, 40, 40), np.uint8), driver="PNG")
+    config = tmp_path / "bad.toml"
+    config.write_text("tiles = 3\n")
+    (tmp_path / "file").write_text("a file, not a folder")
+    return [
+        ((tmp_path / "none.tif",), "existing file"),
+        ((text,), "readable"),
+        ((tmp_path / "empty.png",), "with bytes"),
+        ((one,), "3 bands"),
+        ((two,), "3 bands"),
+        ((good, "--checkpoint", text), "checkpoint must be"),
+        ((good, "--checkpoint", tmp_path / "none.safetensors"), "checkpoint must be"),
+        ((good, "--overlap", "9"), "overlap is 0 to 8"),
+        ((good, "--tile", "20"), "multiple of 8"),
+        ((good, "--region", "24"), "multiple of the chunk"),
+        ((good, "--steps", "6"), "steps"),
+        ((good, "--config", config), "tiles"),
+        ((good, "--config", tmp_path / "none.toml"), "config"),
+        ((good, "--window", "0,0,41,1"), "inside the scene"),
+        ((good, "--window", "0,0,4"), "window"),
+        ((good, "--bbox", "0,0,1,1"), "georeferenced"),
+        ((good, "--window", "0,0,4,4", "--bbox", "0,0,1,1"), "at most one"),
+        ((good, "--camera", "kodak"), "camera"),
+        ((good, "--encoding", "log"), "encoding"),
+        ((good, "--white", "0"), "white"),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_bad_input_is_one_line_exit_2_and_leaves_nothing(r2h, tmp_path):
+    for number, (options, words) in enumerate(bad(tmp_path)):
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = r2h.reconstruct(options[0], tmp_path / f"{number}.zarr", *options[1:])
+        lines = [line for line in err.splitlines() if line]
+        assert code == 2, (options, err)
+        assert len(lines) == 1, err
+        assert words in lines[0]
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_an_unwritable_destination_is_refused(r2h, tmp_path):
+    good = write(tmp_path / "good.png", np.zeros((3, 8, 8), np.uint8), driver="PNG")
+    (tmp_path / "file").write_text("a file, not a folder")
+    code, _, err = r2h.reconstruct(good, tmp_path / "file" / "a.zarr")
+    assert code == 2
+    assert "writable" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "good.png"]
+
+
+@pytest.mark.parametrize("command", ["", "reconstruct", "info", "look", "evaluate", "train"])
+def test_help_reads_well(r2h, command):
+    code, out, _ = r2h(*[word for word in (command, "--help") if word])
+    assert code == 0
+    assert "Usage" in out
+    assert not command or "Example: r2h" in out
+
+
+def test_every_config_loads():
+    from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
+
+    kinds = {"evaluate": EvaluateSettings, "train": TrainSettings}
+    given = {"source": "a", "destination": "b"}
+    for path in sorted(Path("configs").glob("*.toml")):
+        kind = kinds.get(path.stem.split("-")[0])
+        load(kind, path.name) if kind else load(ReconstructSettings, path.name, **given)
+
+
+def test_held_out_cameras_are_never_trained_on():
+    from flows.settings import TrainSettings, load
+    from flows.train import camera_shares
+
+    settings = load(TrainSettings, "train-cave.toml")
+    shares = camera_shares(settings)
+    assert len(settings.held_out_cameras) == 10
+    assert not shares.keys() & {*settings.held_out_cameras, "cie1931"}
+    assert {"srgb", "basler-a2a5320-23uc"} <= shares.keys()
+    assert abs(sum(shares.values()) - 1) < 1e-12
