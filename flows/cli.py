@@ -168,6 +168,7 @@ def train(
     config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
     root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for the state and the checkpoint.")],
+    as_json: Json = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -179,13 +180,13 @@ def train(
     if settings.kind == "root-polynomial":
         from flows.baseline import fit_baseline  # noqa: PLC0415
 
-        return _tell(str(fit_baseline(settings, root, out)))
+        return _print({"checkpoint": str(fit_baseline(settings, root, out))}, as_json)
     from flows.train import train as run  # noqa: PLC0415
 
     with Progress(*_train_columns(), console=_stderr()) as bar:
         row = bar.add_task("train", total=settings.iterations, loss=0.0)
         path = run(settings, root, out, lambda i, loss: bar.update(row, completed=i, loss=loss))
-    return _tell(str(path))
+    return _print({"checkpoint": str(path)}, as_json)
 
 
 def _train_columns() -> tuple[Any, ...]:

@@ -141,6 +141,7 @@ def _spec(
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
     fixed = {"format": FORMAT, "engine": "torch", "precision": "float32", "samples": 1}
+    fixed["codec"] = "zstd 1"
     return CubeSpec(
         height=place.height,
         width=place.width,

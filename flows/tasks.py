@@ -8,7 +8,7 @@ import time
 from functools import lru_cache
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -41,6 +41,7 @@ def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
     job = _job_here(settings)
     prepare(job)
+    get_run_logger().info(job.assumptions)
     return [(r.row, r.col, r.height, r.width) for r in job.plan.regions]
 
 

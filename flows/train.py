@@ -1,5 +1,6 @@
 """Training, put together: scenes and cameras from the pipeline, the loop from the model."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,12 +43,18 @@ def scene_folders(settings: TrainSettings, root: Path) -> list[Path]:
 
 def camera_shares(settings: TrainSettings) -> dict[str, float]:
     """Probability of each camera; 'library' is spread over the cameras not named otherwise."""
+    known = library()
+    if unknown := {*settings.cameras, *settings.held_out_cameras} - {*known, "library"}:
+        # A misspelt name would otherwise be trained on in silence.
+        raise Refusal("every camera named must be in the library", unknown, "See configs/cameras.")
     shares = {name: share for name, share in settings.cameras.items() if name != "library"}
     out = {*shares, *settings.held_out_cameras, *NOT_A_CAMERA}
-    rest = [name for name in library() if name not in out]
+    rest = [name for name in known if name not in out]
     spread = settings.cameras.get("library", 0.0)
     shares |= {name: spread / len(rest) for name in rest if spread}
     total = sum(shares.values())
+    if not total > 0 or min(shares.values()) < 0:
+        raise Refusal("cameras must have shares that sum above 0", settings.cameras, "Raise one.")
     return {name: share / total for name, share in shares.items()}
 
 
@@ -74,7 +81,6 @@ def train(
     settings: TrainSettings, root: Path, folder: Path, report: Callable[[int, float], None]
 ) -> Path:
     """Train, or go on where ``folder`` left off; returns the checkpoint's path."""
-    folder.mkdir(parents=True, exist_ok=True)
     crops = crops_of(settings, root)
     config = TrainConfig(
         iterations=settings.iterations,
@@ -84,6 +90,7 @@ def train(
         save_every=settings.save_every,
         seed=settings.seed,
     )
+    _keep_settings(settings, folder)
     trainer = Trainer(new_model(settings, crops), config, folder)
     trainer.resume()
 
@@ -94,3 +101,16 @@ def train(
     path = folder / "checkpoint.safetensors"
     save(model, path, settings.model_dump(mode="json"))
     return path
+
+
+def _keep_settings(settings: TrainSettings, folder: Path) -> None:
+    """Write the settings beside the state; refuse to go on under other ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, wanted = folder / "settings.json", settings.model_dump(mode="json")
+    begun = json.loads(path.read_text()) if path.exists() else wanted
+    for key, value in wanted.items():
+        if begun.get(key) != value:
+            change = f"{key} {begun.get(key)} when it was begun, {value} now"
+            fix = "Train in another folder, or as it was begun."
+            raise Refusal("training goes on under the settings it was begun with", change, fix)
+    path.write_text(json.dumps(wanted, indent=2))

@@ -61,6 +61,8 @@ def write(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     identity = digest(whole, metadata["config"])
     partial = path.with_suffix(".partial")
     save_file(whole, partial, {**metadata, "kind": about["kind"], "digest": identity})
+    # safetensors writes for the owner alone; weights are for every user of a machine or image.
+    partial.chmod(0o644)
     partial.replace(path)
     return identity
 

@@ -131,6 +131,11 @@ class Trainer:
         with (self.folder / "loss.csv").open("a", newline="") as file:
             csv.writer(file).writerow([self.iteration, f"{value:.6f}"])
 
+    def _forget_after_the_save(self) -> None:
+        log = self.folder / "loss.csv"
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        log.write_text("".join(lines[: self.iteration]))
+
     def save(self) -> None:
         """Write the whole state; an earlier one is replaced in one move."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -149,6 +154,7 @@ class Trainer:
         with safe_open(self.state_path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.iteration = int(file.metadata()["iteration"])
+        self._forget_after_the_save()
         self.model.load_state_dict(_under(tensors, "model."))
         self.average.load_state_dict(_under(tensors, "average."))
         moments: dict[int, dict[str, Tensor]] = {}

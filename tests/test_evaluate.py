@@ -34,7 +34,7 @@ def config(tmp_path):
     path = tmp_path / "train.toml"
     path.write_text(
         'scenes = ["first", "second"]\ncrop = 16\nbatch = 2\niterations = 3\nsave_every = 1\n'
-        '[cameras]\nsrgb = 0.5\nbasler-a2a5320-23uc = 0.5\n'
+        "[cameras]\nsrgb = 0.5\nbasler-a2a5320-23uc = 0.5\n"
     )
     return path
 

@@ -110,13 +110,40 @@ def test_info_says_what_it_is(r2h, raster, tmp_path):
     assert facts["input"]["name"] == "ortho photo.tif"
 
 
-def test_prefect_writes_the_same_bytes(r2h, raster, tmp_path):
+def test_prefect_retries_what_may_pass_and_writes_the_same_bytes(
+    r2h, raster, tmp_path, monkeypatch
+):
     r2h.reconstruct(raster, tmp_path / "a.zarr")
     from prefect.testing.utilities import prefect_test_harness
 
+    from flows import tasks
+    from pipeline.errors import Refusal
+
+    tried, run_region = [], tasks.run_region
+
+    def flaky(job, region):
+        tried.append(region)
+        if len(tried) == 1:
+            raise OSError("the network went away")
+        run_region(job, region)
+
+    def hopeless(job, region):
+        tried.append(region)
+        raise Refusal("a rule", "a value", "A fix.")
+
     with prefect_test_harness(server_startup_timeout=240):
+        monkeypatch.setattr(tasks, "run_region", flaky)
         code, out, err = r2h.reconstruct(raster, tmp_path / "b.zarr", "--prefect", "--json")
-    assert code == 0, err
+        assert code == 0, err
+        assert len(tried) == 12 + 1
+        tried.clear()
+        monkeypatch.setattr(tasks, "run_region", hopeless)
+        code, _, err = r2h.reconstruct(
+            raster, tmp_path / "c.zarr", "--prefect", "--region", "64", "--window", "0,0,9,9"
+        )
+        assert code == 2
+        assert len(tried) == 1
+        assert "a rule; got a value. A fix." in err
     assert json.loads(out[out.index("{") :])["cube"] == str(tmp_path / "b.zarr")
     assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
 
