@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rasterio.errors import RasterioIOError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.options import with_options
@@ -49,15 +48,22 @@ def reconstruct(
     """
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
-    record = _with_prefect(settings) if prefect else _here(settings)
+    try:
+        record = _with_prefect(settings) if prefect else _here(settings)
+    except OSError as error:
+        return _fail(f"{error}. What is finished is kept: run again with --resume", 1)
     if as_json:
         return typer.echo(json.dumps(record))
     return _tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
 
 
 def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
+    from flows.job import open_job  # noqa: PLC0415
+    from flows.reconstruct import check_destination  # noqa: PLC0415
     from flows.tasks import reconstruct_flow  # noqa: PLC0415 (prefect takes seconds to import)
 
+    # Bad input is told in a line, before a server starts.
+    check_destination(open_job(settings))
     return reconstruct_flow(settings)
 
 
@@ -74,10 +80,10 @@ def _here(settings: ReconstructSettings) -> dict[str, Any]:
     )
     with Progress(*columns, transient=True, console=_stderr()) as bar:
 
-        def watch(job: Job) -> Callable[[int], None]:
+        def watch(job: Job, tiles: int) -> Callable[[int], None]:
             _tell(job.assumptions)
             megapixels = job.plan.place.height * job.plan.place.width / 1e6
-            row = bar.add_task("reconstruct", total=job.plan.tiles, speed=0.0)
+            row = bar.add_task("reconstruct", total=tiles, speed=0.0)
 
             def done(tiles: int) -> None:
                 bar.advance(row, tiles)
@@ -118,7 +124,8 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
 
     stem = cube.rstrip("/").removesuffix(".zarr")
     opened = SpectralCube.open(cube)
-    write_quicklook(opened, picture := Path(f"{stem}.png"))
+    # Not NAME.png: that may be the very image the cube was made from.
+    write_quicklook(opened, picture := Path(f"{stem}.quicklook.png"))
     write_spectra(opened, spectra := Path(f"{stem}.spectra.png"))
     paths = {"cube": cube, "quicklook": picture, "spectra": spectra}
     _print({key: str(path) for key, path in paths.items()}, as_json)
@@ -207,10 +214,10 @@ def main() -> None:
     """Run the command; bad input is one line on standard error and exit code 2."""
     try:
         app()
-    except (Refusal, CheckpointError, RasterioIOError) as error:
+    except (Refusal, CheckpointError) as error:
         _fail(error, 2)
     except OSError as error:
-        _fail(f"{error}. What is finished is kept: run again with --resume", 1)
+        _fail(error, 1)
 
 
 def _fail(error: object, code: int) -> None:

@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import model
 from flows.settings import EvaluateSettings
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED
-from pipeline.camera import load_camera
+from pipeline.camera import load_camera, resampled
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import CAVE_WAVELENGTHS, ReferenceScene, cave_cube, cave_scenes
 from pipeline.errors import Refusal
@@ -42,7 +41,7 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in settings.scenes:
-        camera = load_camera(settings.camera)
+        camera = resampled(load_camera(settings.camera), CAVE_WAVELENGTHS)
         scene = ReferenceScene(name, cave_cube(folders[name]), camera)
         for method, reconstructor in _methods(settings, scene, tell).items():
             cube = _stream(settings, scene, reconstructor, out / f"{name}-{method}.zarr")
@@ -74,7 +73,10 @@ def _stream(
     settings: EvaluateSettings, scene: ReferenceScene, reconstructor: Reconstructor, path: Path
 ) -> SpectralCube:
     if path.exists():
-        rmtree(path)
+        SpectralCube.remove(str(path))
+    if reconstructor.wavelengths != CAVE_WAVELENGTHS:
+        rule, fix = "a model is scored at the data set's wavelengths", "Choose another checkpoint."
+        raise Refusal(rule, reconstructor.wavelengths, fix)
     spec = CubeSpec(scene.height, scene.width, CAVE_WAVELENGTHS, settings.chunk)
     cube = SpectralCube.create(str(path), spec)
     whole = Window(0, 0, scene.height, scene.width)

@@ -34,6 +34,7 @@ class Job:
     scene: Scene
     spec: CubeSpec
     plan: Plan
+    device: str
     connect: Callable[[SpectralCube], Stream]
     """Ties the parts to the cube they fill."""
 
@@ -72,7 +73,10 @@ def open_job(settings: ReconstructSettings) -> Job:
     place = area.window if area else _place(settings, scene)
     scale = scene_scale(scene, camera)
     sensitivities = torch.from_numpy(camera.sensitivities)
-    reconstructor = model.Reconstructor(network, sensitivities, scale, settings.steps)
+    try:
+        reconstructor = model.Reconstructor(network, sensitivities, scale, settings.steps)
+    except ValueError as error:
+        raise Refusal("the camera must suit the model", error, "Choose another camera.") from error
     facts = {
         "input": scene.header,
         "camera": _camera_facts(camera),
@@ -98,7 +102,7 @@ def open_job(settings: ReconstructSettings) -> Job:
 
     item = 2 if settings.dtype == "uint16" else 4
     planned = plan(grid, place, settings.chunk, settings.region, len(spec.wavelengths), item)
-    return Job(settings, scene, spec, planned, connect)
+    return Job(settings, scene, spec, planned, device, connect)
 
 
 def _place(settings: ReconstructSettings, scene: Scene) -> Window:
@@ -117,6 +121,8 @@ def _device(settings: ReconstructSettings) -> str:
     if settings.device == "cuda" and not has_cuda:
         raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    # The cube's attributes say float32; TF32 would round every product to 10 bits.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
 
 

@@ -45,7 +45,8 @@ def _plain(kind: type[Settings], name: str) -> bool:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    default = "" if field.default in (None, False) else f" (default {field.default})"
+    silent = field.is_required() or field.default in (None, False)
+    default = "" if silent else f" (default {field.default})"
     text = f"{field.description}{default}"
     if field.annotation is bool:
         option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False)

@@ -3,7 +3,7 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,6 +27,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Names of which one at most may be given."""
+
 
 class ReconstructSettings(Settings):
     """`r2h reconstruct`: from one RGB raster to one cube."""
@@ -48,7 +51,7 @@ class ReconstructSettings(Settings):
     encoding: Literal["srgb", "linear"] | None = None
     """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
     white: float | None = Field(None, gt=0)
-    """Pixel value of reflectance 1 (none: 255 for 8-bit images, else what the file declares)."""
+    """Pixel value of reflectance 1 (none: what the file declares, else 255 for 8-bit images)."""
     checkpoint: str | None = None
     """Weights, a safetensors file (none: the shipped ones)."""
     steps: int = Field(5, ge=1, le=5)
@@ -78,13 +81,13 @@ class ReconstructSettings(Settings):
     resume: bool = False
     """Go on with the cube that is there."""
 
+    alternatives: ClassVar = (("window", "bbox", "aoi"), ("overwrite", "resume"))
+
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
-        parts = [self.window, self.bbox, self.aoi]
-        if sum(part is not None for part in parts) > 1:
-            raise ValueError("give at most one of window, bbox and aoi")
-        if self.overwrite and self.resume:
-            raise ValueError("give at most one of overwrite and resume")
+        for group in self.alternatives:
+            if sum(bool(getattr(self, name)) for name in group) > 1:
+                raise ValueError(f"give at most one of {', '.join(group)}")
         return self
 
 
@@ -133,7 +136,7 @@ class TrainSettings(Settings):
     """Crops an iteration."""
     exposure: float = Field(0.3, ge=0)
     """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
-    iterations: int = Field(1, ge=1)
+    iterations: int = Field(ge=1)
     """Updates of the weights."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate."""
@@ -157,24 +160,27 @@ def load(kind: type[Some], path: str | None, **given: Any) -> Some:
     A name without a folder that is no file is looked for among the package's own configs. Raises
     Refusal, naming the key, for anything unknown or out of range.
     """
-    merged = {**_read(path), **{key: value for key, value in given.items() if value is not None}}
+    given = {key: value for key, value in given.items() if value is not None}
+    # What was given replaces, of the file, its alternatives too.
+    replaced = {name for group in kind.alternatives if given.keys() & set(group) for name in group}
+    merged = {key: value for key, value in _read(path).items() if key not in replaced} | given
     try:
         return kind(**merged)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        rule = f"setting '{key}': {first['msg'].lower()}"
-        fix = f"Known settings: {', '.join(kind.model_fields)}."
-        raise Refusal(rule, repr(first["input"]), fix) from None
+        rule = f"setting '{key}': {first['msg'].lower()}" if key else first["msg"]
+        value = repr(first["input"]) if key else ", ".join(given)
+        raise Refusal(rule, value, f"Known settings: {', '.join(kind.model_fields)}.") from None
 
 
 def _read(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     file = Path(path)
-    shipped = files("configs") / file.name
     try:
-        text = file.read_text() if file.exists() else shipped.read_text()
+        named = file.name == path and not file.exists()
+        text = (files("configs") / path if named else file).read_text()
         return tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         fix = "Give a file, or one of the package's own configs by name."

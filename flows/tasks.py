@@ -39,6 +39,9 @@ def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 @task(name="plan", persist_result=False)
 def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
+    if flow_run.run_count > 1:
+        # A retry of the whole run goes on with what the first try left.
+        settings = settings.model_copy(update={"resume": True, "overwrite": False})
     job = _job_here(settings)
     prepare(job)
     get_run_logger().info(job.assumptions)

@@ -15,8 +15,6 @@ from pipeline.camera import library, load_camera, resampled
 from pipeline.datasets import CAVE_WAVELENGTHS, Crops, cave_cube, cave_scenes, spectral_prior
 from pipeline.errors import Refusal
 
-NOT_A_CAMERA = ("cie1931",)
-
 
 def crops_of(settings: TrainSettings, root: Path) -> Crops:
     """The training crops of a CAVE folder under these settings."""
@@ -48,7 +46,7 @@ def camera_shares(settings: TrainSettings) -> dict[str, float]:
         # A misspelt name would otherwise be trained on in silence.
         raise Refusal("every camera named must be in the library", unknown, "See configs/cameras.")
     shares = {name: share for name, share in settings.cameras.items() if name != "library"}
-    out = {*shares, *settings.held_out_cameras, *NOT_A_CAMERA}
+    out = {*shares, *settings.held_out_cameras}
     rest = [name for name in known if name not in out]
     spread = settings.cameras.get("library", 0.0)
     shares |= {name: spread / len(rest) for name in rest if spread}

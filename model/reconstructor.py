@@ -107,7 +107,9 @@ class Reconstructor:
     def __init__(
         self, model: R2HDiff, sensitivities: Tensor, scale: float = 1.0, steps: int = 5
     ) -> None:
+        # Both raise ValueError here rather than at the first tile.
         model.schedule.visited(steps)
+        wiener_lift(sensitivities.to(model.prior), model.prior)
         self._model = model.eval()
         self._sensitivities = sensitivities.float()[None].to(model.prior.device)
         self._scale, self._steps = scale, steps

@@ -1,6 +1,7 @@
 """A part of a scene: by bounding box or by polygons."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import WindowError
-from rasterio.features import bounds, geometry_mask
+from rasterio.features import geometry_mask
 from rasterio.warp import transform_geom
 from rasterio.windows import from_bounds
 
@@ -19,6 +20,10 @@ from pipeline.grid import Window
 from pipeline.scene import Scene
 
 Box = tuple[float, float, float, float]
+_BLOCK = 512
+_ANYWHERE: Box = (-np.inf, -np.inf, np.inf, np.inf)
+_RULE = "an area is a GeoJSON file of polygons in longitude and latitude"
+_FIX = "Give a Polygon, Feature or FeatureCollection in WGS 84."
 
 
 def box_window(scene: Scene, box: Box) -> Window:
@@ -31,7 +36,7 @@ def box_window(scene: Scene, box: Box) -> Window:
         fix = "Give a window in pixels."
         raise Refusal("a bounding box needs a raster that is not rotated", transform, fix)
     left, bottom, right, top = box
-    if not (left < right and bottom < top):
+    if not (np.isfinite(box).all() and left < right and bottom < top):
         raise Refusal("a box is left, bottom, right, top", box, "Order its sides.")
     try:
         found = from_bounds(*_upright(box, transform), transform=transform)
@@ -72,11 +77,30 @@ class Area:
     """The pixels their bounds touch."""
 
     def __call__(self, window: Window) -> NDArray[np.bool_]:
-        """True (height, width) where the centre of a pixel is inside."""
-        corner = self.transform @ Affine.translation(window.col, window.row)
-        shape = (window.height, window.width)
-        inside: NDArray[np.bool_] = geometry_mask(self.polygons, shape, corner, invert=True)
+        """True (height, width) where the centre of a pixel is inside.
+
+        A pixel on an edge may fall either way, but the same way in every window: the polygons are
+        drawn on fixed blocks of the scene, of which windows are cut.
+        """
+        inside = np.empty((window.height, window.width), bool)
+        for block in _blocks(window):
+            shared = block.intersection(window)
+            assert shared is not None, "a block touches its window"
+            drawn = self._draw(block)[shared.relative_to(block).slices]
+            inside[shared.relative_to(window).slices] = drawn
         return inside
+
+    def _draw(self, block: Window) -> NDArray[np.bool_]:
+        corner = self.transform @ Affine.translation(block.col, block.row)
+        shape = (block.height, block.width)
+        drawn: NDArray[np.bool_] = geometry_mask(self.polygons, shape, corner, invert=True)
+        return drawn
+
+
+def _blocks(window: Window) -> Iterator[Window]:
+    for row in range(window.row // _BLOCK, -(-window.row_stop // _BLOCK)):
+        for col in range(window.col // _BLOCK, -(-window.col_stop // _BLOCK)):
+            yield Window(row * _BLOCK, col * _BLOCK, _BLOCK, _BLOCK)
 
 
 def load_area(scene: Scene, path: str) -> Area:
@@ -86,21 +110,47 @@ def load_area(scene: Scene, path: str) -> Area:
         fix = "Give a window in pixels."
         raise Refusal("an area needs a scene with a CRS", "a scene without one", fix)
     crs = CRS.from_wkt(scene.crs_wkt)
-    polygons = tuple(transform_geom("OGC:CRS84", crs, shape) for shape in _polygons(path))
-    boxes = np.array([bounds(shape) for shape in polygons])
-    (left, bottom), (right, top) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    shapes = _polygons(path)
+    _box(path, shapes, within=(-180, -90, 180, 90))
+    polygons = tuple(transform_geom("OGC:CRS84", crs, shape) for shape in shapes)
+    left, bottom, right, top = _box(path, polygons)
     return Area(polygons, transform, box_window(scene, (left, bottom, right, top)))
 
 
+def _box(path: str, shapes: Iterable[dict[str, Any]], within: Box = _ANYWHERE) -> Box:
+    """Bounds of all shapes. Raises Refusal where one is malformed or they are not ``within``."""
+    try:
+        # Looked through here: rasterio crashes on coordinates that are not numbers.
+        points = np.concatenate([ring for shape in shapes for ring in _rings(shape)])
+    except (ValueError, TypeError, KeyError) as error:
+        raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
+    (left, bottom), (right, top) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    least_x, least_y, most_x, most_y = within
+    inside = least_x <= left and least_y <= bottom and right <= most_x and top <= most_y
+    if not (np.isfinite(points).all() and inside):
+        raise Refusal(_RULE, f"{path} with bounds {left, bottom, right, top}", _FIX)
+    return left, bottom, right, top
+
+
+def _rings(shape: dict[str, Any]) -> Iterator[NDArray[np.float64]]:
+    """The rings (points, 2) of a polygon or multipolygon; ValueError where one is not closed."""
+    many = shape["type"] == "MultiPolygon"
+    for polygon in shape["coordinates"] if many else [shape["coordinates"]]:
+        for ring in polygon:
+            points = np.asarray(ring, np.float64)
+            if points.ndim != 2 or points.shape[0] < 4 or points.shape[1] < 2:
+                raise ValueError("a ring needs four points or more")
+            yield points[:, :2]
+
+
 def _polygons(path: str) -> list[dict[str, Any]]:
-    rule, fix = "an area is a GeoJSON file of polygons", "Give a Polygon, Feature or collection."
     try:
         top = json.loads(Path(path).read_text())
         features = top["features"] if top["type"] == "FeatureCollection" else [top]
         shapes = [f["geometry"] if f["type"] == "Feature" else f for f in features]
         kinds = {shape["type"] for shape in shapes}
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise Refusal(rule, f"{path}: {error}", fix) from None
+        raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
     if not shapes or not kinds <= {"Polygon", "MultiPolygon"}:
-        raise Refusal(rule, f"{path} with {sorted(kinds) or 'nothing'}", fix)
+        raise Refusal(_RULE, f"{path} with {sorted(kinds) or 'nothing'}", _FIX)
     return shapes

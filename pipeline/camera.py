@@ -16,6 +16,7 @@ Encoding = Literal["srgb", "linear"]
 Floats = NDArray[np.float32]
 
 LIBRARY = files("configs") / "cameras"
+_OBSERVER = "cie1931"
 SRGB = "srgb"
 """Name of the camera of finished photographs: linear sRGB under equal-energy white."""
 
@@ -59,25 +60,38 @@ class Camera:
         return rgb
 
     def decode(self, values: NDArray[Any]) -> Floats:
-        """Linear float32 RGB, white = 1, of pixel values (3, ...)."""
+        """Linear float32 RGB, white = 1, of pixel values (3, ...).
+
+        Raises Refusal for values that no light can have: nodata that the file does not declare.
+        """
         if self.encoding == "linear":
-            return values.astype(np.float32) / np.float32(self.white)
+            return _plausible(values.astype(np.float32) / np.float32(self.white))
         if values.dtype == np.uint8:
             # 256 answers are known beforehand; a power of every pixel costs forty times as much.
             table = _from_srgb(np.arange(256, dtype=np.float32) / np.float32(self.white))
             linear: Floats = table[values]
             return linear
-        return _from_srgb(values.astype(np.float32) / np.float32(self.white))
+        return _plausible(_from_srgb(values.astype(np.float32) / np.float32(self.white)))
 
     def reading(self, encoding: Encoding, white: float) -> "Camera":
         """The same camera for pixel values of this encoding and white."""
         return replace(self, encoding=encoding, white=white)
 
 
+def _plausible(linear: Floats) -> Floats:
+    if linear.size and not (linear.min() >= -1 and linear.max() <= 1000):
+        found = f"{linear.min():g} to {linear.max():g}"
+        fix = "Give --white, or declare the nodata value with gdal_edit -a_nodata."
+        raise Refusal("linear RGB must lie between -1 and 1000 times white", found, fix)
+    return linear
+
+
 def _from_srgb(value: Floats) -> Floats:
     """IEC 61966-2-1 transfer function, encoded to linear."""
-    bent = ((np.maximum(value, 0) + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4)
-    return np.where(value <= 0.04045, value / np.float32(12.92), bent).astype(np.float32)
+    # In float64, whose last bits, which differ between machines, the rounding hides.
+    exact = value.astype(np.float64)
+    bent = ((np.maximum(exact, 0) + 0.055) / 1.055) ** 2.4
+    return np.where(exact <= 0.04045, exact / 12.92, bent).astype(np.float32)
 
 
 def to_srgb(linear: Floats) -> Floats:
@@ -90,6 +104,7 @@ def to_srgb(linear: Floats) -> Floats:
 def library() -> list[str]:
     """Names of the cameras that come with the package."""
     names = [Path(entry.name).stem for entry in LIBRARY.iterdir() if entry.name.endswith(".csv")]
+    names.remove(_OBSERVER)
     return sorted([SRGB, *names])
 
 
@@ -146,7 +161,7 @@ def _camera(name: str, wavelengths: NDArray[np.float64], rows: NDArray[np.float6
 
 def _linear_srgb() -> Camera:
     """Linear sRGB of reflectances under equal-energy white, adapted to D65 (Bradford)."""
-    observer = _table("cie1931", (LIBRARY / "cie1931.csv").read_text("utf-8"))
+    observer = _table(_OBSERVER, (LIBRARY / f"{_OBSERVER}.csv").read_text("utf-8"))
     xyz = observer[:, 1:].T / observer[:, 2].sum()
     to_d65 = np.diag((_BRADFORD @ _D65) / (_BRADFORD @ xyz.sum(axis=1)))
     rows = _SRGB_FROM_XYZ @ np.linalg.inv(_BRADFORD) @ to_d65 @ _BRADFORD @ xyz

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from typing import Any
@@ -16,7 +17,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
-from pipeline.layout import ARRAY, NODATA, PEAK, SCALE, CubeSpec, lay_out
+from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, lay_out
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise"]
 
@@ -49,8 +50,7 @@ class SpectralCube:
             raise Refusal("a cube to open exists", uri, "Check the path.")
         group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
         if _SETTINGS not in group.attrs:
-            rule, fix = "the URI is a cube, wholly created", "Delete what is there and run again."
-            raise Refusal(rule, uri, fix)
+            raise Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
         return cls(uri, group)
 
     @classmethod
@@ -65,6 +65,15 @@ class SpectralCube:
         # Last: a cube whose creation was cut short has no settings, and is not opened.
         group.attrs[_SETTINGS] = dict(spec.settings)
         return cls(uri, group)
+
+    @staticmethod
+    def remove(uri: str) -> None:
+        """Delete a cube, also one cut short in its creation. Raises Refusal for anything else."""
+        fs, root = fsspec.core.url_to_fs(uri)
+        if not _is_cube(fs, root):
+            rule, fix = "only a cube is replaced", "Delete it yourself, or choose another name."
+            raise Refusal(rule, uri, fix)
+        fs.rm(root, recursive=True)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -115,13 +124,17 @@ class SpectralCube:
         Raises Refusal while chunks are missing.
         """
         self._refuse_missing_chunks()
-        for name in self._fs.find(self._root):
-            if name.endswith(".partial"):
-                self._fs.rm_file(name)
+        self.sweep()
         with warnings.catch_warnings():
             # v3 has no consolidated metadata in its specification; xarray reads it all the same.
             warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
             zarr.consolidate_metadata(self._group.store)
+
+    def sweep(self) -> None:
+        """Delete the half-written files of a killed run; no other may be writing."""
+        for name in self._fs.find(self._root):
+            if name.endswith(".partial"):
+                self._fs.rm_file(name)
 
     def _chunk_path(self, place: Window) -> str:
         key = (0, place.row // self.chunk, place.col // self.chunk)
@@ -158,6 +171,20 @@ def quantise(
     np.clip(known, 0, np.float32(PEAK), out=known)
     raw = np.rint(known * np.float32(1 / SCALE)) if dtype == np.uint16 else known
     return np.where(valid, raw, NODATA[dtype.name]).astype(dtype)
+
+
+def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
+    """Whether a folder is one of ours: marked as such, or the start of one and no values yet."""
+    if not fs.isdir(root):
+        return False
+    for name in (".zattrs", "zarr.json"):
+        if fs.exists(f"{root}/{name}"):
+            found = json.loads(fs.cat_file(f"{root}/{name}"))
+            if _SETTINGS in found.get("attributes", found):
+                return True
+    names = {path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False)}
+    valued = any(_CHUNK_KEY.fullmatch(path) for path in fs.find(f"{root}/{ARRAY}"))
+    return names <= {".zgroup", "zarr.json", ARRAY, *COORDINATES} and not valued
 
 
 def _store(uri: str) -> FsspecStore | LocalStore:

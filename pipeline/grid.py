@@ -143,6 +143,11 @@ class TileGrid:
         i, j = index
         return Window(self.rows.start(i), self.cols.start(j), self.tile, self.tile)
 
+    def count(self, window: Window) -> int:
+        """How many tiles share a pixel with `window`."""
+        rows = self.rows.covering(window.row, window.row_stop)
+        return len(rows) * len(self.cols.covering(window.col, window.col_stop))
+
     def covering(self, window: Window) -> list[tuple[int, int]]:
         """Indices of the tiles that share a pixel with `window`, row-major."""
         cols = self.cols.covering(window.col, window.col_stop)

@@ -19,6 +19,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 
 ARRAY = "reflectance"
+COORDINATES = ("wavelength", "fwhm", "good_wavelengths", "y", "x", "spatial_ref")
 SCALE = 1e-4  # reflectance of one uint16 count
 PEAK = 6.5534  # the largest reflectance that uint16 holds beside its nodata value
 NODATA = {"uint16": 65535, "float32": float("nan")}
@@ -63,6 +64,11 @@ class CubeSpec:
             raise Refusal("the Zarr format is 2 or 3", self.zarr_format, "Use 2.")
 
     @property
+    def rotated(self) -> bool:
+        """Whether there is a transform that y and x labels cannot hold."""
+        return self.transform is not None and not self.upright
+
+    @property
     def upright(self) -> bool:
         """Whether there is a transform without rotation or shear."""
         return self.transform is not None and self.transform.b == self.transform.d == 0
@@ -96,7 +102,7 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
     _add_wavelengths(group, np.array(spec.wavelengths, np.float64))
     for name, centres in zip(("y", "x"), spec.pixel_centres(), strict=True):
         _add_coordinate(group, name, name, centres, _axis_attributes(name, spec))
-    if spec.crs_wkt:
+    if spec.crs_wkt or spec.rotated:
         _add_coordinate(group, "spatial_ref", None, np.array(0), _reference(spec))
 
 
@@ -127,11 +133,12 @@ def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
         attributes |= {"_FillValue": NODATA["uint16"]} if spec.zarr_format == 3 else {}
     else:
         attributes |= {"valid_range": [0.0, PEAK]}
-    if spec.crs_wkt:
+    if spec.crs_wkt or spec.rotated:
         labels.append("spatial_ref")
-        # GDAL 3.10 knows no rotation: with this it would put a rotated cube in a wrong place,
-        # without it shows none. rioxarray finds spatial_ref by its name.
-        attributes |= {} if spec.transform and not spec.upright else {"grid_mapping": "spatial_ref"}
+    if spec.crs_wkt and spec.upright:
+        # GDAL 3.10 knows no rotation and takes no transform for the identity: with this it would
+        # put such a cube in a wrong place, without it in none. rioxarray goes by the name.
+        attributes["grid_mapping"] = "spatial_ref"
     return attributes | {"coordinates": " ".join(labels)}
 
 
@@ -159,7 +166,7 @@ def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
 
 
 def _reference(spec: CubeSpec) -> dict[str, str]:
-    attributes = {"crs_wkt": str(spec.crs_wkt)}
+    attributes = {"crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
     if spec.place:
         attributes["GeoTransform"] = " ".join(map(repr, spec.place.to_gdal()))
     return attributes

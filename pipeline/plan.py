@@ -1,5 +1,6 @@
 """What a run will do and need, before it does anything."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,22 +40,27 @@ def plan(
     Raises Refusal unless ``region`` is whole chunks.
     """
     parts = regions(place.height, place.width, chunk, region)
-    tiles = [len(grid.covering(part.shifted(place.row, place.col))) for part in parts]
-    # Sums are float32 whatever is stored; three rows of chunks wait to be written at most.
-    rows = -(-grid.tile // chunk) + 1 + 3
+    tiles = [grid.count(part.shifted(place.row, place.col)) for part in parts]
+    # Sums are float32 whatever is stored. Of rows of chunks, those that a tile touches are under
+    # way, two wait, one is being written and one is handed over.
+    rows = -(-grid.tile // chunk) + 1 + 4
     sums = rows * chunk * max(part.width for part in parts)
     return Plan(
         place=place,
         regions=tuple(parts),
         tiles=sum(tiles),
-        needed=len(grid.covering(place)),
+        needed=grid.count(place),
         buffer_bytes=sums * wavelengths * 4,
         disk_bytes=place.height * place.width * wavelengths * item_bytes,
     )
 
 
 def refuse_too_big(planned: Plan, folder: Path) -> None:
-    """Raise Refusal where the disk of ``folder`` has no room for the cube before compression."""
+    """Raise Refusal where memory, or the disk of ``folder`` before compression, is too small."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if planned.buffer_bytes > memory:
+        rule = f"the machine must have {planned.buffer_bytes / 1e9:.2f} GB of memory"
+        raise Refusal(rule, f"{memory / 1e9:.2f} GB", "Choose a smaller --region.")
     free = shutil.disk_usage(folder).free
     if planned.disk_bytes > free:
         rule = f"the disk must have room for {planned.disk_bytes / 1e9:.2f} GB"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
+from weakref import WeakSet
 
 import numpy as np
 import rasterio
@@ -109,11 +110,21 @@ class RasterScene:
         A pixel is valid where rasterio's dataset mask is not 0 and all three bands are finite.
         """
         part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-        with _environment(self.uri):
-            dataset = self._handles.get()
-            values: NDArray[Any] = dataset.read(self.bands, window=part)
-            valid: NDArray[np.bool_] = dataset.dataset_mask(window=part) != 0
+        try:
+            with _environment(self.uri):
+                dataset = self._handles.get()
+                values: NDArray[Any] = dataset.read(self.bands, window=part)
+                valid: NDArray[np.bool_] = dataset.dataset_mask(window=part) != 0
+        except RasterioIOError as error:
+            self._refuse_damaged(window, error)
+            raise
         return values, valid & np.isfinite(values).all(axis=0)
+
+    def _refuse_damaged(self, window: Window, error: RasterioIOError) -> None:
+        # A remote read may succeed at another try; a local file that cannot be read is damaged.
+        if _local_path(self.uri):
+            found = f"{self.uri} at {window} ({error.__cause__ or error})"
+            raise Refusal("the input is whole", found, "Get the file again.") from error
 
     @property
     def header(self) -> dict[str, Any]:
@@ -158,18 +169,19 @@ class _Handles:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._local = threading.local()
-        self._opened: list[DatasetReader] = []
+        # Weak: a dataset closes with the thread that opened it.
+        self._opened: WeakSet[DatasetReader] = WeakSet()
 
     def get(self) -> DatasetReader:
         dataset = getattr(self._local, "dataset", None)
         if dataset is None or dataset.closed:
             dataset = self._local.dataset = _open(self._uri)
-            self._opened.append(dataset)
+            self._opened.add(dataset)
         return dataset
 
     def close(self) -> None:
-        while self._opened:
-            self._opened.pop().close()
+        for dataset in list(self._opened):
+            dataset.close()
 
     def __reduce__(self) -> tuple[type[_Handles], tuple[str]]:
         return _Handles, (self._uri,)
@@ -243,7 +255,10 @@ def _shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dty
 def _declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float | None:
     scales = {dataset.scales[band - 1] for band in bands}
     offsets = {dataset.offsets[band - 1] for band in bands}
-    if len(scales) > 1 or offsets != {0.0}:
+    if offsets != {0.0}:
+        rule, fix = "pixel values carry no offset", "Apply it first, with gdal_translate -unscale."
+        raise Refusal(rule, f"{dataset.name} with offsets {sorted(offsets)}", fix)
+    if len(scales) > 1:
         return None
     scale = float(scales.pop())
     return 1 / scale if scale > 0 and scale != 1 else None

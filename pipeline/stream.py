@@ -25,6 +25,8 @@ from pipeline.noise import noise
 from pipeline.scene import Scene
 
 Index = tuple[int, int]
+WAITING = 2
+"""Rows of chunks that may wait for the writer."""
 Mask = NDArray[np.bool_]
 
 
@@ -95,6 +97,10 @@ class Stream:
             for stop in [min((a[-1] + 1) * chunk, region.row_stop)]
         ]
 
+    def tiles(self, rows: Window) -> int:
+        """How many tiles a window of the cube takes."""
+        return self.grid.count(rows.shifted(self.place.row, self.place.col))
+
     def _fill(self, window: Window, done: Callable[[int], None]) -> None:
         strip = _Strip(self.grid, window.shifted(self.place.row, self.place.col), self)
         tiles = self.grid.covering(strip.window)
@@ -104,9 +110,9 @@ class Stream:
                 for tile, values in zip(group, self._reconstruct(group), strict=True):
                     for ready in strip.add(tile, values):
                         writes.append(writer.submit(self._write, *ready))
+                        if len(writes) > WAITING:
+                            writes.popleft().result()
                 done(len(group))
-                while len(writes) > 2:
-                    writes.popleft().result()
             for write in writes:
                 write.result()
 
@@ -126,11 +132,15 @@ class Stream:
         return Tile(index, valid, np.pad(rgb, pad, mode="reflect"), field)
 
     def _groups(self, tiles: Iterable[Tile]) -> Iterator[list[Tile]]:
-        """Consecutive tiles, a batch of them for the model."""
+        """Consecutive tiles, at most a batch of them for the model.
+
+        Masked ones ride along, but not without end: what they complete must be written.
+        """
         group: list[Tile] = []
         for tile in tiles:
             group.append(tile)
-            if sum(t.rgb is not None for t in group) == self.batch:
+            wanted = sum(t.rgb is not None for t in group)
+            if wanted == self.batch or len(group) == 4 * self.batch:
                 yield group
                 group = []
         if group:

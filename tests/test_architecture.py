@@ -1,6 +1,9 @@
 """The house rules: imports run one way, and heavy packages stay in their rooms."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,15 @@ def test_grid_knows_nothing_of_ours_but_the_error():
         "pipeline.errors",
         "pipeline.errors.Refusal",
     }
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    named = {"skimage": "scikit-image"}
+    ours = {*ROOMS, *sys.stdlib_module_names}
+    used = set().union(*map(rooms, FILES)) - ours
+    assert {named.get(name, name) for name in used} <= declared
 
 
 def test_nothing_is_unpickled():

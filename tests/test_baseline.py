@@ -4,9 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from model_fixtures import BANDS, WAVELENGTHS, random, small_model, tile
 from safetensors.torch import load_file, save_file
-from skimage.io import imsave
 from torch import Tensor
 
 import model as r2h
@@ -16,6 +14,8 @@ from model.baseline import features, monomials
 from pipeline.camera import load_camera
 from pipeline.datasets import cave_cube, cave_scenes
 from pipeline.errors import Refusal
+from tests.model_fixtures import BANDS, WAVELENGTHS, random, small_model, tile
+from tests.toys import write_scene
 
 NM = WAVELENGTHS.tolist()
 NO_NOISE = torch.empty(2, 0, 8, 8)
@@ -162,11 +162,8 @@ def test_the_config_names_the_scenes_that_the_network_learnt_from() -> None:
 
 def made_up_database(root: Path) -> None:
     for number, name in enumerate(("one", "two")):
-        folder = root / f"{name}_ms"
-        folder.mkdir()
         planes = np.random.default_rng(number).integers(0, 65536, (31, 12, 10), dtype=np.uint16)
-        for band, plane in enumerate(planes, start=1):
-            imsave(folder / f"{name}_ms_{band:02d}.png", plane, check_contrast=False)
+        write_scene(root / f"{name}_ms", name, planes)
 
 
 def test_a_baseline_is_fitted_on_whole_scenes_seen_by_one_camera(tmp_path: Path) -> None:

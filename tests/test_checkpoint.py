@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
 from safetensors.torch import load_file, save_file
 
 import model as r2h
 from model import checkpoint
 from model.checkpoint import CheckpointError, digest
+from tests.model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
 
 TRAINING = {"scenes": ["balloons"], "seed": 3}
 

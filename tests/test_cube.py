@@ -8,6 +8,7 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401  (the .rio accessor)
 import xarray as xr
+import zarr
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,7 +161,14 @@ def test_gdal_has_the_exact_place_where_binary_numbers_do(tmp_path: Path) -> Non
         assert dataset.transform == transform
 
 
-@pytest.mark.parametrize("changes", [{"crs_wkt": None, "transform": None}, {"transform": ROTATED}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crs_wkt": None, "transform": None},
+        {"transform": ROTATED},
+        {"transform": None},
+    ],
+)
 def test_gdal_sees_no_place_rather_than_a_wrong_one(tmp_path: Path, changes: Any) -> None:
     SpectralCube.create(str(tmp_path / "a.zarr"), spec(**changes))
     with rasterio.open(tmp_path / "a.zarr") as dataset:
@@ -169,6 +177,28 @@ def test_gdal_sees_no_place_rather_than_a_wrong_one(tmp_path: Path, changes: Any
         np.testing.assert_array_equal(dataset.x, np.arange(WIDTH) + 0.5)
         assert "pixels from" in dataset.x.attrs["long_name"]
         assert ("spatial_ref" in dataset.coords) == bool(changes.get("crs_wkt", UTM))
+
+
+def test_a_rotated_place_without_a_crs_is_kept(tmp_path: Path) -> None:
+    SpectralCube.create(str(tmp_path / "a.zarr"), spec(transform=ROTATED, crs_wkt=None))
+    with xr.open_zarr(tmp_path / "a.zarr", chunks=None, consolidated=False) as dataset:
+        numbers = [float(word) for word in dataset.spatial_ref.attrs["GeoTransform"].split()]
+        assert Affine.from_gdal(*numbers) == ROTATED
+        assert "crs_wkt" not in dataset.spatial_ref.attrs
+
+
+def test_only_cubes_are_removed(tmp_path: Path) -> None:
+    foreign = zarr.create_group(tmp_path / "foreign.zarr", zarr_format=2)
+    foreign.create_array("t2m", shape=(4, 4), dtype="f4")
+    with pytest.raises(Refusal, match="only a cube"):
+        SpectralCube.remove(str(tmp_path / "foreign.zarr"))
+    assert (tmp_path / "foreign.zarr" / "t2m").exists()
+    (tmp_path / "begun.zarr").mkdir()
+    (tmp_path / "begun.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    SpectralCube.create(str(tmp_path / "cube.zarr"), spec())
+    for name in ("begun", "cube"):
+        SpectralCube.remove(str(tmp_path / f"{name}.zarr"))
+        assert not (tmp_path / f"{name}.zarr").exists()
 
 
 def test_a_coordinate_of_zero_stays_zero(tmp_path: Path, zarr_format: int) -> None:

@@ -18,6 +18,7 @@ from pipeline.datasets import (
 from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
 from pipeline.grid import Window
+from tests.toys import write_scene
 
 SIDE = 20
 CAMERAS = ["srgb", "nikon-d700", "basler-a2a5320-23uc"]
@@ -26,13 +27,6 @@ CAMERAS = ["srgb", "nikon-d700", "basler-a2a5320-23uc"]
 def values(dtype: str) -> np.ndarray:
     random = np.random.default_rng(0)
     return random.integers(0, np.iinfo(dtype).max, (31, SIDE, SIDE + 4), dtype, endpoint=True)
-
-
-def write_scene(folder: Path, name: str, planes: np.ndarray) -> Path:
-    folder.mkdir(parents=True)
-    for band, plane in enumerate(planes, 1):
-        imsave(folder / f"{name}_ms_{band:02d}.png", plane, check_contrast=False)
-    return folder
 
 
 def crops(**changes: object) -> Crops:

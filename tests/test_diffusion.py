@@ -1,9 +1,9 @@
 import pytest
 import torch
-from model_fixtures import random, start_noise
 from torch import Tensor
 
 from model.diffusion import Schedule, sample
+from tests.model_fixtures import random, start_noise
 
 SCHEDULE = Schedule.linear()
 

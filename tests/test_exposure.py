@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,35 +7,10 @@ from hypothesis import strategies as st
 
 from pipeline.camera import SRGB, load_camera
 from pipeline.exposure import MEAN_AT, scale_of, scene_scale
-from pipeline.grid import Window
+from tests.toys import ArrayScene
 
 RGB = np.random.default_rng(0).random((3, 40, 50), np.float32)
 CAMERA = load_camera(SRGB)
-
-
-@dataclass
-class ArrayScene:
-    """A scene held in memory."""
-
-    values: np.ndarray
-    valid: np.ndarray
-
-    transform = crs_wkt = declared_white = None
-
-    @property
-    def height(self) -> int:
-        return self.values.shape[1]
-
-    @property
-    def width(self) -> int:
-        return self.values.shape[2]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.values.dtype
-
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        return self.values[:, *window.slices], self.valid[window.slices]
 
 
 def scene(values: np.ndarray) -> ArrayScene:

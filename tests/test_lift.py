@@ -2,10 +2,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_fixtures import camera, prior, tile
 from torch import Tensor
 
 from model.lift import apply_matrix, unseen, wiener_lift
+from tests.model_fixtures import camera, prior, tile
 
 cameras = st.builds(camera, st.integers(0, 2**31), st.integers(4, 31))
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from model_fixtures import tile
 
 from model.loss import loss
+from tests.model_fixtures import tile
 
 # Mean size 11/4, differences down the rows (3, 6) / 2, along the columns (3, 0) / 2.
 ERROR = torch.tensor([[[[1.0, -2.0], [4.0, 4.0]]]])

@@ -2,13 +2,13 @@ from typing import Any
 
 import pytest
 import torch
-from model_fixtures import WAVELENGTHS, awake, camera, prior, small_model, start_noise, tile
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import NetworkConfig, R2HDiff
 from model.lift import apply_matrix, wiener_lift
 from model.network import Block, Gsrm, Hata
+from tests.model_fixtures import WAVELENGTHS, awake, camera, prior, small_model, start_noise, tile
 
 
 def full_model(**changes: Any) -> R2HDiff:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,11 @@ def test_the_buffer_does_not_grow_with_the_height():
 
 
 def test_a_disk_without_room_is_refused(tmp_path):
-    huge = plan(TileGrid(10**9, 10**6, 16, 4), Window(0, 0, 8, 10**6), 8, 8, 31, 2)
+    huge = plan(TileGrid(10**9, 10**6, 16, 4), Window(0, 0, 8, 10**4), 8, 8, 31, 2)
     refuse_too_big(huge, Path(tmp_path))
-    vast = plan(TileGrid(10**9, 10**9, 16, 4), Window(0, 0, 10**9, 10**9), 10**9, 10**9, 31, 2)
+    vast = plan(TileGrid(10**7, 10**7, 16, 4), Window(0, 0, 10**7, 10**7), 10**6, 10**6, 31, 2)
+    small = replace(vast, buffer_bytes=0)
     with pytest.raises(Refusal, match="disk must have room"):
+        refuse_too_big(small, Path(tmp_path))
+    with pytest.raises(Refusal, match="memory"):
         refuse_too_big(vast, Path(tmp_path))

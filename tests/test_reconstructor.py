@@ -2,12 +2,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
 from torch import Tensor
 
 from model import R2HDiff, Reconstructor
 from model.diffusion import sample
 from model.lift import apply_matrix
+from tests.model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
 
 
 def bound(model: R2HDiff, scale: float = 1.0, steps: int = 5) -> Reconstructor:

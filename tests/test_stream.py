@@ -1,6 +1,7 @@
 """The laws of DESIGN.md that the engine keeps, with a reconstructor that would betray a breach."""
 
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from pipeline.blend import weights
 from pipeline.cube import quantise
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.noise import noise
-from pipeline.stream import _Strip
+from pipeline.plan import plan
+from pipeline.stream import Stream, _Strip
 from tests.toys import CAMERA, ArrayScene, Constant, Toy, objects, scene, stream
 
 SIDES = st.integers(1, 70)
@@ -28,7 +30,7 @@ def whole(path, of, reconstructor, **options):
     return run.cube
 
 
-def plain(of, reconstructor, tile, overlap, seed=0):
+def in_memory(of, reconstructor, tile, overlap, seed=0):
     """The ten-line version: whole scene in memory, one tile after the other."""
     grid = TileGrid(of.height, of.width, tile, overlap)
     sums = torch.zeros(3, grid.shape[0] * tile, grid.shape[1] * tile)
@@ -55,7 +57,7 @@ def test_equals_the_plain_loop(height, width, grid, chunk, seed):
     with tempfile.TemporaryDirectory() as folder:
         cube = whole(Path(folder) / "a.zarr", of, Toy(), grid=grid, chunk=chunk, seed=seed)
         stored = np.asarray(cube._array[:])
-    expected = quantise(plain(of, Toy(), *grid, seed), of.valid, np.dtype(np.uint16))
+    expected = quantise(in_memory(of, Toy(), *grid, seed), of.valid, np.dtype(np.uint16))
     # Batches of one in both, so only a rounding tie could part them.
     assert np.abs(stored.astype(int) - expected.astype(int)).max() <= 1
     assert (stored == 65535).all(axis=0).tolist() == (~of.valid).tolist()
@@ -88,10 +90,14 @@ def test_resume_changes_no_byte_and_computes_no_finished_row(lost, twice):
         toy = Toy()
         run = stream(Path(folder) / "unused.zarr", of, toy)
         object.__setattr__(run, "cube", cube)
+        rows = {number // 3 for number in lost}
+        needed = {t for r in rows for t in run.grid.covering(Window(8 * r, 0, 8, 24))}
+        summed = []
         for _ in range(1 + twice):
-            run.run(Window(0, 0, 32, 24))
+            run.run(Window(0, 0, 32, 24), summed.append)
         assert objects(path) == before
-        assert (toy.tiles > 0) == bool(lost)
+        # Runs of rows apart share tiles, so a tile may be computed for each of them.
+        assert len(needed) <= toy.tiles == sum(summed) <= len(needed) + 3 * len(rows)
 
 
 @given(SIDES, SIDES, GRIDS, CHUNKS, st.integers(0, 65534))
@@ -163,6 +169,31 @@ def test_a_wholly_masked_scene_needs_no_model_and_is_nodata(tmp_path):
     assert cube.sealed
 
 
+@pytest.mark.parametrize("share_valid", [0.0, 1.0])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_rows_that_wait_are_bounded_with_and_without_a_mask(
+    tmp_path, monkeypatch, share_valid, batch
+):
+    """More rows of chunks than the plan reckons with are never alive at once."""
+    alive, most, row_of = set(), [], _Strip._row
+    run = stream(tmp_path / "a.zarr", scene(400, 20, 0, share_valid), Toy(), batch=batch)
+
+    def opened(self, row):
+        alive.add(row)
+        most.append(len(alive))
+        return row_of(self, row)
+
+    def slow_write(self, window, values, valid):
+        time.sleep(0.002)
+        alive.discard(window.row // 8)
+
+    monkeypatch.setattr(_Strip, "_row", opened)
+    monkeypatch.setattr(Stream, "_write", slow_write)
+    run.run(Window(0, 0, 400, 20))
+    planned = plan(run.grid, run.place, 8, 400, 3, 2).buffer_bytes
+    assert max(most) * 8 * 20 * 3 * 4 <= planned
+
+
 def test_memory_is_rows_of_chunks_whatever_the_height(tmp_path):
     run = stream(tmp_path / "a.zarr", scene(400, 20), Toy())
     strip = _Strip(run.grid, run.place, run)
@@ -200,7 +231,7 @@ def test_one_pixel_and_thin_scenes(tmp_path):
     for number, (height, width) in enumerate([(1, 1), (1, 70), (70, 1), (3, 50)]):
         of = scene(height, width)
         cube = whole(tmp_path / f"{number}.zarr", of, Toy())
-        expected = quantise(plain(of, Toy(), 16, 4), of.valid, np.dtype(np.uint16))
+        expected = quantise(in_memory(of, Toy(), 16, 4), of.valid, np.dtype(np.uint16))
         assert np.abs(np.asarray(cube._array[:]).astype(int) - expected).max() <= 1
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_fixtures import awake, camera, random, small_model
 from safetensors.torch import load_file
 
 from model.lift import apply_matrix
 from model.train import Batch, TrainConfig, Trainer
+from tests.model_fixtures import awake, camera, random, small_model
 
 CONFIG = TrainConfig(iterations=4, warm_up=2, save_every=100, seed=5)
 

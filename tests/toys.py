@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from skimage.io import imsave
 
 from pipeline.camera import Camera
 from pipeline.cube import CubeSpec, SpectralCube
@@ -80,6 +81,14 @@ def stream(path, of, reconstructor, grid=(16, 4), chunk=8, place=None, **options
     cube = SpectralCube.create(str(path), spec)
     lattice = TileGrid(of.height, of.width, *grid)
     return Stream(of, CAMERA, lattice, reconstructor, cube, place, **options)
+
+
+def write_scene(folder, name, planes):
+    """A scene in CAVE's own layout: one PNG a wavelength."""
+    folder.mkdir(parents=True)
+    for band, plane in enumerate(planes, 1):
+        imsave(folder / f"{name}_ms_{band:02d}.png", plane, check_contrast=False)
+    return folder
 
 
 def objects(path):

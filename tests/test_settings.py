@@ -1,0 +1,47 @@
+"""Settings: the shipped files load, and what nobody knows is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
+from flows.train import camera_shares
+from pipeline.errors import Refusal
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_config_loads():
+    kinds = {"evaluate": EvaluateSettings, "train": TrainSettings}
+    given = {"source": "a", "destination": "b"}
+    for path in sorted((ROOT / "configs").glob("*.toml")):
+        kind = kinds.get(path.stem.split("-")[0])
+        load(kind, path.name) if kind else load(ReconstructSettings, path.name, **given)
+
+
+def test_held_out_cameras_are_never_trained_on():
+    settings = load(TrainSettings, "train-cave.toml")
+    shares = camera_shares(settings)
+    assert len(settings.held_out_cameras) == 10
+    assert not shares.keys() & {*settings.held_out_cameras, "cie1931"}
+    assert {"srgb", "basler-a2a5320-23uc"} <= shares.keys()
+    assert abs(sum(shares.values()) - 1) < 1e-12
+
+
+def test_a_misspelt_camera_is_refused():
+    settings = load(TrainSettings, "train-cave.toml", held_out_cameras=("fujifilm-xt3",))
+    with pytest.raises(Refusal, match="fujifilm-xt3"):
+        camera_shares(settings)
+
+
+def test_what_was_given_wins_over_the_file(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("seed = 3\nsteps = 2\n")
+    given = {"source": "a", "destination": "b", "steps": "4", "tile": None}
+    settings = load(ReconstructSettings, str(file), **given)
+    assert (settings.seed, settings.steps, settings.tile) == (3, 4, 256)
+
+
+def test_an_unknown_key_is_named():
+    with pytest.raises(Refusal, match="tiles"):
+        load(ReconstructSettings, None, source="a", destination="b", tiles=3)
