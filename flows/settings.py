@@ -154,7 +154,7 @@ class TrainSettings(Settings):
 Some = TypeVar("Some", bound=Settings)
 
 
-def load(kind: type[Some], path: str | None, **given: Any) -> Some:
+def load(kind: type[Some], path: str | None, /, **given: Any) -> Some:
     """Settings from defaults, then a TOML file, then what was ``given`` (None means not given).
 
     A name without a folder that is no file is looked for among the package's own configs. Raises

@@ -8,19 +8,24 @@ from pipeline.scene import Scene, scale_windows
 
 MEAN_AT = 0.25
 """Where the scale puts a scene's robust mean: whites then stay near one, as in training."""
+BRIGHT_AT = 4.0
+"""The most it lets the 99th percentile be: a network without normalisation has no bound on what it
+answers to values that training, where the highest was 3.3, never showed it."""
 
 
 def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
     """Scale of linear RGB (3, ...): its mean brightness, clipped at the 99th percentile, / 0.25.
 
+    Where that would leave the 99th percentile above 4, as in a night scene: that percentile / 4.
     Homogeneous: RGB times k has a scale times k. Black, or nothing valid, gives 1.
     """
     brightness = rgb.mean(axis=0, dtype=np.float64)
     brightness = brightness.ravel() if valid is None else brightness[valid]
     if brightness.size == 0:
         return 1.0
-    mean = float(np.minimum(brightness, np.percentile(brightness, 99)).mean())
-    return mean / MEAN_AT if mean > 0 else 1.0
+    bright = float(np.percentile(brightness, 99))
+    mean = float(np.minimum(brightness, bright).mean())
+    return max(mean / MEAN_AT, bright / BRIGHT_AT) if mean > 0 else 1.0
 
 
 def scene_scale(scene: Scene, camera: Camera) -> float:

@@ -19,10 +19,10 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 
+from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 
@@ -30,9 +30,6 @@ from pipeline.grid import Window
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
 
 DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG")
-DTYPES = ("uint8", "uint16", "float32")
-_NOT_RGB_BANDS = {"cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness"}
-_NOT_RGB_STORAGE = {"cmyk", "cielab", "icclab", "itulab"}
 _opening = threading.Lock()
 
 
@@ -89,17 +86,17 @@ class RasterScene:
     def open(cls, uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene:
         """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
         with _open(uri) as dataset:
-            _refuse_not_rgb(dataset)
-            chosen = bands or _rgb_bands(dataset)
+            refuse_not_rgb(dataset)
+            chosen = bands or rgb_bands(dataset)
             return cls(
                 uri=uri,
                 bands=chosen,
                 height=dataset.height,
                 width=dataset.width,
-                dtype=_shared_dtype(dataset, chosen),
+                dtype=shared_dtype(dataset, chosen),
                 transform=None if dataset.transform.is_identity else dataset.transform,
                 crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
-                declared_white=_declared_white(dataset, chosen),
+                declared_white=declared_white(dataset, chosen),
                 driver=dataset.driver,
                 _handles=_Handles(uri),
             )
@@ -214,51 +211,3 @@ def _local_path(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(unquote(urlparse(uri).path))
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
-
-
-def _refuse_not_rgb(dataset: DatasetReader) -> None:
-    kinds = {kind.name for kind in dataset.colorinterp}
-    photometric = dataset.photometric
-    if "palette" in kinds:
-        rule, fix = "pixels are colours, not palette entries", "Run gdal_translate -expand rgb."
-        raise Refusal(rule, dataset.name, fix)
-    if dataset.count < 3:
-        raise Refusal("the input has 3 bands or more", dataset.count, "Give an RGB image.")
-    if kinds & _NOT_RGB_BANDS or (photometric and photometric.name in _NOT_RGB_STORAGE):
-        found = photometric or sorted(kinds)
-        raise Refusal("colours are red, green and blue", found, "Convert the image to RGB.")
-
-
-def _rgb_bands(dataset: DatasetReader) -> tuple[int, int, int]:
-    kinds = dataset.colorinterp
-    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    if all(kinds.count(kind) == 1 for kind in wanted):
-        red, green, blue = (kinds.index(kind) + 1 for kind in wanted)
-        return red, green, blue
-    colours = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha]
-    if len(colours) != 3:
-        rule = "it is known which bands are red, green and blue"
-        raise Refusal(rule, [kind.name for kind in kinds], "Name them with --bands.")
-    return colours[0], colours[1], colours[2]
-
-
-def _shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dtype[Any]:
-    if not all(1 <= band <= dataset.count for band in bands):
-        raise Refusal(f"--bands are within 1 to {dataset.count}", bands, "Name existing bands.")
-    names = {dataset.dtypes[band - 1] for band in bands}
-    if len(names) > 1 or not names <= set(DTYPES):
-        rule = f"the three bands share one type of {', '.join(DTYPES)}"
-        raise Refusal(rule, sorted(names), "Convert it with gdal_translate -ot Float32.")
-    return np.dtype(str(names.pop()))
-
-
-def _declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float | None:
-    scales = {dataset.scales[band - 1] for band in bands}
-    offsets = {dataset.offsets[band - 1] for band in bands}
-    if offsets != {0.0}:
-        rule, fix = "pixel values carry no offset", "Apply it first, with gdal_translate -unscale."
-        raise Refusal(rule, f"{dataset.name} with offsets {sorted(offsets)}", fix)
-    if len(scales) > 1:
-        return None
-    scale = float(scales.pop())
-    return 1 / scale if scale > 0 and scale != 1 else None

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.camera import SRGB, load_camera
-from pipeline.exposure import MEAN_AT, scale_of, scene_scale
+from pipeline.exposure import BRIGHT_AT, MEAN_AT, scale_of, scene_scale
 from tests.toys import ArrayScene
 
 RGB = np.random.default_rng(0).random((3, 40, 50), np.float32)
@@ -32,6 +32,12 @@ def test_highlights_beyond_the_99th_percentile_count_no_more() -> None:
     brighter = bright.copy()
     brighter[:, :2, :5] = 1e6
     assert scale_of(brighter) == pytest.approx(scale_of(bright))
+
+
+def test_the_lights_of_a_night_scene_stay_within_what_training_showed() -> None:
+    night = np.full((3, 40, 50), 1e-4, np.float32)
+    night[:, :2] = 0.8
+    assert np.percentile(night, 99) / scale_of(night) == pytest.approx(BRIGHT_AT)
 
 
 @pytest.mark.parametrize("rgb", [np.zeros((3, 4, 4), np.float32), np.zeros((3, 0, 0), np.float32)])
