@@ -34,5 +34,8 @@ evaluate: setup  ## Score the shipped weights: make evaluate CAVE=folder
 train: setup  ## Reproduce the shipped weights: make train CAVE=folder
 	$(BIN)/r2h train train-cave.toml --root $(CAVE) --out runs/cave
 
+image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
+	tests/image_check.sh
+
 clean:
 	rm -rf $(VENV) demo runs build *.egg-info
