@@ -57,8 +57,11 @@ def _check_resume(job: Job) -> None:
     destination = job.settings.destination
     cube = SpectralCube.open(destination)
     if not job.settings.resume:
-        state = "a finished cube" if cube.sealed else "a half-finished cube"
-        fix = "Add --resume to go on with it, --overwrite to begin again."
+        state, fix = (
+            ("a finished cube", "Add --overwrite to replace it.")
+            if cube.sealed
+            else ("a half-finished cube", "Add --resume to go on, --overwrite to begin again.")
+        )
         raise Refusal("the destination must be new", f"{destination}, {state}", fix)
     wanted = json.loads(json.dumps(dict(job.spec.settings)))
     for key in sorted(wanted.keys() | cube.settings.keys()):

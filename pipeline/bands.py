@@ -57,14 +57,13 @@ def shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dtyp
 def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float | None:
     """The pixel value that the bands' common scale makes 1; None where they declare none.
 
-    Raises Refusal where they declare an offset.
+    Raises Refusal where they declare different scales or an offset.
     """
-    scales = {dataset.scales[band - 1] for band in bands}
-    offsets = {dataset.offsets[band - 1] for band in bands}
-    if offsets != {0.0}:
-        rule, fix = "pixel values carry no offset", "Apply it first, with gdal_translate -unscale."
-        raise Refusal(rule, f"{dataset.name} with offsets {sorted(offsets)}", fix)
-    if len(scales) > 1:
-        return None
-    scale = float(scales.pop())
+    scales = {float(dataset.scales[band - 1]) for band in bands}
+    offsets = {float(dataset.offsets[band - 1]) for band in bands}
+    if len(scales) > 1 or offsets != {0.0}:
+        found = f"{dataset.name} with scales {sorted(scales)}, offsets {sorted(offsets)}"
+        fix = "Apply them first, with gdal_translate -unscale."
+        raise Refusal("the three bands share one scale and no offset", found, fix)
+    scale = scales.pop()
     return 1 / scale if scale > 0 and scale != 1 else None

@@ -132,13 +132,20 @@ def test_bands_follow_their_colours(tmp_path: Path) -> None:
     [
         ((None, None), None),
         (([1e-4] * 3, [0] * 3), 1e4),
-        (([1e-4] * 3, [-0.1] * 3), None),
-        (([1e-4, 1e-4, 2e-4], [0] * 3), None),
     ],
 )
 def test_declared_white_is_one_shared_scale(tmp_path: Path, scaling: Any, white: Any) -> None:
     uri = save(tmp_path / "a.tif", values("uint16"), scaling=scaling)
     assert RasterScene.open(uri).declared_white == (white and pytest.approx(white))
+
+
+@pytest.mark.parametrize(
+    "scaling", [([1e-4] * 3, [-0.1] * 3), ([1e-4, 1e-4, 2e-4], [0] * 3)], ids=["offset", "unequal"]
+)
+def test_scaling_that_one_white_cannot_say_is_refused(tmp_path: Path, scaling: Any) -> None:
+    uri = save(tmp_path / "a.tif", values("uint16"), scaling=scaling)
+    with pytest.raises(Refusal, match="one scale and no offset"):
+        RasterScene.open(uri)
 
 
 @pytest.mark.parametrize("is_uri", [False, True])
