@@ -17,7 +17,7 @@ from rasterio.windows import from_bounds
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.scene import Scene
+from pipeline.scene import Scene, without_place
 
 Box = tuple[float, float, float, float]
 _BLOCK = 512
@@ -93,7 +93,8 @@ class Area:
     def _draw(self, block: Window) -> NDArray[np.bool_]:
         corner = self.transform @ Affine.translation(block.col, block.row)
         shape = (block.height, block.width)
-        drawn: NDArray[np.bool_] = geometry_mask(self.polygons, shape, corner, invert=True)
+        with without_place():
+            drawn: NDArray[np.bool_] = geometry_mask(self.polygons, shape, corner, invert=True)
         return drawn
 
 

@@ -30,7 +30,7 @@ from pipeline.grid import Window
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
 
 DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG")
-_opening = threading.Lock()
+_silence = threading.Lock()
 
 
 class Scene(Protocol):
@@ -188,15 +188,24 @@ def _open(uri: str) -> DatasetReader:
     path = _local_path(uri)
     if path is not None and not (path.is_file() and path.stat().st_size):
         raise Refusal("the input is an existing file with bytes in it", uri, "Check the path.")
-    # The lock: the warning filters that catch_warnings sets and restores belong to the process.
-    with _environment(uri), _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with _environment(uri), without_place():
         try:
             # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.
             return DatasetReader(path or uri, driver=list(DRIVERS), sharing=False)
         except RasterioIOError as error:
             rule = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
             raise Refusal(rule, uri, f"Convert it with gdal_translate ({error}).") from error
+
+
+@contextmanager
+def without_place() -> Iterator[None]:
+    """Silence rasterio about rasters that have no place, in one thread at a time.
+
+    The warning filters that are set and restored belong to the process.
+    """
+    with _silence, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 @contextmanager
