@@ -1,4 +1,5 @@
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,24 @@ def test_a_window_that_cuts_a_chunk_is_refused(tmp_path: Path, window: Window) -
     with pytest.raises(Refusal, match="whole chunks"):
         cube.write(window, np.zeros((31, 64, 64), np.float32), np.ones((64, 64), bool))
     assert cube.finished() == set()
+
+
+@given(st.lists(st.sampled_from(regions(HEIGHT, WIDTH, CHUNK, CHUNK)), max_size=30))
+def test_whatever_the_order_and_the_repeats_the_first_write_of_a_chunk_stays(
+    windows: list[Window],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cube = SpectralCube.create(f"{folder}/a.zarr", spec())
+        first: dict[Window, float] = {}
+        for number, window in enumerate(windows):
+            shape = (window.height, window.width)
+            cube.write(
+                window, np.full((31, *shape), number / 100, np.float32), np.ones(shape, bool)
+            )
+            first.setdefault(window, number / 100)
+        assert len(cube.finished()) == len(first)
+        for window, value in first.items():
+            np.testing.assert_allclose(cube.read(window)[0], value, atol=1e-6)
 
 
 def test_a_chunk_is_written_once_even_when_empty(tmp_path: Path, zarr_format: int) -> None:

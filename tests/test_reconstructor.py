@@ -18,7 +18,8 @@ def plain(model: R2HDiff, rgb: Tensor, noise: Tensor) -> Tensor:
     """Five steps, with everything that the steps share made anew at each."""
 
     def denoise(state: Tensor, step: int) -> Tensor:
-        return model.denoise(state, model.condition(rgb, camera()), torch.tensor([step, step]))
+        steps = torch.full((len(rgb),), step)
+        return model.denoise(state, model.condition(rgb, camera()), steps)
 
     return model.to_cube(sample(denoise, noise, model.schedule, 5), model.condition(rgb, camera()))
 
@@ -32,8 +33,12 @@ def test_the_cube_renders_back_to_the_rgb_under_any_weights(
     torch.testing.assert_close(apply_matrix(s, cube), tile(seed=which), atol=1e-5, rtol=0)
 
 
-def test_cached_guidance_equals_guidance_made_anew_at_each_step() -> None:
-    model, rgb, noise = awake(small_model()), tile(), start_noise()
+@given(st.integers(0, 1000), st.integers(1, 3), st.sampled_from([8, 16]))
+def test_cached_guidance_equals_guidance_made_anew_at_each_step(
+    seed: int, count: int, side: int
+) -> None:
+    model = awake(small_model(seed), seed)
+    rgb, noise = tile(count, side, seed=seed), start_noise(count, side, seed)
     with torch.inference_mode():
         expected = plain(model, rgb, noise)
     assert torch.equal(bound(model)(rgb, noise), expected)

@@ -194,15 +194,17 @@ def test_rows_that_wait_are_bounded_with_and_without_a_mask(
     assert max(most) * 8 * 20 * 3 * 4 <= planned
 
 
-def test_memory_is_rows_of_chunks_whatever_the_height(tmp_path):
-    run = stream(tmp_path / "a.zarr", scene(400, 20), Toy())
-    strip = _Strip(run.grid, run.place, run)
-    most = 0
-    for index in run.grid.covering(run.place):
-        strip.add(run._load(index), torch.zeros(3, 16, 16))
-        most = max(most, len(strip._rows))
-    assert most <= 16 // 8 + 1
-    assert not strip._rows
+@given(st.integers(1, 300), GRIDS, CHUNKS)
+def test_memory_is_rows_of_chunks_whatever_the_height(height, grid, chunk):
+    with tempfile.TemporaryDirectory() as folder:
+        run = stream(Path(folder) / "a.zarr", scene(height, 20), Toy(), grid=grid, chunk=chunk)
+        strip = _Strip(run.grid, run.place, run)
+        most = 0
+        for index in run.grid.covering(run.place):
+            strip.add(run._load(index), torch.zeros(3, grid[0], grid[0]))
+            most = max(most, len(strip._rows))
+        assert most <= -(-grid[0] // chunk) + 1
+        assert not strip._rows
 
 
 def test_a_failing_reconstructor_stops_the_run_and_what_is_written_stays(tmp_path):
