@@ -45,7 +45,7 @@ def _plain(kind: type[Settings], name: str) -> bool:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    silent = field.is_required() or field.default in (None, False)
+    silent = field.is_required() or field.default is None or field.default is False
     default = "" if silent else f" (default {field.default})"
     text = f"{field.description}{default}"
     if field.annotation is bool:

@@ -31,7 +31,24 @@ class Settings(BaseModel):
     """Names of which one at most may be given."""
 
 
-class ReconstructSettings(Settings):
+class TileSettings(Settings):
+    """How any scene goes through the model."""
+
+    checkpoint: str | None = None
+    """Weights, a safetensors file (none: the shipped ones)."""
+    steps: int = Field(5, ge=1, le=5)
+    """Denoising steps."""
+    seed: int = Field(0, ge=0)
+    """Of the start noise."""
+    tile: int = Field(256, ge=8, multiple_of=8)
+    """Side of a tile in pixels."""
+    overlap: int = Field(32, ge=0)
+    """Pixels that neighbouring tiles share, at most half a tile."""
+    chunk: int = Field(256, ge=1)
+    """Side of a stored chunk in pixels."""
+
+
+class ReconstructSettings(TileSettings):
     """`r2h reconstruct`: from one RGB raster to one cube."""
 
     source: str
@@ -52,18 +69,6 @@ class ReconstructSettings(Settings):
     """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
     white: float | None = Field(None, gt=0)
     """Pixel value of reflectance 1 (none: what the file declares, else 255 for 8-bit images)."""
-    checkpoint: str | None = None
-    """Weights, a safetensors file (none: the shipped ones)."""
-    steps: int = Field(5, ge=1, le=5)
-    """Denoising steps."""
-    seed: int = Field(0, ge=0)
-    """Of the start noise."""
-    tile: int = Field(256, ge=8, multiple_of=8)
-    """Side of a tile in pixels."""
-    overlap: int = Field(32, ge=0)
-    """Pixels that neighbouring tiles share, at most half a tile."""
-    chunk: int = Field(256, ge=1)
-    """Side of a stored chunk in pixels."""
     region: int = Field(2048, ge=1)
     """Side of a unit of work in pixels, whole chunks."""
     batch: int = Field(1, ge=1)
@@ -91,24 +96,12 @@ class ReconstructSettings(Settings):
         return self
 
 
-class EvaluateSettings(Settings):
+class EvaluateSettings(TileSettings):
     """`r2h evaluate`: which scenes, seen by which camera, through which tiles."""
 
     scenes: tuple[str, ...] = Field(min_length=1)
     camera: str = "basler-a2a5320-23uc"
     """Camera that renders the scenes."""
-    checkpoint: str | None = None
-    """Weights, a safetensors file (none: the shipped ones)."""
-    steps: int = Field(5, ge=1, le=5)
-    """Denoising steps."""
-    seed: int = Field(0, ge=0)
-    """Of the start noise."""
-    tile: int = Field(256, ge=8, multiple_of=8)
-    """Side of a tile in pixels."""
-    overlap: int = Field(32, ge=0)
-    """Pixels that neighbouring tiles share, at most half a tile."""
-    chunk: int = Field(256, ge=1)
-    """Side of a stored chunk in pixels."""
 
 
 class NetworkSettings(Settings):
