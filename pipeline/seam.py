@@ -19,8 +19,9 @@ Counts = NDArray[np.int64]
 
 STEP = 4
 """Where tiles overlap, every fourth row and column is compared."""
-BESIDE = (4, 8, 12)
-"""Pixels outside a ramp at which the interior is sampled: so near that it shows the same things."""
+BESIDE = (16, 32, 48)
+"""Pixels outside a ramp at which the interior is sampled: near, so that it shows the same things,
+and multiples of 16, so that the blocks of a source that was a JPEG are met in the same way."""
 EDGES = np.unique(np.round(2 ** (np.arange(65) / 4)).astype(np.int64))
 """Lower edges of the histogram of disagreements, in counts of 1e-4: four an octave."""
 FIELDS = 8 + len(EDGES) + 1
@@ -97,7 +98,10 @@ class Lines:
         return cls(*(np.unique(np.array(p, np.int64)) for p in (starts + ends, kept)))
 
     def within(self, start: int, stop: int) -> "Lines":
-        """The lines whose two pixels lie in [start, stop), counted from ``start``."""
+        """The lines whose two pixels lie in [start, stop), counted from ``start``.
+
+        A step from one chunk to the next is in neither: no chunk knows both of its pixels.
+        """
         kept = [p[(p > start) & (p < stop)] - start for p in (self.border, self.inside)]
         return Lines(*kept)
 
