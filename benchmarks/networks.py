@@ -55,16 +55,18 @@ class Light:
         return torch.matmul(self._matrix, rgb.flatten(2)).reshape(len(rgb), -1, *rgb.shape[2:])
 
 
-def counts(name: str, stride: int) -> NDArray[np.uint16]:
-    """What `constant` or `texture` stores, (C, stride, stride), repeated over the scene.
+def counts(case: Case, size: int) -> NDArray[np.uint16]:
+    """What `constant` or `texture` stores, (C, size, size), from a tile's first pixel.
 
     Its period is the tiles' stride, so that neighbours agree and blending changes nothing.
     """
-    bands = len(WAVELENGTHS)
+    bands, stride = len(WAVELENGTHS), case.tile - case.overlap
     level = np.linspace(2000, 4000, bands).astype(np.uint16)[:, None, None]
     grain = np.random.default_rng(0).integers(0, 200, (bands, stride, stride), np.uint16)
-    values: NDArray[np.uint16] = np.add(level, grain * (name == "texture"), dtype=np.uint16)
-    return values
+    values: NDArray[np.uint16] = np.add(level, grain * (case.network == "texture"), dtype=np.uint16)
+    at = np.arange(size) % stride
+    # Not values[:, at[:, None], at], whose memory is in another order.
+    return values.take(at, axis=1).take(at, axis=2)
 
 
 def reconstructor(case: Case, scene: Mirrored) -> Reconstructor:
@@ -72,10 +74,8 @@ def reconstructor(case: Case, scene: Mirrored) -> Reconstructor:
     if case.network == "light":
         return Light()
     if case.network in HELD:
-        stride = case.tile - case.overlap
-        at = np.arange(case.tile) % stride
-        values = counts(case.network, stride)[:, at[:, None], at]
-        return Held(torch.from_numpy(values.astype(np.float32) * np.float32(_COUNT)))
+        values = counts(case, case.tile).astype(np.float32) * np.float32(_COUNT)
+        return Held(torch.from_numpy(values))
     lens = camera(WAVELENGTHS)
     options = known(model.Reconstructor, engine=case.engine) if case.engine else {}
     if case.engine and not options:

@@ -47,4 +47,6 @@ class Options:
     ) -> Table:
         """A table of title and question, columns named in a line with | between them."""
         names = [name.strip() for name in columns.split("|")]
+        if self.quick:
+            notes = [*notes, "tiny and one round: it runs, nothing is measured"]
         return Table(*heading, names, rows, notes, measured(self.cores, self.rounds))

@@ -33,7 +33,7 @@ class Mirrored:
         """Values (3, height, width), all of them valid."""
         rows = _mirrored(window.row, window.row_stop, self.image.shape[1])
         cols = _mirrored(window.col, window.col_stop, self.image.shape[2])
-        values = self.image[:, rows[:, None], cols]
+        values = self.image.take(rows, axis=1).take(cols, axis=2)
         return values, np.ones(values.shape[1:], bool)
 
 

@@ -97,6 +97,7 @@ def test_a_mirrored_scene_is_its_image_reflected():
     values, valid = Mirrored(image, 9, 9).read(Window(1, 2, 6, 7))
     whole = np.pad(image, ((0, 0), (0, 8), (0, 8)), mode="symmetric")
     assert (values == whole[:, 1:7, 2:9]).all()
+    assert values.flags.c_contiguous
     assert valid.all()
 
 
@@ -109,7 +110,8 @@ def test_a_step_where_tiles_join_is_seen():
 
 
 def test_texture_is_stored_without_rounding():
-    values = counts("texture", 48)
+    values = counts(Case("texture", tile=64, overlap=16), 100)
+    assert values.flags.c_contiguous
     assert (np.rint(values.astype(np.float32) * np.float32(1e-4) * 1e4) == values).all()
 
 
