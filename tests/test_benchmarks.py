@@ -11,6 +11,7 @@ from benchmarks.__main__ import TABLES
 from benchmarks.case import Case
 from benchmarks.harness import Run, Sample, Series, interleaved, measure, ratio
 from benchmarks.networks import Light, counts
+from benchmarks.options import Options
 from benchmarks.scenes import Mirrored, camera, photograph
 from benchmarks.seams import joined
 from benchmarks.tables import HEAD, Table, keep, load, number, render
@@ -129,6 +130,29 @@ def test_a_table_measured_earlier_is_kept(tmp_path):
     page = render(file, list(TABLES)).read_text()
     assert page.startswith(HEAD.strip())
     assert page.index("## A") < page.index("## B")
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_table_is_made_of_its_samples(name, quick, tmp_path, monkeypatch):
+    facts = dict.fromkeys(
+        ("raw", "stored", "seam", "tiles", "megapixels", "difference", "values"), 2.0
+    )
+    series = Series([Sample(1.0, 1.0, 100.0, 50.0, facts)] * 3)
+    monkeypatch.setattr(Options, "measure", lambda self, runs: dict.fromkeys(runs, series))
+    table = TABLES[name](Options(cores=2, rounds=3, scratch=tmp_path, quick=quick))
+    assert table.rows
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert f"## {table.title}" in table.markdown()
+
+
+@pytest.mark.parametrize("name", ["peers", "memory", "engines", "mst", "bound"])
+def test_a_table_survives_contenders_that_cannot_run(name, tmp_path, monkeypatch):
+    absent = Series(reason="not here")
+    monkeypatch.setattr(Options, "measure", lambda self, runs: dict.fromkeys(runs, absent))
+    table = TABLES[name](Options(cores=1, rounds=1, scratch=tmp_path, quick=True))
+    assert "not here" in table.markdown()
+    assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
 @pytest.mark.parametrize(
