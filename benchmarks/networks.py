@@ -4,7 +4,6 @@
 hold and do no work.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import model
-from benchmarks.case import Case, Skip
+from benchmarks.case import Case
 from benchmarks.scenes import Mirrored, camera
+from model.engine import best_engine
 from pipeline.exposure import scene_scale
 from pipeline.stream import Reconstructor
 
@@ -77,13 +77,12 @@ def reconstructor(case: Case, scene: Mirrored) -> Reconstructor:
         values = counts(case, case.tile).astype(np.float32) * np.float32(_COUNT)
         return Held(torch.from_numpy(values))
     lens = camera(WAVELENGTHS)
-    options = known(model.Reconstructor, engine=case.engine) if case.engine else {}
-    if case.engine and not options:
-        raise Skip("this model has no engine to choose")
+    network = model.load()
+    engine: Any = case.engine or best_engine(network)
     sensitivities = torch.from_numpy(lens.sensitivities)
     # A network alone is compared with its plain self, which knows no scale.
     scale = 1.0 if case.bare else scene_scale(scene, lens)
-    return model.Reconstructor(model.load(), sensitivities, scale, STEPS, **options)
+    return model.Reconstructor(network, sensitivities, scale, STEPS, engine)
 
 
 def plain(case: Case, scene: Mirrored) -> Callable[[Tensor], Tensor]:
@@ -99,9 +98,3 @@ def plain(case: Case, scene: Mirrored) -> Callable[[Tensor], Tensor]:
             return network(rgb, torch.randn(len(rgb), channels, *rgb.shape[2:]))
 
     return forward
-
-
-def known(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
-    """Those options that a function or class has."""
-    names = inspect.signature(function).parameters
-    return {name: value for name, value in options.items() if name in names}

@@ -11,7 +11,7 @@ import zarr
 from torch import Tensor
 
 from benchmarks.case import Case, Steps
-from benchmarks.networks import WAVELENGTHS, counts, known, reconstructor
+from benchmarks.networks import WAVELENGTHS, counts, reconstructor
 from benchmarks.scenes import Mirrored, camera, photograph
 from benchmarks.seams import seam
 from pipeline.cube import CubeSpec, SpectralCube, quantise
@@ -19,7 +19,7 @@ from pipeline.grid import TileGrid, Window, regions
 from pipeline.noise import noise
 from pipeline.stream import Stream
 
-CHUNK, REGION = 256, 2048
+CHUNK = 256
 
 
 class Unwritten(SpectralCube):
@@ -53,14 +53,14 @@ def _stream(case: Case, kind: type[SpectralCube], path: Path) -> Stream:
     cube = kind.create(str(path), CubeSpec(case.size, case.size, WAVELENGTHS, CHUNK))
     network = reconstructor(case, scene)
     _warm(network, case, scene)
-    options = known(Stream, workers=case.workers)
     whole = Window(0, 0, case.size, case.size)
-    return Stream(scene, lens, grid(case), network, cube, whole, batch=case.batch, **options)
+    return Stream(
+        scene, lens, grid(case), network, cube, whole, batch=case.batch, workers=case.workers
+    )
 
 
 def _run(stream: Stream, case: Case) -> None:
-    for region in regions(case.size, case.size, CHUNK, REGION):
-        stream.run(region)
+    stream.run(Window(0, 0, case.size, case.size))
 
 
 def grid(case: Case) -> TileGrid:
@@ -100,11 +100,10 @@ def model_alone(case: Case, _folder: Path) -> Steps:
 
 def _windows(case: Case) -> Iterator[Window]:
     lattice, whole = grid(case), Window(0, 0, case.size, case.size)
-    for region in regions(case.size, case.size, CHUNK, REGION):
-        for index in lattice.covering(region):
-            tile = lattice.window(index).intersection(whole)
-            assert tile is not None
-            yield tile
+    for index in lattice.covering(whole):
+        tile = lattice.window(index).intersection(whole)
+        assert tile is not None
+        yield tile
 
 
 def zarr_alone(case: Case, folder: Path) -> Steps:

@@ -26,7 +26,9 @@ def in_sight(settings: ReconstructSettings) -> dict[str, Any]:
     with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
 
         def watch(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
-            bar.console.print(job.assumptions, line(job, known), sep="\n", highlight=False, soft_wrap=True)
+            bar.console.print(
+                job.assumptions, line(job, known), sep="\n", highlight=False, soft_wrap=True
+            )
             megapixels = job.plan.place.height * job.plan.place.width / 1e6
             row = bar.add_task("reconstruct", total=tiles, speed=0.0)
 
