@@ -12,6 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+INPUT_LIMIT = 6.0
+"""Bound of what enters the network, near the brightest that training holds (6.4 scales of a scene).
+
+A value of 1 moves by 1 %.
+"""
+ANSWER_LIMIT = 50.0
+"""Bound of what leaves it, in units of the state: 99.9 % of training's are below 7, the highest
+of six batches was 51."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
@@ -53,6 +62,15 @@ class NetworkConfig:
     def reduction(self) -> int:
         """Rows and columns must be a multiple of this."""
         return int(2 ** (len(self.widths) - 1))
+
+
+def bounded(x: Tensor, limit: float) -> Tensor:
+    """Close to x where it is small, and within ``limit`` everywhere.
+
+    The network multiplies features by features and does not normalise them: beyond the values
+    that training held, its answer would grow as a high power of its input.
+    """
+    return limit * torch.tanh(x / limit)
 
 
 class ChannelNorm(nn.Module):
@@ -172,7 +190,7 @@ class Guide(nn.Module):
 
     def forward(self, guide: Tensor) -> list[Tensor]:
         """(N, guide channels, H, W) to one (N, width, H / 2^i, W / 2^i) a level."""
-        x = self.stem(guide)
+        x = self.stem(bounded(guide, INPUT_LIMIT))
         features = []
         for level, feed in enumerate(self.feeds):
             x = x + feed(x) if level == 0 else (y := self.downs[level - 1](x)) + feed(y)
@@ -205,7 +223,7 @@ class Denoiser(nn.Module):
     def forward(self, state: Tensor, guide: list[Tensor], time: Tensor) -> Tensor:
         """State (N, bands, H, W), time (N, time_width) to (N, bands, H, W)."""
         time = self.time(time)
-        x, skips = self.stem(state), []
+        x, skips = self.stem(bounded(state, INPUT_LIMIT)), []
         for level, (block, down) in enumerate(zip(self.down_blocks, self.downs, strict=True)):
             x = block(x, guide[level], time)
             skips.append(x)
@@ -214,8 +232,7 @@ class Denoiser(nn.Module):
             x = block(x, guide[-1], time)
         for level in reversed(range(len(skips))):
             x = self.up_blocks[level](self.ups[level](x) + skips[level], guide[level], time)
-        out: Tensor = self.head(x)
-        return out
+        return bounded(self.head(x), ANSWER_LIMIT)
 
 
 def time_embedding(alpha_bar: Tensor, width: int) -> Tensor:

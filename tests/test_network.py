@@ -7,8 +7,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model import NetworkConfig, R2HDiff
 from model.lift import apply_matrix, wiener_lift
-from model.network import Block, Gsrm, Hata
-from tests.model_fixtures import WAVELENGTHS, awake, camera, prior, small_model, start_noise, tile
+from model.network import ANSWER_LIMIT, Block, Gsrm, Hata, bounded
+from tests.model_fixtures import (
+    WAVELENGTHS,
+    awake,
+    camera,
+    prior,
+    random,
+    small_model,
+    start_noise,
+    tile,
+)
 
 
 def full_model(**changes: Any) -> R2HDiff:
@@ -126,3 +135,31 @@ def test_other_sizes_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_network_that_cannot_run_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="got"):
         small_model(**wrong)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1e4, 1e30])
+@pytest.mark.parametrize("limit", [2.0, 50.0])
+def test_bounded_keeps_the_small_and_bounds_the_rest(scale: float, limit: float) -> None:
+    x = torch.randn(1000, generator=random(0)) * scale
+    y = bounded(x, limit)
+    assert y.abs().max() <= limit
+    small = x.abs() < limit / 10
+    torch.testing.assert_close(y[small], x[small], rtol=4e-3, atol=0)
+    assert (y * x >= 0).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1e4, 1e6])
+@pytest.mark.parametrize("seed", range(3))
+def test_any_light_gives_an_answer_of_bounded_size(scale: float, seed: int) -> None:
+    model, rgb = awake(small_model(seed), seed), tile(seed=seed) * scale
+    # Multiplied features: without a bound these weights answer as a high power of the light.
+    with torch.no_grad():
+        for weight in model.denoiser.parameters():
+            weight.mul_(3)
+        condition = model.condition(rgb, camera())
+        state = model(rgb, camera(), start_noise() * scale, 5) - condition.lift
+    spread = torch.linalg.matrix_norm(torch.eye(7) - condition.inverse @ camera(), ord=2)
+    assert torch.isfinite(state).all()
+    # Differences of the lift lose digits where the light is bright.
+    rounding = 1e-5 * condition.lift.abs().max()
+    assert state.norm(dim=1).max() <= model.deviation * ANSWER_LIMIT * 7**0.5 * spread + rounding
