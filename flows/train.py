@@ -73,14 +73,17 @@ def camera_shares(settings: TrainSettings) -> dict[str, float]:
 def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
     """The model that training starts from: of the checkpoint ``init``, or a new one.
 
-    Raises Refusal where the checkpoint's network is another than the settings'.
+    Raises Refusal where the checkpoint's network or wavelengths are not those of the training.
     """
     if settings.init is None:
         return new_model(settings, crops)
-    model, wanted = load(Path(settings.init)), NetworkConfig(**settings.network.model_dump())
-    if model.config != wanted:
-        rule, fix = "training starts from a checkpoint of the same network", f"Wanted: {wanted}."
-        raise Refusal(rule, f"{settings.init} with {model.config}", fix)
+    model = load(Path(settings.init))
+    found = {"network": model.config, "wavelengths": tuple(model.wavelengths.tolist())}
+    network = NetworkConfig(**settings.network.model_dump())
+    wanted = {"network": network, "wavelengths": CAVE_WAVELENGTHS}
+    if found != wanted:
+        rule = "training starts from a checkpoint of the same network and wavelengths"
+        raise Refusal(rule, f"{settings.init} with {found}", f"Wanted: {wanted}.")
     return model
 
 

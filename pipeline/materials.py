@@ -9,6 +9,8 @@ from pipeline.errors import Refusal
 
 PAINTS = 6
 """Materials that a repainted crop is divided into."""
+ALIKE = 0.01
+"""Mean square difference of two hues that may be one material's: shading and noise."""
 DARK = 0.02
 """Reflectance below which a pixel's hue is noise, so that dark pixels count as one material."""
 
@@ -58,22 +60,27 @@ def _centres(hues: Floats, random: np.random.Generator) -> Floats:
     """
     chosen = hues[:, [random.integers(hues.shape[1])]]
     while chosen.shape[1] < PAINTS:
-        away = _distances(hues, chosen).min(axis=0).astype(np.float64)
+        # A little more than nothing, for a crop of one hue.
+        away = _distances(hues, chosen).min(axis=0).astype(np.float64) + 1e-9
         chosen = np.hstack([chosen, hues[:, [random.choice(len(away), p=away / away.sum())]]])
     return chosen
 
 
 def _distances(hues: Floats, centres: Floats) -> Floats:
-    """(centres, pixels): squared, and a little more, so that equal hues are no division by zero."""
+    """(centres, pixels): mean squared differences."""
     crossed = centres.T @ hues
-    squares: Floats = (centres**2).sum(axis=0)[:, None] - 2 * crossed + (hues**2).sum(axis=0)
-    return np.maximum(squares, 0) + np.float32(1e-6)
+    squares = (centres**2).sum(axis=0)[:, None] - 2 * crossed + (hues**2).sum(axis=0)
+    whole: Floats = np.maximum(squares, 0) / len(hues)
+    return whole
 
 
 def _shares(hues: Floats, centres: Floats) -> Floats:
-    """(centres, pixels), summing to 1: softmax of the distance in units of the mean nearest."""
+    """(centres, pixels), summing to 1: a softmax of the distance, in units of the usual nearest.
+
+    Centres that are alike share their pixels evenly, or noise would decide between them.
+    """
     distance = _distances(hues, centres)
     nearest = distance.min(axis=0)
-    shares = np.exp((nearest - distance) / nearest.mean())
+    shares = np.exp((nearest - distance) / max(nearest.mean(), ALIKE))
     whole: Floats = shares / shares.sum(axis=0)
     return whole
