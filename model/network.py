@@ -12,14 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-INPUT_LIMIT = 6.0
-"""Bound of what enters the network, near the brightest that training holds (6.4 scales of a scene).
-
-A value of 1 moves by 1 %.
-"""
-ANSWER_LIMIT = 50.0
-"""Bound of what leaves it, in units of the state: 99.9 % of training's are below 7, the highest
-of six batches was 51."""
+STEM_LIMIT = 20.0
+"""Bound of the features that the stems make of guide and state: 99.9 % of training's are below 9,
+the highest of fifteen crops was 17."""
+HEAD_LIMIT = 100.0
+"""Bound of the features that the head reads: 99.9 % are below 45, the highest was 82."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,8 @@ def bounded(x: Tensor, limit: float) -> Tensor:
     """Close to x where it is small, and within ``limit`` everywhere.
 
     The network multiplies features by features and does not normalise them: beyond the values
-    that training held, its answer would grow as a high power of its input.
+    that training held, its answer would grow as a high power of its input. Features are bounded,
+    not what they are made of, so that the first and last layer stay linear in state and answer.
     """
     return limit * torch.tanh(x / limit)
 
@@ -190,7 +188,7 @@ class Guide(nn.Module):
 
     def forward(self, guide: Tensor) -> list[Tensor]:
         """(N, guide channels, H, W) to one (N, width, H / 2^i, W / 2^i) a level."""
-        x = self.stem(bounded(guide, INPUT_LIMIT))
+        x = bounded(self.stem(guide), STEM_LIMIT)
         features = []
         for level, feed in enumerate(self.feeds):
             x = x + feed(x) if level == 0 else (y := self.downs[level - 1](x)) + feed(y)
@@ -223,7 +221,7 @@ class Denoiser(nn.Module):
     def forward(self, state: Tensor, guide: list[Tensor], time: Tensor) -> Tensor:
         """State (N, bands, H, W), time (N, time_width) to (N, bands, H, W)."""
         time = self.time(time)
-        x, skips = self.stem(bounded(state, INPUT_LIMIT)), []
+        x, skips = bounded(self.stem(state), STEM_LIMIT), []
         for level, (block, down) in enumerate(zip(self.down_blocks, self.downs, strict=True)):
             x = block(x, guide[level], time)
             skips.append(x)
@@ -232,7 +230,8 @@ class Denoiser(nn.Module):
             x = block(x, guide[-1], time)
         for level in reversed(range(len(skips))):
             x = self.up_blocks[level](self.ups[level](x) + skips[level], guide[level], time)
-        return bounded(self.head(x), ANSWER_LIMIT)
+        out: Tensor = self.head(bounded(x, HEAD_LIMIT))
+        return out
 
 
 def time_embedding(alpha_bar: Tensor, width: int) -> Tensor:

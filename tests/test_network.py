@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model import NetworkConfig, R2HDiff
 from model.lift import apply_matrix, wiener_lift
-from model.network import ANSWER_LIMIT, Block, Gsrm, Hata, bounded
+from model.network import HEAD_LIMIT, Block, Gsrm, Hata, bounded
 from tests.model_fixtures import (
     WAVELENGTHS,
     awake,
@@ -152,14 +152,22 @@ def test_bounded_keeps_the_small_and_bounds_the_rest(scale: float, limit: float)
 @pytest.mark.parametrize("seed", range(3))
 def test_any_light_gives_an_answer_of_bounded_size(scale: float, seed: int) -> None:
     model, rgb = awake(small_model(seed), seed), tile(seed=seed) * scale
-    # Multiplied features: without a bound these weights answer as a high power of the light.
+    condition = model.condition(rgb, camera())
     with torch.no_grad():
-        for weight in model.denoiser.parameters():
-            weight.mul_(3)
-        condition = model.condition(rgb, camera())
-        state = model(rgb, camera(), start_noise() * scale, 5) - condition.lift
-    spread = torch.linalg.matrix_norm(torch.eye(7) - condition.inverse @ camera(), ord=2)
-    assert torch.isfinite(state).all()
-    # Differences of the lift lose digits where the light is bright.
-    rounding = 1e-5 * condition.lift.abs().max()
-    assert state.norm(dim=1).max() <= model.deviation * ANSWER_LIMIT * 7**0.5 * spread + rounding
+        answer = model.denoiser(start_noise() * scale, condition.features, torch.zeros(2, 8))
+        cube = model(rgb, camera(), start_noise() * scale, 5)
+    head = model.denoiser.head
+    most = HEAD_LIMIT * head.weight.abs().sum(dim=(1, 2, 3)) + head.bias.abs()
+    assert (answer.abs().amax(dim=(0, 2, 3)) <= most * 1.0001).all()
+    hidden = torch.eye(7) - condition.inverse @ camera()
+    far = model.deviation * (hidden.abs() @ most).max()
+    # The lift's own digits are lost where the light is bright.
+    assert (cube - condition.lift).abs().max() <= far * 1.0001 + 1e-5 * condition.lift.abs().max()
+
+
+def test_the_answer_stays_linear_in_the_light_where_the_light_is_too_bright() -> None:
+    model = awake(small_model())
+    with torch.no_grad():
+        bright = model(tile() * 1e6, camera(), start_noise(), 5)
+    lift = apply_matrix(wiener_lift(camera(), model.prior), tile() * 1e6)
+    torch.testing.assert_close(bright, lift, rtol=0, atol=1e-3 * float(lift.abs().max()))
