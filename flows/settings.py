@@ -149,6 +149,12 @@ class TrainSettings(Settings):
     """Iterations between saves of the state."""
     seed: int = Field(0, ge=0)
     """Of weights, crops and noise."""
+    init: str | None = None
+    """Checkpoint that training starts from (none: random weights)."""
+    repaint: float = Field(0.0, ge=0, le=1)
+    """Share of the crops whose materials are exchanged for measured ones."""
+    reflectances: str | None = None
+    """Measured reflectances to repaint with, an .npz file."""
     network: NetworkSettings = NetworkSettings()
 
 

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from flows.settings import TrainSettings
 from model import NetworkConfig, R2HDiff
-from model.checkpoint import save
+from model.checkpoint import describe, load, save
 from model.train import Batch, TrainConfig, Trainer
-from pipeline.camera import library, load_camera, resampled
+from pipeline.camera import Floats, library, load_camera, resampled
 from pipeline.datasets import CAVE_WAVELENGTHS, Crops, cave_cube, cave_scenes, spectral_prior
 from pipeline.errors import Refusal
+from pipeline.materials import measured_reflectances
 
 
 def crops_of(settings: TrainSettings, root: Path) -> Crops:
@@ -28,7 +30,19 @@ def crops_of(settings: TrainSettings, root: Path) -> Crops:
         batch=settings.batch,
         exposure=settings.exposure,
         seed=settings.seed,
+        repaint=settings.repaint,
+        materials=_materials(settings),
     )
+
+
+def _materials(settings: TrainSettings) -> Floats:
+    """Measured reflectances (n, bands), none where nothing is repainted."""
+    if not settings.repaint:
+        return np.empty((0, len(CAVE_WAVELENGTHS)), np.float32)
+    if settings.reflectances is None:
+        fix = "Give --reflectances, or --repaint 0."
+        raise Refusal("repainting needs measured reflectances", settings.repaint, fix)
+    return measured_reflectances(Path(settings.reflectances), CAVE_WAVELENGTHS)
 
 
 def scene_folders(settings: TrainSettings, root: Path) -> list[Path]:
@@ -54,6 +68,23 @@ def camera_shares(settings: TrainSettings) -> dict[str, float]:
     if not total > 0 or min(shares.values()) < 0:
         raise Refusal("cameras must have shares that sum above 0", settings.cameras, "Raise one.")
     return {name: share / total for name, share in shares.items()}
+
+
+def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
+    """The model that training starts from: of the checkpoint ``init``, or a new one.
+
+    Raises Refusal where the checkpoint's network or wavelengths are not those of the training.
+    """
+    if settings.init is None:
+        return new_model(settings, crops)
+    model = load(Path(settings.init))
+    found = {"network": model.config, "wavelengths": tuple(model.wavelengths.tolist())}
+    network = NetworkConfig(**settings.network.model_dump())
+    wanted = {"network": network, "wavelengths": CAVE_WAVELENGTHS}
+    if found != wanted:
+        rule = "training starts from a checkpoint of the same network and wavelengths"
+        raise Refusal(rule, f"{settings.init} with {found}", f"Wanted: {wanted}.")
+    return model
 
 
 def new_model(settings: TrainSettings, crops: Crops) -> R2HDiff:
@@ -89,7 +120,7 @@ def train(
         seed=settings.seed,
     )
     _keep_settings(settings, folder)
-    trainer = Trainer(new_model(settings, crops), config, folder)
+    trainer = Trainer(start_of(settings, crops), config, folder)
     trainer.resume()
 
     def batches(first: int) -> Iterator[Batch]:
@@ -97,8 +128,16 @@ def train(
 
     model = trainer.run(batches, report)
     path = folder / "checkpoint.safetensors"
-    save(model, path, settings.model_dump(mode="json"))
+    save(model, path, _provenance(settings))
     return path
+
+
+def _provenance(settings: TrainSettings) -> dict[str, Any]:
+    """The settings as a checkpoint keeps them: its start by digest, files without their folders."""
+    kept = settings.model_dump(mode="json")
+    names = {key: Path(kept[key]).name for key in ("init", "reflectances") if kept[key]}
+    start = {"init_digest": describe(Path(settings.init))["digest"]} if settings.init else {}
+    return kept | names | start
 
 
 def _keep_settings(settings: TrainSettings, folder: Path) -> None:

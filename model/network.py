@@ -12,6 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+STEM_LIMIT = 20.0
+"""Bound of the features that the stems make of guide and state: 99.9 % of training's are below 9,
+the highest of fifteen crops was 17."""
+HEAD_LIMIT = 100.0
+"""Bound of the features that the head reads: 99.9 % are below 45, the highest was 82."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
@@ -53,6 +59,16 @@ class NetworkConfig:
     def reduction(self) -> int:
         """Rows and columns must be a multiple of this."""
         return int(2 ** (len(self.widths) - 1))
+
+
+def bounded(x: Tensor, limit: float) -> Tensor:
+    """Close to x where it is small, and within ``limit`` everywhere.
+
+    The network multiplies features by features and does not normalise them: beyond the values
+    that training held, its answer would grow as a high power of its input. Features are bounded,
+    not what they are made of, so that the first and last layer stay linear in state and answer.
+    """
+    return limit * torch.tanh(x / limit)
 
 
 class ChannelNorm(nn.Module):
@@ -172,7 +188,7 @@ class Guide(nn.Module):
 
     def forward(self, guide: Tensor) -> list[Tensor]:
         """(N, guide channels, H, W) to one (N, width, H / 2^i, W / 2^i) a level."""
-        x = self.stem(guide)
+        x = bounded(self.stem(guide), STEM_LIMIT)
         features = []
         for level, feed in enumerate(self.feeds):
             x = x + feed(x) if level == 0 else (y := self.downs[level - 1](x)) + feed(y)
@@ -205,7 +221,7 @@ class Denoiser(nn.Module):
     def forward(self, state: Tensor, guide: list[Tensor], time: Tensor) -> Tensor:
         """State (N, bands, H, W), time (N, time_width) to (N, bands, H, W)."""
         time = self.time(time)
-        x, skips = self.stem(state), []
+        x, skips = bounded(self.stem(state), STEM_LIMIT), []
         for level, (block, down) in enumerate(zip(self.down_blocks, self.downs, strict=True)):
             x = block(x, guide[level], time)
             skips.append(x)
@@ -214,7 +230,7 @@ class Denoiser(nn.Module):
             x = block(x, guide[-1], time)
         for level in reversed(range(len(skips))):
             x = self.up_blocks[level](self.ups[level](x) + skips[level], guide[level], time)
-        out: Tensor = self.head(x)
+        out: Tensor = self.head(bounded(x, HEAD_LIMIT))
         return out
 
 

@@ -14,6 +14,7 @@ from pipeline.camera import Camera, Floats
 from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
 from pipeline.grid import Window
+from pipeline.materials import repaint
 
 CAVE_WAVELENGTHS = tuple(float(w) for w in range(400, 701, 10))
 
@@ -99,6 +100,10 @@ class Crops:
     exposure: float
     """Spread of the random exposure: the scale is multiplied by exp(uniform(-e, e))."""
     seed: int
+    repaint: float
+    """Share of the crops that are repainted."""
+    materials: Floats
+    """Measured reflectances (n, bands) to repaint with; not looked at where the share is 0."""
 
     def __post_init__(self) -> None:
         least = min(min(cube.shape[1:]) for cube in self.cubes)
@@ -129,6 +134,8 @@ class Crops:
         part = cube[:, row : row + self.crop, col : col + self.crop]
         part = np.rot90(part, int(random.integers(4)), axes=(1, 2))
         part = part[:, :, ::-1] if random.integers(2) else part
+        if random.random() < self.repaint:
+            part = repaint(part, self.materials, random)
         scale = scales[scene, which] * np.exp(random.uniform(-self.exposure, self.exposure))
         part = np.ascontiguousarray(part / np.float32(scale), np.float32)
         return np.maximum(camera.render(part), 0), part, camera.sensitivities

@@ -7,8 +7,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model import NetworkConfig, R2HDiff
 from model.lift import apply_matrix, wiener_lift
-from model.network import Block, Gsrm, Hata
-from tests.model_fixtures import WAVELENGTHS, awake, camera, prior, small_model, start_noise, tile
+from model.network import HEAD_LIMIT, Block, Gsrm, Hata, bounded
+from tests.model_fixtures import (
+    WAVELENGTHS,
+    awake,
+    camera,
+    prior,
+    random,
+    small_model,
+    start_noise,
+    tile,
+)
 
 
 def full_model(**changes: Any) -> R2HDiff:
@@ -126,3 +135,39 @@ def test_other_sizes_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_network_that_cannot_run_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="got"):
         small_model(**wrong)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1e4, 1e30])
+@pytest.mark.parametrize("limit", [2.0, 50.0])
+def test_bounded_keeps_the_small_and_bounds_the_rest(scale: float, limit: float) -> None:
+    x = torch.randn(1000, generator=random(0)) * scale
+    y = bounded(x, limit)
+    assert y.abs().max() <= limit
+    small = x.abs() < limit / 10
+    torch.testing.assert_close(y[small], x[small], rtol=4e-3, atol=0)
+    assert (y * x >= 0).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 1e4, 1e6])
+@pytest.mark.parametrize("seed", range(3))
+def test_any_light_gives_an_answer_of_bounded_size(scale: float, seed: int) -> None:
+    model, rgb = awake(small_model(seed), seed), tile(seed=seed) * scale
+    condition = model.condition(rgb, camera())
+    with torch.no_grad():
+        answer = model.denoiser(start_noise() * scale, condition.features, torch.zeros(2, 8))
+        cube = model(rgb, camera(), start_noise() * scale, 5)
+    head = model.denoiser.head
+    most = HEAD_LIMIT * head.weight.abs().sum(dim=(1, 2, 3)) + head.bias.abs()
+    assert (answer.abs().amax(dim=(0, 2, 3)) <= most * 1.0001).all()
+    hidden = torch.eye(7) - condition.inverse @ camera()
+    far = model.deviation * (hidden.abs() @ most).max()
+    # The lift's own digits are lost where the light is bright.
+    assert (cube - condition.lift).abs().max() <= far * 1.0001 + 1e-5 * condition.lift.abs().max()
+
+
+def test_the_answer_stays_linear_in_the_light_where_the_light_is_too_bright() -> None:
+    model = awake(small_model())
+    with torch.no_grad():
+        bright = model(tile() * 1e6, camera(), start_noise(), 5)
+    lift = apply_matrix(wiener_lift(camera(), model.prior), tile() * 1e6)
+    torch.testing.assert_close(bright, lift, rtol=0, atol=1e-3 * float(lift.abs().max()))
