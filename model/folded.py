@@ -19,7 +19,17 @@ from torch import Tensor, nn
 
 from model.graph import Graph, Linear
 from model.lift import wiener_lift
-from model.network import Block, Denoiser, FeedForward, Gsrm, Guide, Hata, time_embedding
+from model.network import (
+    HEAD_LIMIT,
+    STEM_LIMIT,
+    Block,
+    Denoiser,
+    FeedForward,
+    Gsrm,
+    Guide,
+    Hata,
+    time_embedding,
+)
 from model.reconstructor import R2HDiff
 
 Guided = tuple[str, str]
@@ -58,6 +68,7 @@ def _chain(
     embed = model.config.time_width
     times = [time_embedding(torch.tensor([alpha_bar[v]]), embed).float() for v in visited]
     network = _Network(graph, model.denoiser, features, times, shape)
+    # Unbounded: that is for the network to do, the chain itself is linear.
     state = graph.linear("noise", stem)
     for number, (step, following) in enumerate(pairwise(visited)):
         # As in `sample`: keep * state + gain * clean.
@@ -91,11 +102,11 @@ def _linear(conv: nn.Conv2d) -> Linear:
 
 def _guide(graph: Graph, guide: Guide, lift: Tensor | None) -> list[str]:
     """Names of `model.network.Guide`'s features, one a level."""
-    weight = guide.stem.weight.double().cpu()
+    weight, bias = guide.stem.weight.double().cpu(), guide.stem.bias
+    assert bias is not None
     if lift is not None:
-        seen = torch.einsum("obhw,bc->ochw", weight[:, 3:], lift)
-        weight = weight[:, :3] + seen
-    x, features = graph.conv("rgb", weight, guide.stem.bias), []
+        weight = weight[:, :3] + torch.einsum("obhw,bc->ochw", weight[:, 3:], lift)
+    x, features = graph.bounded(graph.conv("rgb", weight, bias), len(bias), STEM_LIMIT), []
     for level, feed in enumerate(guide.feeds):
         if level:
             x = _down(graph, guide.downs[level - 1], x)
@@ -208,6 +219,7 @@ class _Network:
     def features(self, x: str, number: int) -> str:
         """What the head sees at the step of that number, from the stem's answer."""
         of, graph, skips = self.denoiser, self.graph, []
+        x = graph.bounded(x, len(of.stem.weight), STEM_LIMIT)
         time = of.time(self.times[number].to(of.head.weight.device))
         for level, (block, down) in enumerate(zip(of.down_blocks, of.downs, strict=True)):
             skips.append(x := self._block(block, x, level, time))
@@ -222,7 +234,7 @@ class _Network:
             x = graph.add("ConvTranspose", x, *both, strides=[2, 2])
             x = graph.add("Add", x, skips[level])
             x = self._block(of.up_blocks[level], x, level, time)
-        return x
+        return graph.bounded(x, len(of.stem.weight), HEAD_LIMIT)
 
     def _block(self, block: nn.Module, x: str, level: int, time: Tensor) -> str:
         assert isinstance(block, Block)

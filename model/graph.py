@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import torch
 from onnx import helper, numpy_helper
 from torch import Tensor
 
@@ -66,6 +67,11 @@ class Graph:
         """Each channel times its number."""
         # A convolution: a product with a constant would leave the runtime's memory layout.
         return self.conv(x, scale.reshape(-1, 1, 1, 1), groups=scale.numel())
+
+    def bounded(self, x: str, width: int, limit: float) -> str:
+        """`model.network.bounded` of x, which has ``width`` channels."""
+        within = self.add("Tanh", self.per_channel(x, torch.full((width,), 1 / limit)))
+        return self.per_channel(within, torch.full((width,), limit))
 
     def serialised(self, inputs: Mapping[str, list[int]], output: tuple[str, list[int]]) -> bytes:
         """The whole as ONNX, checked; names and shapes of what goes in and what comes out."""
