@@ -5,7 +5,7 @@ BENCH ?=
 BIN := $(VENV)/bin
 PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
 
-.PHONY: demo test lint types setup evaluate train bench image-check clean
+.PHONY: demo test lint types setup evaluate train bench faults image-check clean
 
 setup: $(VENV)/.ready
 
@@ -41,6 +41,9 @@ bench: $(VENV)/.bench  ## Measure into docs/benchmarks.md (hours); BENCH="null -
 $(VENV)/.bench: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@
+
+faults: setup  ## Kill a run 50 times and compare with one that was left alone (minutes)
+	$(BIN)/python -m tests.faults
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh

@@ -179,18 +179,21 @@ def quantise(
     Raises Refusal for a valid value that is not finite.
     """
     whole = bool(valid.all())
-    # One sum tells of any value that is not finite; a sum that overflows is looked at again.
     known = values if whole else np.where(valid, values, np.float32(0))
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = known.sum(dtype=np.float32)
+    stored, total = np.empty(values.shape, dtype), 0.0
+    # A wavelength at a time stays in the processor's cache.
+    plane = np.empty(values.shape[1:], np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for one, out in zip(known, stored, strict=True):
+            total += float(one.sum())
+            np.clip(one, np.float32(0), np.float32(PEAK), out=plane)
+            if dtype == np.uint16:
+                np.rint(np.multiply(plane, np.float32(1 / SCALE), out=plane), out=plane)
+            np.copyto(out, plane, casting="unsafe")
+    # A sum of finite values may overflow, so only then is each looked at.
     if not np.isfinite(total) and not np.isfinite(known).all():
         rule, fix = "reflectance is finite", "Use fp32 precision or another checkpoint."
         raise Refusal(rule, "NaN or infinity at a valid pixel", fix)
-    raw = np.maximum(known, np.float32(0))
-    np.minimum(raw, np.float32(PEAK), out=raw)
-    if dtype == np.uint16:
-        np.rint(np.multiply(raw, np.float32(1 / SCALE), out=raw), out=raw)
-    stored = raw.astype(dtype, copy=False)
     if not whole:
         stored[:, ~valid] = NODATA[dtype.name]
     return stored

@@ -32,7 +32,7 @@ from pipeline.sums import Chunk, Index, Mask, Sums, Tile
 WRITERS = 4
 """Threads that encode and write."""
 WAITING = 4
-"""Chunks that may wait for a writer."""
+"""Most chunks that wait for a writer."""
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -117,11 +117,13 @@ class Stream:
             tiles = _ahead(readers, self._load, self.grid.covering(within), ahead)
             answers = _ahead(models, self._reconstruct, self._groups(tiles), self.workers)
             writes: deque[Future[None]] = deque()
+            # At most a row of chunks: all that a kill may cost beside the rows under way.
+            waiting = min(WRITERS + WAITING, -(-within.width // self.cube.chunk))
             for group in answers:
                 for tile, values in group:
                     for chunk in sums.add(tile, values):
                         writes.append(writers.submit(self._write, chunk, lines, sums))
-                        if len(writes) > WAITING + WRITERS:
+                        if len(writes) > waiting:
                             writes.popleft().result()
                 done(len(group))
                 if self.stop is not None and self.stop.is_set():

@@ -80,12 +80,12 @@ def test_the_certificate_does_not_depend_on_the_partition(height, width, grid, c
 
 
 def test_it_says_by_how_much_tiles_differ(tmp_path):
-    of = scene(28, 28)
-    run = stream(tmp_path / "a.zarr", of, Stepped(), grid=(16, 4))
-    run.run(Window(0, 0, 28, 28))
+    of = scene(112, 112)
+    run = stream(tmp_path / "a.zarr", of, Stepped(), grid=(64, 16), chunk=40)
+    run.run(Window(0, 0, 112, 112))
     # Tiles in order are 0.1, 0.2, 0.3 and 0.4, so neighbours differ by 0.1 across and 0.2 down.
     found = certificate(run.cube.companion.total())
-    across, down = (12 // STEP) * 2, (12 // STEP) * 2
+    across = down = 2 * (48 // STEP) * (16 // STEP)
     assert found["compared_in_overlaps"] == 3 * (across + down)
     assert found["disagreement_mean"] == pytest.approx((0.1 + 0.2) / 2, abs=1e-4)
     assert 0.2 <= found["disagreement_p99"] <= 0.2 * 2**0.25
