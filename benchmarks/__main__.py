@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import model_tables, peer_tables, pipeline_tables
 from benchmarks.options import Options
 from benchmarks.tables import Table, keep, render
+from benchmarks.tiling import tiling
 
 TABLES: dict[str, Callable[[Options], Table]] = {
     "bound": pipeline_tables.bound,
@@ -21,6 +22,7 @@ TABLES: dict[str, Callable[[Options], Table]] = {
     "engines": model_tables.engines,
     "mst": model_tables.mst,
     "noise": model_tables.noise,
+    "tiling": tiling,
 }
 
 
@@ -36,6 +38,7 @@ def main() -> None:
         tile=64 if given.quick else given.tile,
         overlap=16 if given.quick else given.overlap,
         mst=given.mst,
+        cave=given.cave,
     )
     out = given.out or Path("runs/benchmarks-quick.json" if given.quick else "docs/benchmarks.json")
     for name in given.names or TABLES:
@@ -56,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     available = len(os.sched_getaffinity(0))
     parser.add_argument("--cores", type=int, default=available, help="that every contender has")
     parser.add_argument("--mst", default=os.environ.get("R2H_MST", ""), help="folder of MST++ code")
+    parser.add_argument("--cave", default="", help="folder of the CAVE scenes, for tiling")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--out", type=Path, help="JSON of the tables, their Markdown beside it")
     return parser

@@ -23,6 +23,8 @@ class Options:
     tile: int = 256
     overlap: int = 32
     mst: str = ""
+    cave: str = ""
+    """Folder of the CAVE scenes."""
 
     def size(self, full: tuple[int, ...], quick: tuple[int, ...]) -> tuple[int, ...]:
         """Scene sizes: those asked for, and for the rest a benchmark's own."""

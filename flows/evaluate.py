@@ -45,7 +45,7 @@ def evaluate(
         camera = resampled(load_camera(settings.camera), CAVE_WAVELENGTHS)
         scene = ReferenceScene(name, cave_cube(folders[name]), camera)
         for method, reconstructor in _methods(settings, scene, tell).items():
-            cube = _stream(settings, scene, reconstructor, out / f"{name}-{method}.zarr")
+            cube = through_tiles(settings, scene, reconstructor, out / f"{name}-{method}.zarr")
             estimate, _ = cube.read(Window(0, 0, scene.height, scene.width))
             rows.append({"scene": name, "method": method, **score(estimate, scene.reference)})
             tell(f"{name} {method}: {rows[-1]['psnr']:.2f} dB")
@@ -69,9 +69,10 @@ def _methods(
     return methods
 
 
-def _stream(
+def through_tiles(
     settings: EvaluateSettings, scene: ReferenceScene, reconstructor: Reconstructor, path: Path
 ) -> SpectralCube:
+    """Reconstruct a scene into a sealed cube at ``path``, as any image is."""
     if path.exists():
         SpectralCube.remove(str(path))
     if reconstructor.wavelengths != CAVE_WAVELENGTHS:
