@@ -132,8 +132,8 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
         area=area,
         device=device,
         engine=engine,
-        # A GPU is given its work by one thread: its batches are large instead.
-        workers=threads_of(settings) if device == "cpu" else 1,
+        # On a GPU two take turns: one's batch is copied while the other's is computed.
+        workers=threads_of(settings) if device == "cpu" else 2,
         memory=memory,
     )
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pipeline.camera import Camera, Floats
 from pipeline.cube import SpectralCube
+from pipeline.device import back, lane, there
 from pipeline.errors import Stopped
 from pipeline.grid import TileGrid, Window
 from pipeline.noise import noise
@@ -169,15 +170,15 @@ class Stream:
         if not rgb:
             return [(tile, None) for tile in group]
         fields = [torch.from_numpy(tile.noise) for tile in group if tile.noise is not None]
-        values = self.reconstructor(self._batch(rgb), self._batch(fields))
-        answers = iter(values.to("cpu", torch.float32))
+        with lane(self.device):
+            answers = iter(back(self.reconstructor(self._batch(rgb), self._batch(fields))))
         return [(tile, None if tile.rgb is None else next(answers)) for tile in group]
 
     def _batch(self, samples: list[Tensor]) -> Tensor:
         # A convolution's last bit depends on the batch's shape: it is always the same.
         missing = self.batch - len(samples)
         padded = samples + [torch.zeros_like(samples[0])] * missing
-        return torch.stack(padded).to(self.device)
+        return there(torch.stack(padded), self.device)
 
     def _write(self, chunk: Chunk, lines: Callable[..., Counts], sums: Sums) -> None:
         values, place = chunk.sums.numpy(), chunk.window.relative_to(self.place)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+
+import model
+from pipeline.device import back, lane, there
+from pipeline.grid import Window
+from tests.model_fixtures import camera
+from tests.toys import Toy, scene, stream
+
+
+def needs_gpu(test):
+    absent = not torch.cuda.is_available()
+    return pytest.mark.gpu(pytest.mark.skipif(absent, reason="needs a CUDA device")(test))
+
+
+def test_on_the_cpu_nothing_is_copied():
+    batch = torch.rand(2, 3)
+    with lane("cpu"):
+        assert there(batch, "cpu") is batch
+        assert back(batch) is batch
+        assert back(batch.double()).dtype == torch.float32
+
+
+class Moved(Toy):
+    """Refuses tiles that are not on the device."""
+
+    def __call__(self, rgb, noise):
+        assert rgb.is_cuda
+        assert torch.cuda.current_stream() != torch.cuda.default_stream()
+        return super().__call__(rgb, noise)
+
+
+@needs_gpu
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gpu_gives_the_cube_of_the_cpu(tmp_path, workers):
+    of, whole = scene(100, 90, share_valid=0.9), Window(0, 0, 100, 90)
+    cubes = []
+    for name, toy, device in (("a", Toy(), "cpu"), ("b", Moved(), "cuda")):
+        run = stream(tmp_path / name, of, toy, batch=4, workers=workers, device=device)
+        run.run(whole)
+        cubes.append(np.asarray(run.cube._array[:]).astype(int))
+    assert np.abs(cubes[0] - cubes[1]).max() <= 1
+
+
+@needs_gpu
+def test_the_shipped_weights_on_a_gpu():
+    random = torch.Generator().manual_seed(0)
+    rgb = torch.rand(2, 3, 64, 64, generator=random)
+    noise = torch.randn(2, 31, 64, 64, generator=random)
+    s = camera(bands=31)[0]
+    expected = model.Reconstructor(model.load(), s)(rgb, noise)
+    on_gpu = model.Reconstructor(model.load().to("cuda"), s)
+    with lane("cuda"):
+        answer = back(on_gpu(there(rgb, "cuda"), there(noise, "cuda")))
+    torch.testing.assert_close(answer, expected, atol=1e-4, rtol=0)
