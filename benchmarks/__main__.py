@@ -20,6 +20,7 @@ TABLES: dict[str, Callable[[Options], Table]] = {
     "peers": peer_tables.peers,
     "memory": peer_tables.memory,
     "engines": model_tables.engines,
+    "shapes": model_tables.shapes,
     "mst": model_tables.mst,
     "noise": model_tables.noise,
     "tiling": tiling,

@@ -8,34 +8,56 @@ from benchmarks.harness import Run, Series, ratio
 from benchmarks.options import Options
 from benchmarks.tables import Table, number
 
+_COLUMNS = "s/Mpx | times as fast as eager | largest difference"
 OURS = {"project default": "", "project torch": "torch", "project onnxruntime": "onnxruntime"}
 
 
 def engines(options: Options) -> Table:
-    """Every engine at every tile and batch."""
-    tiles, batches = ((64,), (1,)) if options.quick else ((128, 256, 512), (1, 2, 4))
+    """Every engine, at the tile and batch that are the default."""
+    case = replace(options.case("r2h", options.tile), tile=options.tile)
     names = {engine: engine for engine in ENGINES} | OURS
-    rows = []
-    for tile in tiles:
-        for batch in batches:
-            case = replace(options.case("r2h", tile), tile=tile, batch=batch)
-            runs = {name: _run(options, case, engine) for name, engine in names.items()}
-            found = options.measure(runs)
-            rows += [
-                [str(tile), str(batch), name, *_cells(series, found["eager"])]
-                for name, series in found.items()
-            ]
+    runs = {name: _run(options, case, engine) for name, engine in names.items()}
+    found = options.measure(runs)
+    rows = [[name, *_cells(series, found["eager"])] for name, series in found.items()]
     notes = [
-        "five steps; all under float32 but bf16, which is autocast; seconds a megapixel of tiles",
-        f"each call on {options.cores} threads; what an engine spends on building is not counted",
+        f"five steps, tile {options.tile}, batch 1; all float32 but bf16, which is autocast; "
+        "seconds a megapixel of tiles",
+        f"{options.cores} cores: one tile on all of them, or, for the project's own, a tile a core",
+        "what an engine spends on building is not counted",
     ]
     heading = ("Engines", "What does the five-step model cost on the CPU?")
-    columns = "tile | batch | engine | s/Mpx | eager is this times slower | largest difference"
+    return options.table(heading, f"engine | {_COLUMNS}", rows, notes)
+
+
+def shapes(options: Options) -> Table:
+    """The default engine at every tile and batch, as the pipeline runs it."""
+    tiles, batches = ((64,), (1,)) if options.quick else ((128, 256, 512), (1, 4))
+    runs = {}
+    for tile in tiles:
+        for batch in batches:
+            # The same number of pixels at once, so that large batches and tiles are not idle.
+            case = replace(options.case("r2h", 1024), tile=tile, batch=batch)
+            runs[f"{tile} | {batch}"] = options.run("ours.model_alone", case)
+    rows = []
+    for name, series in options.measure(runs).items():
+        if series.reason:
+            rows.append([*name.split(" | "), series.reason, "-", "-"])
+            continue
+        tile, batch = map(int, name.split(" | "))
+        pixels = series.fact("tiles") * tile**2 / 1e6
+        pace = series.median("wall") / pixels
+        area = (tile / (tile - options.overlap)) ** 2
+        peak = number(series.median("peak"))
+        rows.append([str(tile), str(batch), number(pace), number(pace * area), peak])
+    notes = [f"{options.cores} batches at once, one thread each, over the tiles of 1024 x 1024"]
+    heading = ("Shapes", "Which tile and batch are best for the default engine?")
+    columns = f"tile | batch | s/Mpx of tiles | s/Mpx of scene, overlap {options.overlap} | peak MB"
     return options.table(heading, columns, rows, notes)
 
 
 def _run(options: Options, case: Case, engine: str) -> Run:
-    return options.run("engines.alone", replace(case, engine=engine), options.cores)
+    threads = options.cores if engine in ENGINES else 1
+    return options.run("engines.alone", replace(case, engine=engine), threads)
 
 
 def _cells(series: Series, eager: Series) -> list[str]:
@@ -69,7 +91,8 @@ def mst(options: Options) -> Table:
     notes = [
         "MST++ has 1.62 M parameters and one pass, R2H-Diff 0.59 M and five steps; float32",
         "MST++ runs its authors' code with fresh weights, which take the same time",
-        f"tile {tile}, batch 1, {options.cores} threads",
+        f"tile {tile}, batch 1, {options.cores} cores: one tile on all of them, or, for the "
+        "project default, a tile a core",
     ]
     heading = ("MST++", "How much faster or slower than the usual one-pass network?")
     return options.table(heading, "| s/Mpx | times as fast as MST++", rows, notes)

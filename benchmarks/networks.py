@@ -5,6 +5,7 @@ hold and do no work.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def plain(case: Case, scene: Mirrored) -> Callable[[Tensor], Tensor]:
 
     They do not say where a tile lies, so start noise is drawn anew for each.
     """
-    network = reconstructor(case, scene)
+    network = reconstructor(replace(case, engine="torch"), scene)
     channels = len(network.wavelengths) if network.takes_noise else 0
 
     def forward(rgb: Tensor) -> Tensor:

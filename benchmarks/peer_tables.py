@@ -1,17 +1,20 @@
 """Other ways to bring the same tiles through the same network into the same store."""
 
+from dataclasses import replace
+
 from benchmarks.harness import Run, Series, ratio
 from benchmarks.options import Options
 from benchmarks.tables import Table, cells, number
 
 JOBS = {
     "R2H": "ours.pipeline",
+    "R2H in torch": "ours.pipeline",
     "MONAI SlidingWindowInferer": "contenders.monai",
     "MONAI ZarrAvgMerger": "contenders.monai_zarr",
     "dask map_overlap": "contenders.dask",
     "loop by hand": "contenders.loop",
 }
-TASKS = ("R2H", "dask map_overlap")
+TASKS = ("R2H", "R2H in torch", "dask map_overlap")
 """Those that compute a tile a core, on one thread each; the others a tile on all cores."""
 
 
@@ -37,6 +40,8 @@ def _table(options: Options, network: str, size: int, title: str) -> Table:
         f"tile {options.tile}, overlap {options.overlap}; the same scene, decoding, uint16 counts, "
         "chunks (31, 256, 256) and zstd 1",
         "other tools do not say where a tile lies: start noise is drawn anew for each of theirs",
+        "others run the network in torch, as their users would; R2H in its default engine and, to "
+        "compare the tools alone, in torch",
         f"R2H and dask have {options.cores} workers of one thread, the others one of "
         f"{options.cores} threads",
     ]
@@ -47,7 +52,9 @@ def _table(options: Options, network: str, size: int, title: str) -> Table:
 
 def _run(options: Options, name: str, network: str, size: int) -> Run:
     threads = 1 if name in TASKS else options.cores
-    return options.run(JOBS[name], options.case(network, size), threads)
+    case = options.case(network, size)
+    case = replace(case, engine="torch") if name == "R2H in torch" else case
+    return options.run(JOBS[name], case, threads)
 
 
 def _against(series: Series, ours: Series) -> list[str]:

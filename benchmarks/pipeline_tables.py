@@ -9,6 +9,11 @@ from benchmarks.tables import Table, cells, number
 LIMIT = 1.05
 
 
+def first_reason(found: dict[str, Series]) -> str:
+    """Why a table cannot be made; empty where it can."""
+    return next((series.reason for series in found.values() if series.reason), "")
+
+
 def bound(options: Options) -> Table:
     """The whole against its model and the pipeline without one."""
     (size,) = options.size((4096,), (512,))
@@ -55,6 +60,9 @@ def null(options: Options) -> Table:
         case = options.case(network, size)
         jobs = {"Zarr alone": "ours.zarr_alone", "pipeline": "ours.pipeline"}
         found = options.measure({name: options.run(job, case) for name, job in jobs.items()})
+        if reason := first_reason(found):
+            notes.append(f"{network}: {reason}")
+            continue
         raw, stored = (found["Zarr alone"].fact(key) for key in ("raw", "stored"))
         share = ratio(found["Zarr alone"].of("wall"), found["pipeline"].of("wall"))
         rows += [
@@ -80,6 +88,10 @@ def stages(options: Options) -> Table:
     case = options.case("texture", size)
     jobs = ("pipeline", "read", "decode", "unwritten", "quantising", "zarr_alone")
     found = options.measure({job: options.run(f"ours.{job}", case) for job in jobs})
+    heading = (f"Stages of null, {size} x {size}", "Where do its CPU seconds go? (`texture`)")
+    columns = "stage, called alone | CPU s | share of the whole"
+    if reason := first_reason(found):
+        return options.table(heading, columns, [], [reason])
     cpu = {job: series.median("cpu") for job, series in found.items()}
     parts = {
         "read": cpu["read"],
@@ -92,8 +104,7 @@ def stages(options: Options) -> Table:
     parts["whole"] = cpu["pipeline"]
     rows = [[name, number(s), f"{s / cpu['pipeline']:.0%}"] for name, s in parts.items()]
     notes = ["blending is the pipeline that writes nothing, less reading and decoding"]
-    heading = (f"Stages of null, {size} x {size}", "Where do its CPU seconds go? (`texture`)")
-    return options.table(heading, "stage, called alone | CPU s | share of the whole", rows, notes)
+    return options.table(heading, columns, rows, notes)
 
 
 def flat(options: Options) -> Table:
@@ -106,6 +117,9 @@ def flat(options: Options) -> Table:
             for size in (small, large)
         }
         few, many = found = list(options.measure(runs).values())
+        if reason := few.reason or many.reason:
+            notes.append(f"{network}: {reason}")
+            continue
         for (name, _), series, size in zip(runs.items(), found, (small, large), strict=True):
             rows.append([name, *cells(series, size**2 / 1e6)])
         pixels = (large / small) ** 2
@@ -129,6 +143,8 @@ def scaling(options: Options) -> Table:
             case = replace(options.case("r2h", size), workers=workers)
             runs[f"{name}, {workers} workers"] = Run(job, case, cores=workers)
     found = options.measure(runs)
+    if reason := first_reason(found):
+        return options.table(("Scaling", "What does a second worker bring?"), "|", [], [reason])
     one, two, alone, both = (series.of("wall") for series in found.values())
     speed = ratio(one, two)
     notes = [

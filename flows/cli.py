@@ -66,12 +66,14 @@ def reconstruct(
 
 
 def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
+    from flows.forecast import line  # noqa: PLC0415
     from flows.job import open_job  # noqa: PLC0415
-    from flows.reconstruct import check_destination  # noqa: PLC0415
-    from flows.tasks import reconstruct_flow  # noqa: PLC0415 (prefect takes seconds to import)
+    from flows.reconstruct import check  # noqa: PLC0415
+    from flows.tasks import REGIONS, reconstruct_flow  # noqa: PLC0415 (it takes seconds to import)
 
-    # Bad input is told in a line, before a server starts.
-    check_destination(open_job(settings))
+    # Bad input, and what does not fit, is told in a line before a server starts.
+    job = open_job(settings, REGIONS)
+    _tell(line(job, check(job)))
     return reconstruct_flow(settings)
 
 

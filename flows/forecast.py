@@ -17,8 +17,8 @@ from flows.job import Job
 from pipeline.plan import refuse_too_big
 
 GB = 1e9
-READING = 300e6
-"""Bytes of GDAL's block cache and of the readers' own, once a run is under way."""
+BLOCKS = 256e6
+"""Most bytes that GDAL keeps of blocks it has read (pipeline.scene)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,11 @@ class Forecast:
 def forecast(job: Job) -> Forecast:
     """Time the model on as many tiles as are computed at once, twice: the first time warms it up.
 
-    Memory is what the process needed for that, and what the plan says the run puts on top.
+    Memory is what the process needed for that, and what the plan says the run puts on top. Raises
+    Refusal where the latter alone is more than the run may take.
     """
+    # Sums alone may be too many: told before the model takes memory of its own.
+    refuse_too_big(job.plan, job.plan.buffer_bytes, job.memory, float("inf"))
     tile, batch, channels = job.grid.tile, job.settings.batch, len(job.reconstructor.wavelengths)
     rgb = torch.full((batch, 3, tile, tile), 0.2, device=job.device)
     noise = torch.zeros((batch, channels, tile, tile), device=job.device)
@@ -50,7 +53,8 @@ def forecast(job: Job) -> Forecast:
             seconds = time.perf_counter() - start
     # Waiting tiles with their noise, and answers: one more of each than are worked on.
     queued = (job.workers + 1) * batch * (3 + 3 * channels) * tile**2 * 4
-    peak = peak_resident() + job.plan.buffer_bytes + queued + READING
+    blocks = min(BLOCKS, job.scene.height * job.scene.width * 3 * job.scene.dtype.itemsize)
+    peak = peak_resident() + job.plan.buffer_bytes + queued + blocks
     each = seconds / (job.workers * batch)
     return Forecast(job.plan.tiles * each, int(peak))
 
@@ -61,7 +65,9 @@ def refuse_what_does_not_fit(job: Job, known: Forecast) -> None:
     disk = float("inf")
     if isinstance(fs, LocalFileSystem):
         folder = next(p for p in Path(path).absolute().parents if p.is_dir())
-        disk = shutil.disk_usage(folder).free
+        # What is there of the cube is either kept or makes room for the new one.
+        there = fs.du(path) if fs.exists(path) else 0
+        disk = shutil.disk_usage(folder).free + there
     if job.settings.disk is not None:
         disk = min(disk, job.settings.disk * GB)
     refuse_too_big(job.plan, known.peak_bytes, job.memory, disk)

@@ -23,7 +23,7 @@ from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
 from pipeline.stream import Stream
 
-FORMAT = 1
+FORMAT = 2
 """Of the provenance; a cube of another one is not resumed."""
 
 
@@ -151,8 +151,8 @@ def bind(
     try:
         return model.Reconstructor(network, sensitivities, scale, settings.steps, engine)
     except ValueError as error:
-        rule, fix = "camera and engine must suit the model", "Choose others."
-        raise Refusal(rule, error, fix) from error
+        fix = "Choose others, or leave --engine out."
+        raise Refusal("camera and engine must suit the model", error, fix) from error
 
 
 def threads_of(settings: TileSettings) -> int:

@@ -1,7 +1,8 @@
 """A run that a person watches: a bar on standard error, and signals that stop it in order."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
@@ -40,18 +41,25 @@ def in_sight(settings: ReconstructSettings) -> dict[str, Any]:
 
             return done
 
-        return reconstruct(settings, watch, _stop_on_signals())
+        with _stopped_by_signals() as stop:
+            return reconstruct(settings, watch, stop)
 
 
-def _stop_on_signals() -> Event:
-    """Set by SIGTERM, as a spot machine sends it, and by the first Ctrl-C."""
-    stop = Event()
+@contextmanager
+def _stopped_by_signals() -> Iterator[Event]:
+    """Set by SIGTERM, as a spot machine sends it, or Ctrl-C; a second one ends the process."""
+    stop, numbers = Event(), (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
 
-    def told(number: int, _frame: object) -> None:
+    def told(_number: int, _frame: object) -> None:
         stop.set()
-        # A second one ends the process as usual.
-        signal.signal(number, signal.SIG_DFL)
+        for number in numbers:
+            signal.signal(number, before[number])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         signal.signal(number, told)
-    return stop
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])

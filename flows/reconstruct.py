@@ -17,7 +17,7 @@ from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_n
 from flows.job import Job, open_job
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
 from pipeline.seam import certificate
 
@@ -52,6 +52,14 @@ def check_destination(job: Job) -> None:
         _check_resume(job)
 
 
+def check(job: Job) -> Forecast:
+    """Raise Refusal where the job cannot be done, or say what it takes; changes nothing."""
+    check_destination(job)
+    known = forecast(job)
+    refuse_what_does_not_fit(job, known)
+    return known
+
+
 def _check_resume(job: Job) -> None:
     destination = job.settings.destination
     cube = SpectralCube.open(destination)
@@ -68,6 +76,7 @@ def _check_resume(job: Job) -> None:
             change = f"{key} {cube.settings.get(key)} in the cube, {wanted.get(key)} now"
             fix = "Resume as it was begun, or begin again with --overwrite."
             raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
+    _ = cube.companion
     _note_changed_input(job)
 
 
@@ -112,10 +121,11 @@ def finish(job: Job, seconds: float) -> dict[str, Any]:
     record = _write_record(job, measured)
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
+        state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
         raise SeamError(
             f"tiles must agree within --max-seam {allowed} in 99 % of the pixels they share; got "
-            f"{worst:.4f}. The cube is not sealed: seal it by --resume with a higher limit, or "
-            "begin again with larger tiles."
+            f"{worst:.4f}. The cube {state}: --resume with a higher limit seals it, --overwrite "
+            "with larger tiles begins again."
         )
     cube.seal()
     return record
@@ -175,9 +185,9 @@ def reconstruct(
     """
     start = time.perf_counter()
     job = open_job(settings)
-    check_destination(job)
-    known = forecast(job)
-    refuse_what_does_not_fit(job, known)
+    known = check(job)
+    if stop is not None and stop.is_set():
+        raise Stopped
     prepare(job)
     stream = job.connect(SpectralCube.open(settings.destination), stop)
     todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]

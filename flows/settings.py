@@ -80,7 +80,8 @@ class ReconstructSettings(TileSettings):
     disk: float | None = Field(None, gt=0)
     """GB that the cube may take before compression (none: what is free)."""
     max_seam: float | None = Field(None, gt=0)
-    """Fail where, of the pixels that tiles share, 1 % differ by more than this reflectance."""
+    """Fail where, of the pixels that tiles share, 1 % differ by more than this reflectance (the
+    figure is the upper edge of a bin, up to 19 % high)."""
     batch: int = Field(1, ge=1)
     """Tiles that the model sees at once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -95,6 +96,12 @@ class ReconstructSettings(TileSettings):
     """Go on with the cube that is there."""
 
     alternatives: ClassVar = (("window", "bbox", "aoi"), ("overwrite", "resume"))
+
+    @model_validator(mode="after")
+    def _seam_needs_overlap(self) -> Self:
+        if self.max_seam is not None and not 0 < self.overlap < self.tile / 2:
+            raise ValueError("max_seam needs 0 < overlap < tile / 2, pixels that two tiles share")
+        return self
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:

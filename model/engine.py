@@ -31,7 +31,7 @@ def bind(model: R2HDiff, sensitivities: Tensor, steps: int, engine: Engine) -> R
         camera = sensitivities.float()[None].to(model.prior.device)
         return lambda rgb, noise: cast(Tensor, model(rgb, camera, noise, steps))
     if reason := _reason_against(model):
-        raise ValueError(f"engine onnxruntime must be able to run the model; {reason}. Use torch.")
+        raise ValueError(f"onnxruntime cannot run this model: {reason}. Use torch.")
     return _onnxruntime(model, sensitivities.cpu(), steps)
 
 

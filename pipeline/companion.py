@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import fsspec
@@ -35,8 +36,9 @@ class Companion:
     def create(cls, cube: str, spec: CubeSpec) -> Companion:
         """Write metadata. Raises Refusal where something else has the place."""
         cls.remove(cube)
-        group = zarr.create_group(open_store(cls.uri(cube)), zarr_format=spec.zarr_format)
-        group.attrs[_MARK] = 1
+        store, marks = open_store(cls.uri(cube)), {_MARK: _name(cube)}
+        # The mark goes in with the group, so that no kill leaves one without.
+        group = zarr.create_group(store, zarr_format=spec.zarr_format, attributes=marks)
         shape = (-(-spec.height // spec.chunk), -(-spec.width // spec.chunk), FIELDS)
         about = {"long_name": "how tiles meet, in counts of 1e-4: see pipeline.seam"}
         layout: dict[str, Any] = {"shape": shape, "chunks": (1, 1, FIELDS), "dtype": "int64"}
@@ -45,11 +47,20 @@ class Companion:
 
     @classmethod
     def open(cls, cube: str) -> Companion:
-        """Open what `create` made. Raises Refusal where it is gone."""
-        if not _is_companion(cls.uri(cube)):
+        """Open what `create` made. Raises Refusal where it is gone or not whole."""
+        try:
+            store = open_store(cls.uri(cube))
+            return cls(zarr.open_group(store, mode="r+", use_consolidated=False))
+        except (FileNotFoundError, KeyError) as error:
             rule, fix = "a cube that is written has its companion", "Begin again with --overwrite."
-            raise Refusal(rule, f"no {cls.uri(cube)}", fix)
-        return cls(zarr.open_group(open_store(cls.uri(cube)), mode="r+", use_consolidated=False))
+            raise Refusal(rule, f"no {cls.uri(cube)}", fix) from error
+
+    def refuse_other_shape(self, height: int, width: int, chunk: int) -> None:
+        """Raise Refusal where it is not of a cube of this size."""
+        wanted = (-(-height // chunk), -(-width // chunk), FIELDS)
+        if self._seam.shape != wanted:
+            rule, fix = f"the cube's companion holds {wanted}", "Begin again with --overwrite."
+            raise Refusal(rule, self._seam.shape, fix)
 
     @classmethod
     def remove(cls, cube: str) -> None:
@@ -63,7 +74,7 @@ class Companion:
     def refuse_foreign(cls, cube: str) -> None:
         """Raise Refusal where something else has the companion's place."""
         fs, root = fsspec.core.url_to_fs(cls.uri(cube))
-        if fs.exists(root) and not _is_companion(cls.uri(cube)):
+        if fs.exists(root) and not _is_companion(fs, root, cube):
             fix = "Delete it yourself, or choose another name for the cube."
             raise Refusal("only a cube's companion is replaced", cls.uri(cube), fix)
 
@@ -77,8 +88,17 @@ class Companion:
         return sum(rows, start=empty())
 
 
-def _is_companion(uri: str) -> bool:
-    try:
-        return _MARK in zarr.open_group(open_store(uri), mode="r").attrs
-    except (FileNotFoundError, ValueError):
+def _name(cube: str) -> str:
+    return cube.rstrip("/").rsplit("/", maxsplit=1)[-1]
+
+
+def _is_companion(fs: fsspec.AbstractFileSystem, root: str, cube: str) -> bool:
+    """Whether a folder is this cube's: marked so, or what a kill left of one."""
+    if not fs.isdir(root):
         return False
+    for name in (".zattrs", "zarr.json"):
+        if fs.exists(f"{root}/{name}"):
+            found = json.loads(fs.cat_file(f"{root}/{name}"))
+            return bool(found.get("attributes", found).get(_MARK) == _name(cube))
+    names = {path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False)}
+    return names <= {".zgroup", SEAM}

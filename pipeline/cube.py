@@ -83,8 +83,10 @@ class SpectralCube:
 
     @cached_property
     def companion(self) -> Companion:
-        """The store beside the cube. Raises Refusal where it is gone."""
-        return Companion.open(self.uri)
+        """The store beside the cube. Raises Refusal where it is gone or another's."""
+        companion = Companion.open(self.uri)
+        companion.refuse_other_shape(self.height, self.width, self.chunk)
+        return companion
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
 from pipeline.grid import Axis, TileGrid, Window, regions
-from pipeline.stream import WAITING, WRITERS
+from pipeline.stream import WRITERS, waiting
 
 HALO = 0.05
 """Most work that may be done twice so that there are several regions."""
@@ -107,8 +107,9 @@ def _buffer(grid: TileGrid, place: Window, part: Window, chunk: int, needs: Need
     """Most memory of the chunks of a region, in bytes: float32 whatever is stored."""
     open_ = open_chunks(grid, part.shifted(place.row, place.col), chunk)
     one = min(chunk, part.height) * min(chunk, part.width) * needs.wavelengths * 4
-    # Being encoded, a chunk is there three times at most: as sums, rounded, and compressed.
-    return one * (open_ + 1 + WAITING + 3 * WRITERS)
+    # Those that wait or are written; being encoded, a chunk is also there rounded and compressed.
+    left = waiting(part.width, chunk) + 1
+    return one * (open_ + left + 2 * min(left, WRITERS))
 
 
 def open_chunks(grid: TileGrid, window: Window, chunk: int) -> int:

@@ -73,7 +73,9 @@ def disagreement(one: Values, other: Values, wanted: Mask) -> Counts:
 
 
 def _counts(values: Values) -> NDArray[np.int32]:
+    # Not a number is refused when the chunk is stored; here it only must not break anything.
     counts = values * _COUNT
+    np.nan_to_num(counts, copy=False, nan=0)
     np.rint(np.clip(counts, 0, _PEAK, out=counts), out=counts)
     return counts.astype(np.int32)
 
@@ -162,4 +164,4 @@ def certificate(record: Counts) -> dict[str, Any]:
 def _percentile(bins: Counts, share: float) -> float:
     """Upper edge of the bin that holds it, in reflectance: at most a fifth too high."""
     reached = int(np.searchsorted(np.cumsum(bins), share * bins.sum()))
-    return float(max(EDGES[min(reached, len(EDGES) - 1)] - 1, 0) * 1e-4)
+    return float(EDGES[reached] - 1) * 1e-4

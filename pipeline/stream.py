@@ -118,21 +118,23 @@ class Stream:
             tiles = _ahead(readers, self._load, self.grid.covering(within), ahead)
             answers = _ahead(models, self._reconstruct, self._groups(tiles), self.workers)
             writes: deque[Future[None]] = deque()
-            # At most a row of chunks: all that a kill may cost beside the rows under way.
-            waiting = min(WRITERS + WAITING, -(-within.width // self.cube.chunk))
-            for group in answers:
+            for group in () if self._stopped else answers:
                 for tile, values in group:
                     for chunk in sums.add(tile, values):
                         writes.append(writers.submit(self._write, chunk, lines, sums))
-                        if len(writes) > waiting:
+                        if len(writes) > waiting(within.width, self.cube.chunk):
                             writes.popleft().result()
                 done(len(group))
-                if self.stop is not None and self.stop.is_set():
+                if self._stopped:
                     break
             for write in writes:
                 write.result()
-        if self.stop is not None and self.stop.is_set():
+        if self._stopped:
             raise Stopped
+
+    @property
+    def _stopped(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
 
     def _load(self, index: Index) -> Tile:
         window = self.grid.window(index)
@@ -194,6 +196,14 @@ def _filled(rgb: Floats, valid: Mask) -> Floats:
         return rgb
     mean = rgb[:, valid].mean(axis=1, dtype=np.float64).astype(np.float32)
     return np.where(valid, rgb, mean[:, None, None])
+
+
+def waiting(width: int, chunk: int) -> int:
+    """Most chunks of a region of that width that wait or are being written.
+
+    At most a row of them: that is all a kill may cost beside the rows under way.
+    """
+    return min(WRITERS + WAITING, -(-width // chunk))
 
 
 def _one_thread() -> None:

@@ -89,8 +89,7 @@ class Sums:
         place = self.grid.window(tile.at)
         inside = Window(place.row, place.col, *tile.wanted.shape)
         shared = inside.intersection(chunk.window)
-        if shared is None:
-            return
+        assert shared is not None, "a chunk lies in the scene, and the tile touches it"
         here, there = shared.relative_to(chunk.window).slices, shared.relative_to(place).slices
         chunk.wanted[here] = tile.wanted[there]
         if values is None:
