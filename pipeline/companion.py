@@ -30,13 +30,16 @@ class Companion:
     @staticmethod
     def uri(cube: str) -> str:
         """Where the companion of a cube is."""
-        return cube.rstrip("/").removesuffix(".zarr") + "_aux.zarr"
+        stem = cube.rstrip("/")
+        bare = stem.removesuffix(".zarr")
+        # The same ending, so that cubes `x` and `x.zarr` in one folder have one each.
+        return f"{bare}_aux{stem[len(bare) :]}"
 
     @classmethod
     def create(cls, cube: str, spec: CubeSpec) -> Companion:
         """Write metadata. Raises Refusal where something else has the place."""
         cls.remove(cube)
-        store, marks = open_store(cls.uri(cube)), {_MARK: _name(cube)}
+        store, marks = open_store(cls.uri(cube)), {_MARK: 1}
         # The mark goes in with the group, so that no kill leaves one without.
         group = zarr.create_group(store, zarr_format=spec.zarr_format, attributes=marks)
         shape = (-(-spec.height // spec.chunk), -(-spec.width // spec.chunk), FIELDS)
@@ -74,7 +77,7 @@ class Companion:
     def refuse_foreign(cls, cube: str) -> None:
         """Raise Refusal where something else has the companion's place."""
         fs, root = fsspec.core.url_to_fs(cls.uri(cube))
-        if fs.exists(root) and not _is_companion(fs, root, cube):
+        if fs.exists(root) and not _is_companion(fs, root):
             fix = "Delete it yourself, or choose another name for the cube."
             raise Refusal("only a cube's companion is replaced", cls.uri(cube), fix)
 
@@ -88,17 +91,13 @@ class Companion:
         return sum(rows, start=empty())
 
 
-def _name(cube: str) -> str:
-    return cube.rstrip("/").rsplit("/", maxsplit=1)[-1]
-
-
-def _is_companion(fs: fsspec.AbstractFileSystem, root: str, cube: str) -> bool:
-    """Whether a folder is this cube's: marked so, or what a kill left of one."""
+def _is_companion(fs: fsspec.AbstractFileSystem, root: str) -> bool:
+    """Whether a folder is a cube's companion: marked so, or what a kill left of one."""
     if not fs.isdir(root):
         return False
     for name in (".zattrs", "zarr.json"):
         if fs.exists(f"{root}/{name}"):
             found = json.loads(fs.cat_file(f"{root}/{name}"))
-            return bool(found.get("attributes", found).get(_MARK) == _name(cube))
+            return _MARK in found.get("attributes", found)
     names = {path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False)}
     return names <= {".zgroup", SEAM}

@@ -165,3 +165,34 @@ def test_a_cube_without_its_companion_opens_and_is_not_written(tmp_path):
     opened = SpectralCube.open(cube.uri)
     with pytest.raises(Refusal, match="companion"):
         opened.note(Window(0, 0, 8, 8), empty())
+
+
+def test_names_that_differ_in_their_ending_have_a_companion_each():
+    assert Companion.uri("s3://b/x.zarr/") == "s3://b/x_aux.zarr"
+    assert Companion.uri("s3://b/x") == "s3://b/x_aux"
+
+
+def test_what_a_kill_left_of_a_companion_is_replaced(tmp_path):
+    (tmp_path / "a_aux.zarr" / "seam").mkdir(parents=True)
+    (tmp_path / "a_aux.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(8, 8, WAVELENGTHS))
+    assert (cube.companion.total() == 0).all()
+
+
+def test_a_companion_of_another_shape_is_refused(tmp_path):
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(8, 8, WAVELENGTHS, chunk=4))
+    Companion.create(cube.uri, CubeSpec(8, 8, WAVELENGTHS))
+    with pytest.raises(Refusal, match="companion holds"):
+        _ = SpectralCube.open(cube.uri).companion
+
+
+def test_not_a_number_is_refused_when_it_is_stored(tmp_path):
+    class Broken(Toy):
+        def __call__(self, rgb, noise):
+            answer = super().__call__(rgb, noise)
+            answer[:, :, 14] = torch.nan if self.tiles % 2 else 1.0
+            return answer
+
+    run = stream(tmp_path / "a.zarr", scene(60, 60), Broken(), grid=(16, 4))
+    with pytest.raises(Refusal, match="reflectance is finite"):
+        run.run(Window(0, 0, 60, 60))
