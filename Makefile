@@ -31,8 +31,8 @@ types: setup
 evaluate: setup  ## Score the shipped weights: make evaluate CAVE=folder
 	$(BIN)/r2h evaluate cave --root $(CAVE) --out runs/evaluation
 
-train: setup  ## Reproduce the shipped weights: make train CAVE=folder
-	$(BIN)/r2h train train-cave.toml --root $(CAVE) --out runs/cave
+train: setup  ## Train from nothing: make train CAVE=folder MEASURED=reflectances.npz
+	$(BIN)/r2h train train-cave.toml --root $(CAVE) --reflectances $(MEASURED) --out runs/cave
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh
