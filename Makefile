@@ -1,10 +1,11 @@
 # Two commands matter: `make demo` and `make test`. Both set themselves up.
 PYTHON ?= python3.11
 VENV := .venv
+BENCH ?=
 BIN := $(VENV)/bin
 PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
 
-.PHONY: demo test lint types setup evaluate train image-check clean
+.PHONY: demo test lint types setup evaluate train bench faults image-check clean
 
 setup: $(VENV)/.ready
 
@@ -33,6 +34,16 @@ evaluate: setup  ## Score the shipped weights: make evaluate CAVE=folder
 
 train: setup  ## Train from nothing: make train CAVE=folder MEASURED=reflectances.npz
 	$(BIN)/r2h train train-cave.toml --root $(CAVE) --reflectances $(MEASURED) --out runs/cave
+
+bench: $(VENV)/.bench  ## Measure into docs/benchmarks.md (hours); BENCH="null --quick" for less
+	$(BIN)/python -m benchmarks $(BENCH)
+
+$(VENV)/.bench: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
+
+faults: setup  ## Kill a run 50 times and compare with one that was left alone (minutes)
+	$(BIN)/python -m tests.faults
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flows.options import with_options
 from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
 from model.checkpoint import SHIPPED, CheckpointError
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, Stopped
 
 app = typer.Typer(
     help="Large RGB images to hyperspectral cubes, estimated by a diffusion model.",
@@ -25,6 +24,8 @@ app.add_typer(model_app, name="model")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
+STOPPED = 75
+"""Exit code of a run that was told to stop: EX_TEMPFAIL of sysexits.h, try again later."""
 
 
 def _tell(text: str) -> None:
@@ -46,12 +47,19 @@ def reconstruct(
 
     Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
     """
+    from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
+    from flows.reconstruct import SeamError  # noqa: PLC0415
+
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
     try:
-        record = _with_prefect(settings) if prefect else _here(settings)
+        record = _with_prefect(settings) if prefect else in_sight(settings)
     except OSError as error:
         return _fail(f"{error}. What is finished is kept: run again with --resume", 1)
+    except SeamError as error:
+        return _fail(error, 1)
+    except Stopped:
+        return _fail("stopped; what is finished is kept: run again with --resume", STOPPED)
     if as_json:
         return typer.echo(json.dumps(record))
     return _tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
@@ -67,33 +75,28 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     return reconstruct_flow(settings)
 
 
-def _here(settings: ReconstructSettings) -> dict[str, Any]:
-    from flows.job import Job  # noqa: PLC0415 (torch likewise)
-    from flows.reconstruct import reconstruct  # noqa: PLC0415
+@app.command()
+@with_options(ReconstructSettings)
+def plan(
+    source: Annotated[str, typer.Argument(help="RGB raster: GeoTIFF, COG, JP2, PNG or JPEG.")],
+    destination: Annotated[str, typer.Argument(help="Where the cube would be.")] = "plan.zarr",
+    config: Config = None,
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Say what `r2h reconstruct` would do and take, and write nothing.
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tiles  {task.fields[speed]:.3f} Mpx/s  left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, transient=True, console=_stderr()) as bar:
+    Example: r2h plan ortho.tif --memory 4
+    """
+    from flows.forecast import facts, forecast, line, refuse_what_does_not_fit  # noqa: PLC0415
+    from flows.job import open_job  # noqa: PLC0415
 
-        def watch(job: Job, tiles: int) -> Callable[[int], None]:
-            _tell(job.assumptions)
-            megapixels = job.plan.place.height * job.plan.place.width / 1e6
-            row = bar.add_task("reconstruct", total=tiles, speed=0.0)
-
-            def done(tiles: int) -> None:
-                bar.advance(row, tiles)
-                task = bar.tasks[row]
-                speed = megapixels * task.completed / job.plan.tiles / (task.elapsed or 1)
-                bar.update(row, speed=speed)
-
-            return done
-
-        return reconstruct(settings, watch)
+    given |= {"source": source, "destination": destination}
+    job = open_job(load(ReconstructSettings, config, **given))
+    known = forecast(job)
+    refuse_what_does_not_fit(job, known)
+    typer.echo(json.dumps(facts(job, known)) if as_json else line(job, known))
 
 
 def _stderr() -> Any:

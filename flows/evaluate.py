@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import model
+from flows.job import bind, chosen_engine, threads_of
 from flows.settings import EvaluateSettings
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED
@@ -44,7 +45,7 @@ def evaluate(
         camera = resampled(load_camera(settings.camera), CAVE_WAVELENGTHS)
         scene = ReferenceScene(name, cave_cube(folders[name]), camera)
         for method, reconstructor in _methods(settings, scene, tell).items():
-            cube = _stream(settings, scene, reconstructor, out / f"{name}-{method}.zarr")
+            cube = through_tiles(settings, scene, reconstructor, out / f"{name}-{method}.zarr")
             estimate, _ = cube.read(Window(0, 0, scene.height, scene.width))
             rows.append({"scene": name, "method": method, **score(estimate, scene.reference)})
             tell(f"{name} {method}: {rows[-1]['psnr']:.2f} dB")
@@ -57,10 +58,9 @@ def _methods(
     settings: EvaluateSettings, scene: ReferenceScene, tell: Callable[[str], None]
 ) -> dict[str, Reconstructor]:
     network = model.load(Path(settings.checkpoint) if settings.checkpoint else SHIPPED)
-    sensitivities = torch.from_numpy(scene.camera.sensitivities)
     scale = scene_scale(scene, scene.camera)
     methods: dict[str, Reconstructor] = {
-        "r2h-diff": model.Reconstructor(network, sensitivities, scale, settings.steps)
+        "r2h-diff": bind(settings, network, chosen_engine(settings, network), scene.camera, scale)
     }
     baseline = RootPolynomial.load(BASELINE)
     if baseline.camera == settings.camera:
@@ -69,9 +69,10 @@ def _methods(
     return methods
 
 
-def _stream(
+def through_tiles(
     settings: EvaluateSettings, scene: ReferenceScene, reconstructor: Reconstructor, path: Path
 ) -> SpectralCube:
+    """Reconstruct a scene into a sealed cube at ``path``, as any image is."""
     if path.exists():
         SpectralCube.remove(str(path))
     if reconstructor.wavelengths != CAVE_WAVELENGTHS:
@@ -81,7 +82,17 @@ def _stream(
     cube = SpectralCube.create(str(path), spec)
     whole = Window(0, 0, scene.height, scene.width)
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
-    stream = Stream(scene, scene.camera, grid, reconstructor, cube, place=whole, seed=settings.seed)
+    torch.set_num_threads(1)
+    stream = Stream(
+        scene=scene,
+        camera=scene.camera,
+        grid=grid,
+        reconstructor=reconstructor,
+        cube=cube,
+        place=whole,
+        seed=settings.seed,
+        workers=threads_of(settings),
+    )
     stream.run(whole)
     cube.seal()
     return cube

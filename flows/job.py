@@ -2,23 +2,24 @@
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
 
 import model
-from flows.settings import ReconstructSettings
+from flows.settings import ReconstructSettings, TileSettings
 from model.checkpoint import SHIPPED
-from pipeline.area import box_window, load_area
+from model.engine import Engine, best_engine
+from pipeline.area import Area, box_window, load_area
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
-from pipeline.grid import TileGrid, Window
-from pipeline.plan import Plan, plan
+from pipeline.grid import TileGrid, Window, regions
+from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
 from pipeline.stream import Stream
 
@@ -32,11 +33,35 @@ class Job:
 
     settings: ReconstructSettings
     scene: Scene
+    camera: Camera
+    grid: TileGrid
+    reconstructor: model.Reconstructor
     spec: CubeSpec
     plan: Plan
+    area: Area | None
     device: str
-    connect: Callable[[SpectralCube], Stream]
-    """Ties the parts to the cube they fill."""
+    engine: Engine
+    workers: int
+    """Batches of tiles computed at once."""
+    memory: float
+    """Bytes the run may take."""
+
+    def connect(self, cube: SpectralCube, stop: Event | None = None) -> Stream:
+        """The stream that fills a cube; ``stop`` ends it early."""
+        return Stream(
+            scene=self.scene,
+            camera=self.camera,
+            grid=self.grid,
+            reconstructor=self.reconstructor,
+            cube=cube,
+            place=self.plan.place,
+            seed=self.settings.seed,
+            batch=self.settings.batch,
+            workers=self.workers,
+            device=self.device,
+            area=self.area,
+            stop=stop,
+        )
 
     @property
     def assumptions(self) -> str:
@@ -62,8 +87,11 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
     return resampled(load_camera(settings.camera), bands).reading(encoding, white)
 
 
-def open_job(settings: ReconstructSettings) -> Job:
-    """Open the scene and the model and plan the work. Raises Refusal or CheckpointError."""
+def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
+    """Open the scene and the model and plan the work, in so many ``parts`` where halos allow it.
+
+    Raises Refusal or CheckpointError.
+    """
     scene = RasterScene.open(settings.source, settings.bands)
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
     network = model.load(checkpoint).to(device := _device(settings))
@@ -72,37 +100,65 @@ def open_job(settings: ReconstructSettings) -> Job:
     area = load_area(scene, settings.aoi) if settings.aoi else None
     place = area.window if area else _place(settings, scene)
     scale = scene_scale(scene, camera)
-    sensitivities = torch.from_numpy(camera.sensitivities)
-    try:
-        reconstructor = model.Reconstructor(network, sensitivities, scale, settings.steps)
-    except ValueError as error:
-        raise Refusal("the camera must suit the model", error, "Choose another camera.") from error
+    engine = chosen_engine(settings, network)
+    reconstructor = bind(settings, network, engine, camera, scale)
     facts = {
         "input": scene.header,
         "camera": _camera_facts(camera),
         "scale": scale,
         "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
         "checkpoint": model.describe(checkpoint)["digest"],
+        "engine": engine,
     }
     spec = _spec(settings, scene, place, reconstructor.wavelengths, facts)
 
-    def connect(cube: SpectralCube) -> Stream:
-        return Stream(
-            scene=scene,
-            camera=camera,
-            grid=grid,
-            reconstructor=reconstructor,
-            cube=cube,
-            place=place,
-            seed=settings.seed,
-            batch=settings.batch,
-            device=device,
-            area=area,
-        )
+    memory = settings.memory * 1e9 if settings.memory else machine_memory()
+    stored = 2 if settings.dtype == "uint16" else 4
+    needs = Needs(len(spec.wavelengths), stored, 3 * scene.dtype.itemsize)
+    if settings.region:
+        cut = regions(place.height, place.width, settings.chunk, settings.region)
+        work = planned(grid, place, settings.chunk, needs, cut)
+    else:
+        # Half is left to the model, to the readers and to the rest of the process.
+        work = plan(grid, place, settings.chunk, needs, parts, memory / 2)
+    return Job(
+        settings=settings,
+        scene=scene,
+        camera=camera,
+        grid=grid,
+        reconstructor=reconstructor,
+        spec=spec,
+        plan=work,
+        area=area,
+        device=device,
+        engine=engine,
+        # A GPU is given its work by one thread: its batches are large instead.
+        workers=threads_of(settings) if device == "cpu" else 1,
+        memory=memory,
+    )
 
-    item = 2 if settings.dtype == "uint16" else 4
-    planned = plan(grid, place, settings.chunk, settings.region, len(spec.wavelengths), item)
-    return Job(settings, scene, spec, planned, device, connect)
+
+def chosen_engine(settings: TileSettings, network: model.R2HDiff) -> Engine:
+    """The engine that is asked for, or the best there is."""
+    return best_engine(network) if settings.engine == "auto" else settings.engine
+
+
+def bind(
+    settings: TileSettings, network: model.R2HDiff, engine: Engine, camera: Camera, scale: float
+) -> model.Reconstructor:
+    """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
+    sensitivities = torch.from_numpy(camera.sensitivities)
+    try:
+        return model.Reconstructor(network, sensitivities, scale, settings.steps, engine)
+    except ValueError as error:
+        rule, fix = "camera and engine must suit the model", "Choose others."
+        raise Refusal(rule, error, fix) from error
+
+
+def threads_of(settings: TileSettings) -> int:
+    """Tiles to compute at once: what is asked for, else one a core that this process may use."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return settings.threads or here or 1
 
 
 def _place(settings: ReconstructSettings, scene: Scene) -> Window:
@@ -120,7 +176,8 @@ def _device(settings: ReconstructSettings) -> str:
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    # Tiles run side by side, each on one thread; the sums of the main thread are small.
+    torch.set_num_threads(1)
     # The cube's attributes say float32; TF32 would round every product to 10 bits.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
@@ -146,7 +203,7 @@ def _spec(
     keys = ("tile", "overlap", "chunk", "seed", "steps", "dtype", "zarr_format")
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
-    fixed = {"format": FORMAT, "engine": "torch", "precision": "float32", "samples": 1}
+    fixed = {"format": FORMAT, "precision": "float32", "samples": 1}
     fixed["codec"] = "zstd 1"
     return CubeSpec(
         height=place.height,

@@ -4,23 +4,24 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import fsspec
 import torch
 from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
+from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_not_fit
 from flows.job import Job, open_job
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.plan import refuse_too_big
+from pipeline.seam import certificate
 
-PACKAGES = ("r2h", "torch", "numpy", "zarr", "rasterio", "prefect")
+PACKAGES = ("r2h", "torch", "onnxruntime", "numpy", "zarr", "rasterio", "prefect")
 logger = logging.getLogger("r2h")
 
 
@@ -47,8 +48,6 @@ def check_destination(job: Job) -> None:
     except (ValueError, ImportError, OSError) as error:
         fix = "Give a path, or a URI whose file system is installed."
         raise Refusal("the destination must be reachable", error, fix) from error
-    if isinstance(fs, LocalFileSystem):
-        refuse_too_big(job.plan, next(p for p in Path(path).absolute().parents if p.is_dir()))
     if exists and not job.settings.overwrite:
         _check_resume(job)
 
@@ -89,19 +88,37 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
         _write_record(job, {})
     except OSError as error:
         if fs.isdir(path):
-            fs.rm(path, recursive=True)
+            SpectralCube.remove(job.settings.destination)
         raise Refusal("the destination must be writable", error, "Choose another place.") from error
 
 
-def run_region(job: Job, region: Window, done: Callable[[int], None] = lambda _: None) -> None:
+def run_region(job: Job, region: Window) -> None:
     """Write what a region of a prepared cube lacks. Doing it twice changes nothing."""
-    job.connect(SpectralCube.open(job.settings.destination)).run(region, done)
+    job.connect(SpectralCube.open(job.settings.destination)).run(region)
+
+
+class SeamError(RuntimeError):
+    """Tiles disagree more than the run allows; the cube is whole but not sealed."""
 
 
 def finish(job: Job, seconds: float) -> dict[str, Any]:
-    """Seal the cube and complete `run.json` beside it; returns that record."""
-    SpectralCube.open(job.settings.destination).seal()
-    return _write_record(job, {"seconds": round(seconds, 3)})
+    """Seal the cube and complete `run.json` beside it; returns that record.
+
+    Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
+    """
+    cube = SpectralCube.open(job.settings.destination)
+    seam = certificate(cube.companion.total())
+    measured = {"seconds": round(seconds, 3), "peak_bytes": peak_resident(), "seam": seam}
+    record = _write_record(job, measured)
+    worst, allowed = seam["disagreement_p99"], job.settings.max_seam
+    if allowed is not None and worst is not None and worst > allowed:
+        raise SeamError(
+            f"tiles must agree within --max-seam {allowed} in 99 % of the pixels they share; got "
+            f"{worst:.4f}. The cube is not sealed: seal it by --resume with a higher limit, or "
+            "begin again with larger tiles."
+        )
+    cube.seal()
+    return record
 
 
 def record_path(destination: str) -> str:
@@ -116,8 +133,9 @@ def _write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
         "settings": job.settings.model_dump(mode="json"),
         "provenance": dict(job.spec.settings),
         "device": job.device,
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "threads_per_tile": torch.get_num_threads(),
+        "batch": job.settings.batch,
+        "versions": {name: _version(name) for name in PACKAGES},
         "tiles": job.plan.tiles,
         "regions": len(job.plan.regions),
         "halo": round(job.plan.halo, 4),
@@ -129,6 +147,13 @@ def _write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
 def _input(job: Job) -> dict[str, Any]:
     """Where the input is and when it was last changed, as far as its file system says."""
     source = job.settings.source
@@ -136,21 +161,29 @@ def _input(job: Job) -> dict[str, Any]:
     return {"source": source, "modified": local.stat().st_mtime if local.is_file() else None}
 
 
+Watch = Callable[[Job, Forecast, int], Callable[[int], None]]
+
+
 def reconstruct(
-    settings: ReconstructSettings, watch: Callable[[Job, int], Callable[[int], None]]
+    settings: ReconstructSettings, watch: Watch, stop: Event | None = None
 ) -> dict[str, Any]:
     """The whole job in this process.
 
-    ``watch(job, tiles)`` learns how many tiles are to be done and gives what is told of each.
+    ``watch(job, forecast, tiles)`` learns what is planned and how many tiles are to be done, and
+    gives what is told of each. Raises Stopped soon after ``stop`` is set, with all that is summed
+    written.
     """
     start = time.perf_counter()
     job = open_job(settings)
+    check_destination(job)
+    known = forecast(job)
+    refuse_what_does_not_fit(job, known)
     prepare(job)
-    stream = job.connect(SpectralCube.open(settings.destination))
+    stream = job.connect(SpectralCube.open(settings.destination), stop)
     todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]
-    done = watch(job, sum(map(stream.tiles, todo)))
+    done = watch(job, known, sum(map(stream.tiles, todo)))
     for region in job.plan.regions:
-        run_region(job, region, done)
+        stream.run(region, done)
     return finish(job, time.perf_counter() - start)
 
 

@@ -46,6 +46,10 @@ class TileSettings(Settings):
     """Pixels that neighbouring tiles share, at most half a tile."""
     chunk: int = Field(256, ge=1)
     """Side of a stored chunk in pixels."""
+    engine: Literal["auto", "torch", "onnxruntime"] = "auto"
+    """What computes: torch, onnxruntime (CPU only), or auto, the fastest there is."""
+    threads: int | None = Field(None, ge=1)
+    """Tiles computed at once on the CPU, each on one thread (none: one a core)."""
 
 
 class ReconstructSettings(TileSettings):
@@ -69,14 +73,18 @@ class ReconstructSettings(TileSettings):
     """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
     white: float | None = Field(None, gt=0)
     """Pixel value of reflectance 1 (none: what the file declares, else 255 for 8-bit images)."""
-    region: int = Field(2048, ge=1)
-    """Side of a unit of work in pixels, whole chunks."""
+    region: int | None = Field(None, ge=1)
+    """Side of a unit of work in pixels, whole chunks (none: planned)."""
+    memory: float | None = Field(None, gt=0)
+    """GB that the run may take (none: what the machine has)."""
+    disk: float | None = Field(None, gt=0)
+    """GB that the cube may take before compression (none: what is free)."""
+    max_seam: float | None = Field(None, gt=0)
+    """Fail where, of the pixels that tiles share, 1 % differ by more than this reflectance."""
     batch: int = Field(1, ge=1)
     """Tiles that the model sees at once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs: auto, cpu or cuda."""
-    threads: int | None = Field(None, ge=1)
-    """Threads of the model (none: one a core)."""
     dtype: Literal["uint16", "float32"] = "uint16"
     """Stored type: uint16 (a count is 1e-4) or float32."""
     zarr_format: Annotated[Literal[2, 3], BeforeValidator(_whole)] = 2

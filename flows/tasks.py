@@ -20,11 +20,14 @@ from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 
+REGIONS = 16
+"""Tasks of a run, where tiles computed twice allow it: each is shown, retried and stopped alone."""
+
 
 @lru_cache(maxsize=1)
 def _job(settings: ReconstructSettings, run: str) -> Job:  # noqa: ARG001
     # The model loads once a run and process; `run` keeps a later run from an older input.
-    return open_job(settings)
+    return open_job(settings, parts=REGIONS)
 
 
 def _job_here(settings: ReconstructSettings) -> Job:

@@ -7,8 +7,9 @@
 
 from model.baseline import RootPolynomial
 from model.checkpoint import CheckpointError, describe, load
+from model.engine import Reconstructor
 from model.network import NetworkConfig
-from model.reconstructor import R2HDiff, Reconstructor
+from model.reconstructor import R2HDiff
 
 __all__ = [
     "CheckpointError",

@@ -93,30 +93,3 @@ class R2HDiff(nn.Module):
             return self.denoise(state, condition, steps_of)
 
         return self.to_cube(sample(denoise, noise, self.schedule, steps), condition)
-
-
-class Reconstructor:
-    """R2H-Diff bound to a camera and a scene's scale: ``(rgb, noise) -> cube``, tile by tile.
-
-    The RGB is divided by ``scale`` before the network and the cube multiplied by it after, so the
-    result follows the exposure.
-    """
-
-    takes_noise = True
-
-    def __init__(
-        self, model: R2HDiff, sensitivities: Tensor, scale: float = 1.0, steps: int = 5
-    ) -> None:
-        # Both raise ValueError here rather than at the first tile.
-        model.schedule.visited(steps)
-        wiener_lift(sensitivities.to(model.prior), model.prior)
-        self._model = model.eval()
-        self._sensitivities = sensitivities.float()[None].to(model.prior.device)
-        self._scale, self._steps = scale, steps
-        self.wavelengths = tuple(model.wavelengths.tolist())
-
-    @torch.inference_mode()
-    def __call__(self, rgb: Tensor, noise: Tensor) -> Tensor:
-        """Reflectance (N, bands, T, T) of linear rgb (N, 3, T, T) and noise (N, bands, T, T)."""
-        cube: Tensor = self._model(rgb / self._scale, self._sensitivities, noise, self._steps)
-        return cube * self._scale

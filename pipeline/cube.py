@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from functools import cached_property
 from typing import Any
 
 import fsspec
 import numpy as np
 import zarr
-from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 from zarr.errors import ZarrUserWarning
-from zarr.storage import FsspecStore, LocalStore
 
+from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, lay_out
+from pipeline.seam import Counts
+from pipeline.store import open_store, sweep
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise"]
 
@@ -32,6 +34,7 @@ class SpectralCube:
     """
 
     def __init__(self, uri: str, group: zarr.Group) -> None:
+        self.uri = uri
         self._fs, self._root = fsspec.core.url_to_fs(uri)
         self._group = group
         # Not kept in the store, so set at each opening: a masked chunk is finished when it exists.
@@ -48,7 +51,7 @@ class SpectralCube:
         # Asked before zarr is, which would leave an empty folder behind.
         if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", "zarr.json")):
             raise Refusal("a cube to open exists", uri, "Check the path.")
-        group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
+        group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
         if _SETTINGS not in group.attrs:
             raise Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
         return cls(uri, group)
@@ -60,8 +63,10 @@ class SpectralCube:
         if fs.exists(root):
             fix = "Resume it, delete it or choose another place."
             raise Refusal("a new cube's place is empty", uri, fix)
-        group = zarr.create_group(_store(uri), zarr_format=spec.zarr_format)
+        Companion.refuse_foreign(uri)
+        group = zarr.create_group(open_store(uri), zarr_format=spec.zarr_format)
         lay_out(group, spec)
+        Companion.create(uri, spec)
         # Last: a cube whose creation was cut short has no settings, and is not opened.
         group.attrs[_SETTINGS] = dict(spec.settings)
         return cls(uri, group)
@@ -73,7 +78,13 @@ class SpectralCube:
         if not _is_cube(fs, root):
             rule, fix = "only a cube is replaced", "Delete it yourself, or choose another name."
             raise Refusal(rule, uri, fix)
+        Companion.remove(uri)
         fs.rm(root, recursive=True)
+
+    @cached_property
+    def companion(self) -> Companion:
+        """The store beside the cube. Raises Refusal where it is gone."""
+        return Companion.open(self.uri)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -100,6 +111,10 @@ class SpectralCube:
                 rows, cols = part.slices
                 raw = quantise(values[:, rows, cols], valid[rows, cols], self._array.dtype)
                 self._array[:, *place.slices] = raw
+
+    def note(self, window: Window, seam: Counts) -> None:
+        """Write the seam record of the chunk at a window, before the chunk itself."""
+        self.companion.note(window.row // self.chunk, window.col // self.chunk, seam)
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Reflectance (wavelength, height, width) and valid (height, width); NaN where invalid."""
@@ -132,9 +147,8 @@ class SpectralCube:
 
     def sweep(self) -> None:
         """Delete the half-written files of a killed run; no other may be writing."""
-        for name in self._fs.find(self._root):
-            if name.endswith(".partial"):
-                self._fs.rm_file(name)
+        for uri in (self.uri, Companion.uri(self.uri)):
+            sweep(uri)
 
     def _chunk_path(self, place: Window) -> str:
         key = (0, place.row // self.chunk, place.col // self.chunk)
@@ -164,13 +178,25 @@ def quantise(
 
     Raises Refusal for a valid value that is not finite.
     """
-    known = np.where(valid, values, np.float32(0))
-    if not np.isfinite(known).all():
+    whole = bool(valid.all())
+    known = values if whole else np.where(valid, values, np.float32(0))
+    stored, total = np.empty(values.shape, dtype), 0.0
+    # A wavelength at a time stays in the processor's cache.
+    plane = np.empty(values.shape[1:], np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for one, out in zip(known, stored, strict=True):
+            total += float(one.sum())
+            np.clip(one, np.float32(0), np.float32(PEAK), out=plane)
+            if dtype == np.uint16:
+                np.rint(np.multiply(plane, np.float32(1 / SCALE), out=plane), out=plane)
+            np.copyto(out, plane, casting="unsafe")
+    # A sum of finite values may overflow, so only then is each looked at.
+    if not np.isfinite(total) and not np.isfinite(known).all():
         rule, fix = "reflectance is finite", "Use fp32 precision or another checkpoint."
         raise Refusal(rule, "NaN or infinity at a valid pixel", fix)
-    np.clip(known, 0, np.float32(PEAK), out=known)
-    raw = np.rint(known * np.float32(1 / SCALE)) if dtype == np.uint16 else known
-    return np.where(valid, raw, NODATA[dtype.name]).astype(dtype)
+    if not whole:
+        stored[:, ~valid] = NODATA[dtype.name]
+    return stored
 
 
 def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
@@ -185,11 +211,6 @@ def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
     names = {path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False)}
     valued = any(_CHUNK_KEY.fullmatch(path) for path in fs.find(f"{root}/{ARRAY}"))
     return names <= {".zgroup", "zarr.json", ARRAY, *COORDINATES} and not valued
-
-
-def _store(uri: str) -> FsspecStore | LocalStore:
-    fs, root = fsspec.core.url_to_fs(uri)
-    return LocalStore(root) if isinstance(fs, LocalFileSystem) else FsspecStore.from_url(uri)
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

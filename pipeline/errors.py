@@ -1,4 +1,4 @@
-"""The one error a user can mend."""
+"""The error a user can mend, and the one that is none."""
 
 
 class Refusal(ValueError):
@@ -9,3 +9,7 @@ class Refusal(ValueError):
 
     def __init__(self, rule: str, value: object, fix: str) -> None:
         super().__init__(f"{rule}; got {value}. {fix}")
+
+
+class Stopped(Exception):
+    """A run ended early because it was told to; what it finished is stored and can be resumed."""

@@ -153,17 +153,25 @@ class TileGrid:
         cols = self.cols.covering(window.col, window.col_stop)
         return [(i, j) for i in self.rows.covering(window.row, window.row_stop) for j in cols]
 
+    def last(self, window: Window) -> tuple[int, int]:
+        """The last tile, in row-major order, that shares a pixel with `window`."""
+        i = self.rows.covering(window.row, window.row_stop)[-1]
+        return i, self.cols.covering(window.col, window.col_stop)[-1]
 
-def regions(height: int, width: int, chunk: int, region: int) -> list[Window]:
-    """Partition (height, width) pixels into windows of `region` pixels a side, row-major.
 
-    The last ones end at the edge. Raises Refusal unless `region` is whole chunks.
+def regions(
+    height: int, width: int, chunk: int, tall: int, wide: int | None = None
+) -> list[Window]:
+    """Partition (height, width) pixels into windows `tall` by `wide` (else `tall`), row-major.
+
+    The last ones end at the edge. Raises Refusal unless both are whole chunks.
     """
-    if chunk < 1 or region < 1 or region % chunk:
+    wide = tall if wide is None else wide
+    if chunk < 1 or min(tall, wide) < 1 or tall % chunk or wide % chunk:
         rule = f"region is a positive multiple of the chunk, {chunk}"
-        raise Refusal(rule, region, "A chunk has one owner: round the region up to whole chunks.")
+        raise Refusal(rule, (tall, wide), "A chunk has one owner: round up to whole chunks.")
     return [
-        Window(row, col, min(region, height - row), min(region, width - col))
-        for row in range(0, height, region)
-        for col in range(0, width, region)
+        Window(row, col, min(tall, height - row), min(wide, width - col))
+        for row in range(0, height, tall)
+        for col in range(0, width, wide)
     ]

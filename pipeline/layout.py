@@ -108,7 +108,7 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
 
 def _add_reflectance(group: zarr.Group, spec: CubeSpec) -> None:
     bands = len(spec.wavelengths)
-    _add(
+    add_array(
         group,
         ARRAY,
         ("wavelength", "y", "x"),
@@ -183,17 +183,17 @@ def _add_coordinate(
     # In v2 xarray takes any fill value for nodata: it would turn a coordinate of 0 into NaN.
     array["fill_value"] = None if group.metadata.zarr_format == 2 else 0
     dimensions = (dimension,) if dimension else ()
-    _add(group, name, dimensions, attributes, **array)[...] = values
+    add_array(group, name, dimensions, attributes, **array)[...] = values
 
 
-def _add(
+def add_array(
     group: zarr.Group,
     name: str,
     dimensions: tuple[str, ...],
     attributes: Mapping[str, Any],
     **array: Any,
 ) -> zarr.Array[Any]:
-    """Create an array with named dimensions, as each Zarr format spells them."""
+    """Create an array with named dimensions, zstd 1, as each Zarr format spells them."""
     kind: dict[str, Any] = {"attributes": dict(attributes)}
     if group.metadata.zarr_format == 2:
         kind["attributes"]["_ARRAY_DIMENSIONS"] = list(dimensions)

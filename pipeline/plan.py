@@ -1,12 +1,18 @@
 """What a run will do and need, before it does anything."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import Refusal
-from pipeline.grid import TileGrid, Window, regions
+from pipeline.grid import Axis, TileGrid, Window, regions
+from pipeline.stream import WAITING, WRITERS
+
+HALO = 0.05
+"""Most work that may be done twice so that there are several regions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +28,12 @@ class Plan:
     needed: int
     """Tiles that touch the window, each counted once."""
     buffer_bytes: int
-    """Largest memory of sums under way and waiting to be written; the model's own comes on top."""
+    """Most memory of sums under way and waiting to be written, of one region; the model's own
+    comes on top."""
     disk_bytes: int
     """Of the cube, before compression."""
+    read_bytes: int
+    """Of pixels to be read, decoded; what tiles share is read for each."""
 
     @property
     def halo(self) -> float:
@@ -32,36 +41,117 @@ class Plan:
         return self.tiles / self.needed - 1
 
 
-def plan(
-    grid: TileGrid, place: Window, chunk: int, region: int, wavelengths: int, item_bytes: int
-) -> Plan:
-    """Plan a cube of ``place``; ``item_bytes`` is the size of one stored value.
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Sizes that a plan reckons with."""
 
-    Raises Refusal unless ``region`` is whole chunks.
+    wavelengths: int
+    stored_bytes: int
+    """Of one stored value."""
+    read_bytes: int
+    """Of one pixel of the source, decoded."""
+
+
+def plan(
+    grid: TileGrid,
+    place: Window,
+    chunk: int,
+    needs: Needs,
+    parts: int = 1,
+    memory: float = np.inf,
+) -> Plan:
+    """Plan a cube of ``place`` in ``parts`` regions, one above the other.
+
+    In fewer where more than 5 % of the tiles would be computed twice for it; side by side too where
+    the sums of a row of chunks would take more than ``memory`` bytes.
     """
-    parts = regions(place.height, place.width, chunk, region)
-    tiles = [grid.count(part.shifted(place.row, place.col)) for part in parts]
-    # Sums are float32 whatever is stored. Of rows of chunks, those that a tile touches are under
-    # way, two wait, one is being written and one is handed over.
-    rows = -(-grid.tile // chunk) + 1 + 4
-    sums = rows * chunk * max(part.width for part in parts)
+    width = _widest(grid, place, chunk, needs, memory)
+    rows = -(-place.height // chunk)
+    for count in range(min(parts, rows), 0, -1):
+        cut = regions(place.height, place.width, chunk, -(-rows // count) * chunk, width)
+        if count == 1 or _tiles(grid, place, cut) <= (1 + HALO) * grid.count(place):
+            break
+    return planned(grid, place, chunk, needs, cut)
+
+
+def planned(grid: TileGrid, place: Window, chunk: int, needs: Needs, cut: list[Window]) -> Plan:
+    """The plan of regions that are given."""
+    tiles = _tiles(grid, place, cut)
     return Plan(
         place=place,
-        regions=tuple(parts),
-        tiles=sum(tiles),
+        regions=tuple(cut),
+        tiles=tiles,
         needed=grid.count(place),
-        buffer_bytes=sums * wavelengths * 4,
-        disk_bytes=place.height * place.width * wavelengths * item_bytes,
+        buffer_bytes=max(_buffer(grid, place, part, chunk, needs) for part in cut),
+        disk_bytes=place.height * place.width * needs.wavelengths * needs.stored_bytes,
+        read_bytes=tiles * grid.tile**2 * needs.read_bytes,
     )
 
 
-def refuse_too_big(planned: Plan, folder: Path) -> None:
-    """Raise Refusal where memory, or the disk of ``folder`` before compression, is too small."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if planned.buffer_bytes > memory:
-        rule = f"the machine must have {planned.buffer_bytes / 1e9:.2f} GB of memory"
-        raise Refusal(rule, f"{memory / 1e9:.2f} GB", "Choose a smaller --region.")
-    free = shutil.disk_usage(folder).free
-    if planned.disk_bytes > free:
-        rule = f"the disk must have room for {planned.disk_bytes / 1e9:.2f} GB"
-        raise Refusal(rule, f"{free / 1e9:.2f} GB in {folder}", "Choose another disk or a window.")
+def _tiles(grid: TileGrid, place: Window, cut: list[Window]) -> int:
+    return sum(grid.count(part.shifted(place.row, place.col)) for part in cut)
+
+
+def _widest(grid: TileGrid, place: Window, chunk: int, needs: Needs, memory: float) -> int:
+    """The greatest width of regions whose sums fit; one chunk where none does."""
+    cols = -(-place.width // chunk)
+    for count in range(1, cols + 1):
+        width = -(-cols // count) * chunk
+        part = Window(0, 0, place.height, min(width, place.width))
+        if _buffer(grid, place, part, chunk, needs) <= memory:
+            break
+    return width
+
+
+def _buffer(grid: TileGrid, place: Window, part: Window, chunk: int, needs: Needs) -> int:
+    """Most memory of the chunks of a region, in bytes: float32 whatever is stored."""
+    open_ = open_chunks(grid, part.shifted(place.row, place.col), chunk)
+    one = min(chunk, part.height) * min(chunk, part.width) * needs.wavelengths * 4
+    # Being encoded, a chunk is there three times at most: as sums, rounded, and compressed.
+    return one * (open_ + 1 + WAITING + 3 * WRITERS)
+
+
+def open_chunks(grid: TileGrid, window: Window, chunk: int) -> int:
+    """Most chunks of a window that are begun and not complete, tiles coming in row-major order."""
+    begun, ended = _ends(grid.cols, window.col, window.col_stop, chunk)
+    tiles = np.arange(ended[-1] + 1)
+    # Of one row of chunks, columns begun when a tile is added and columns complete before it.
+    opened = np.searchsorted(begun, tiles, side="right")
+    closed = np.searchsorted(ended, tiles, side="left")
+    first, last = _ends(grid.rows, window.row, window.row_stop, chunk)
+    most = 0
+    for i in np.unique(np.concatenate([first, last])):
+        before, after = first < i, last > i
+        kept, closing = (before & after).sum(), (before & (last == i)).sum()
+        opening, passing = ((first == i) & after).sum(), ((first == i) & (last == i)).sum()
+        live = kept * len(begun) + closing * (len(begun) - closed) + opening * opened
+        most = max(most, int((live + passing * (opened - closed)).max()))
+    return most
+
+
+def _ends(axis: Axis, start: int, stop: int, chunk: int) -> tuple[NDArray[np.int64], ...]:
+    """The first and the last tile of each chunk along an axis."""
+    covering = [axis.covering(at, min(at + chunk, stop)) for at in range(start, stop, chunk)]
+    ends = np.array([(tiles[0], tiles[-1]) for tiles in covering])
+    return ends[:, 0], ends[:, 1]
+
+
+def refuse_too_big(plan: Plan, peak: float, memory: float, disk: float) -> None:
+    """Raise Refusal where the peak of memory, or the cube before compression, exceeds its limit.
+
+    All in bytes.
+    """
+    if peak > memory:
+        rule = f"a run must fit into the memory it is given; it needs {peak / 1e9:.2f} GB"
+        raise Refusal(rule, f"{memory / 1e9:.2f} GB", "Choose smaller tiles, chunks or --threads.")
+    if plan.disk_bytes > disk:
+        rule = f"the cube must have room; it takes up to {plan.disk_bytes / 1e9:.2f} GB"
+        raise Refusal(rule, f"{disk / 1e9:.2f} GB", "Choose another disk or a window.")
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this process may use: the machine's, or its container's if less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    given = limit.read_text().strip() if limit.is_file() else "max"
+    return min(total, int(given)) if given.isdigit() else total

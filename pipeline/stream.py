@@ -2,36 +2,43 @@
 
 A finished pixel is the weighted sum of at most four tiles, added in row-major order from zero.
 That sum does not depend on the region, on the batch or on what ran before, so any split of the
-work gives the same bytes.
+work gives the same bytes. Readers, models and writers are threads with bounded queues between
+them; the sums are made by the caller's thread alone, in the order of the tiles.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from threading import Event
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.blend import weights
 from pipeline.camera import Camera, Floats
 from pipeline.cube import SpectralCube
+from pipeline.errors import Stopped
 from pipeline.grid import TileGrid, Window
 from pipeline.noise import noise
 from pipeline.scene import Scene
+from pipeline.seam import Counts, Lines, gradients
+from pipeline.sums import Chunk, Index, Mask, Sums, Tile
 
-Index = tuple[int, int]
-WAITING = 2
-"""Rows of chunks that may wait for the writer."""
-Mask = NDArray[np.bool_]
+WRITERS = 4
+"""Threads that encode and write."""
+WAITING = 4
+"""Most chunks that wait for a writer."""
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 class Reconstructor(Protocol):
-    """Anything that turns tiles of linear RGB into tiles of a cube."""
+    """Anything that turns tiles of linear RGB into tiles of a cube; threads share it."""
 
     @property
     def wavelengths(self) -> tuple[float, ...]:
@@ -43,17 +50,6 @@ class Reconstructor(Protocol):
 
     def __call__(self, rgb: Tensor, noise: Tensor, /) -> Tensor:
         """rgb (N, 3, T, T) and noise (N, C, T, T), or (N, 0, T, T), to (N, C, T, T)."""
-
-
-class Tile(NamedTuple):
-    """What a reader hands to the model."""
-
-    at: Index
-    valid: Mask
-    """(h, w), the part of the tile inside the scene."""
-    rgb: Floats | None
-    """(3, T, T), filled and padded; None where no pixel of the tile is wanted."""
-    noise: Floats | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +66,19 @@ class Stream:
     seed: int = 0
     batch: int = 1
     """Tiles the model sees at once; a last, smaller batch is padded to this size."""
+    workers: int = 1
+    """Batches computed side by side, each on one thread, so that no count of threads shows."""
     readers: int = 2
     device: str = "cpu"
     area: Callable[[Window], Mask] | None = None
     """Of a scene window, the pixels (h, w) that are asked for; None for all."""
+    stop: Event | None = None
+    """Set from outside to end a run early; what is summed is still written."""
 
     def run(self, region: Window, done: Callable[[int], None] = lambda _: None) -> None:
         """Write what is not yet written of a region (in the cube's pixels, whole chunks).
 
-        ``done(n)`` is told of every n tiles that are summed.
+        ``done(n)`` is told of every n tiles that are summed. Raises Stopped where it was stopped.
         """
         for rows in self.unfinished(region):
             self._fill(rows, done)
@@ -102,19 +102,36 @@ class Stream:
         return self.grid.count(rows.shifted(self.place.row, self.place.col))
 
     def _fill(self, window: Window, done: Callable[[int], None]) -> None:
-        strip = _Strip(self.grid, window.shifted(self.place.row, self.place.col), self)
-        tiles = self.grid.covering(strip.window)
-        with ThreadPoolExecutor(self.readers) as readers, ThreadPoolExecutor(1) as writer:
+        within = window.shifted(self.place.row, self.place.col)
+        sums = Sums(self.grid, within, self.cube.chunk, len(self.reconstructor.wavelengths))
+        lines = partial(gradients, rows=Lines.of(self.grid.rows), cols=Lines.of(self.grid.cols))
+        with ExitStack() as stack:
+            readers, models, writers = (
+                stack.enter_context(ThreadPoolExecutor(n, initializer=_one_thread))
+                for n in (self.readers, self.workers, WRITERS)
+            )
+            # However it ends, what is not begun is dropped and what is begun is waited for.
+            for pool in (readers, models):
+                stack.callback(pool.shutdown, cancel_futures=True)
+            ahead = self.batch * (self.workers + 1)
+            tiles = _ahead(readers, self._load, self.grid.covering(within), ahead)
+            answers = _ahead(models, self._reconstruct, self._groups(tiles), self.workers)
             writes: deque[Future[None]] = deque()
-            for group in self._groups(_ahead(readers, self._load, tiles, 2 * self.batch)):
-                for tile, values in zip(group, self._reconstruct(group), strict=True):
-                    for ready in strip.add(tile, values):
-                        writes.append(writer.submit(self._write, *ready))
-                        if len(writes) > WAITING:
+            # At most a row of chunks: all that a kill may cost beside the rows under way.
+            waiting = min(WRITERS + WAITING, -(-within.width // self.cube.chunk))
+            for group in answers:
+                for tile, values in group:
+                    for chunk in sums.add(tile, values):
+                        writes.append(writers.submit(self._write, chunk, lines, sums))
+                        if len(writes) > waiting:
                             writes.popleft().result()
                 done(len(group))
+                if self.stop is not None and self.stop.is_set():
+                    break
             for write in writes:
                 write.result()
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped
 
     def _load(self, index: Index) -> Tile:
         window = self.grid.window(index)
@@ -124,12 +141,12 @@ class Stream:
         wanted = valid if self.area is None else valid & self.area(inside)
         if not wanted.any():
             # It could only reach pixels that are nodata or not asked for.
-            return Tile(index, valid, None, None)
+            return Tile(index, wanted, None, None)
         rgb = _filled(self.camera.decode(np.where(valid, values, 0)), valid)
         pad = ((0, 0), (0, window.height - inside.height), (0, window.width - inside.width))
         channels = len(self.reconstructor.wavelengths) if self.reconstructor.takes_noise else 0
         field = noise(window, channels, self.seed)
-        return Tile(index, valid, np.pad(rgb, pad, mode="reflect"), field)
+        return Tile(index, wanted, np.pad(rgb, pad, mode="reflect"), field)
 
     def _groups(self, tiles: Iterable[Tile]) -> Iterator[list[Tile]]:
         """Consecutive tiles, at most a batch of them for the model.
@@ -146,15 +163,15 @@ class Stream:
         if group:
             yield group
 
-    def _reconstruct(self, group: list[Tile]) -> list[Tensor | None]:
-        """Values (C, T, T) of each tile, None where it was not asked for."""
+    def _reconstruct(self, group: list[Tile]) -> list[tuple[Tile, Tensor | None]]:
+        """Each tile with its values (C, T, T), None where it was not asked for."""
         rgb = [torch.from_numpy(tile.rgb) for tile in group if tile.rgb is not None]
         if not rgb:
-            return [None] * len(group)
+            return [(tile, None) for tile in group]
         fields = [torch.from_numpy(tile.noise) for tile in group if tile.noise is not None]
         values = self.reconstructor(self._batch(rgb), self._batch(fields))
         answers = iter(values.to("cpu", torch.float32))
-        return [None if tile.rgb is None else next(answers) for tile in group]
+        return [(tile, None if tile.rgb is None else next(answers)) for tile in group]
 
     def _batch(self, samples: list[Tensor]) -> Tensor:
         # A convolution's last bit depends on the batch's shape: it is always the same.
@@ -162,65 +179,12 @@ class Stream:
         padded = samples + [torch.zeros_like(samples[0])] * missing
         return torch.stack(padded).to(self.device)
 
-    def _write(self, window: Window, values: Tensor, valid: Mask) -> None:
-        if self.area is not None:
-            valid = valid & self.area(window)
-        self.cube.write(window.relative_to(self.place), values.numpy(), valid)
-
-
-class _Strip:
-    """The rows of chunks under way: each begins at zero and leaves when its last tile is summed."""
-
-    def __init__(self, grid: TileGrid, window: Window, stream: Stream) -> None:
-        self.grid, self.window = grid, window
-        self.chunk, self.channels = stream.cube.chunk, len(stream.reconstructor.wavelengths)
-        self._rows: dict[int, tuple[Window, Tensor, Mask]] = {}
-        self._last = grid.covering(window)[-1]
-
-    def add(self, tile: Tile, values: Tensor | None) -> list[tuple[Window, Tensor, Mask]]:
-        """Sum a tile; returns the rows of chunks that it completes."""
-        i, j = tile.at
-        place = self.grid.window(tile.at)
-        kernel = torch.from_numpy(
-            np.multiply.outer(weights(self.grid.rows, i), weights(self.grid.cols, j))
-        )
-        for row in self._touched(place):
-            self._add_to(row, tile, values, kernel)
-        final = self.window.row_stop if i == self._last[0] else self.grid.rows.start(i + 1)
-        complete = j == self._last[1]
-        return [
-            self._rows.pop(k) for k in sorted(self._rows) if complete and self._ends(k) <= final
-        ]
-
-    def _touched(self, place: Window) -> range:
-        seen = place.intersection(self.window)
-        assert seen is not None, "a covering tile touches its window"
-        first, stop = seen.row - self.window.row, seen.row_stop - self.window.row
-        return range(first // self.chunk, -(-stop // self.chunk))
-
-    def _ends(self, row: int) -> int:
-        return self._rows[row][0].row_stop
-
-    def _row(self, row: int) -> tuple[Window, Tensor, Mask]:
-        if row not in self._rows:
-            first = self.window.row + row * self.chunk
-            height = min(self.chunk, self.window.row_stop - first)
-            window = Window(first, self.window.col, height, self.window.width)
-            sums = torch.zeros(self.channels, window.height, window.width)
-            self._rows[row] = window, sums, np.zeros((window.height, window.width), bool)
-        return self._rows[row]
-
-    def _add_to(self, row: int, tile: Tile, values: Tensor | None, kernel: Tensor) -> None:
-        window, sums, valid = self._row(row)
-        place = self.grid.window(tile.at)
-        inside = Window(place.row, place.col, *tile.valid.shape)
-        shared = inside.intersection(window)
-        if shared is None:
-            return
-        here, there = shared.relative_to(window).slices, shared.relative_to(place).slices
-        valid[here] = tile.valid[there]
-        if values is not None:
-            sums[:, *here].addcmul_(values[:, *there], kernel[there])
+    def _write(self, chunk: Chunk, lines: Callable[..., Counts], sums: Sums) -> None:
+        values, place = chunk.sums.numpy(), chunk.window.relative_to(self.place)
+        # The companion first: a chunk that exists has one.
+        self.cube.note(place, chunk.seam + lines(values, chunk.wanted, chunk.window))
+        self.cube.write(place, values, chunk.wanted)
+        sums.spare.append(chunk.sums)
 
 
 def _filled(rgb: Floats, valid: Mask) -> Floats:
@@ -231,13 +195,17 @@ def _filled(rgb: Floats, valid: Mask) -> Floats:
     return np.where(valid, rgb, mean[:, None, None])
 
 
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 def _ahead(
-    pool: ThreadPoolExecutor, load: Callable[[Index], Tile], indices: list[Index], depth: int
-) -> Iterator[Tile]:
-    """The tiles in order, ``depth`` of them being loaded while one is used."""
-    waiting: deque[Future[Tile]] = deque()
-    for index in indices:
-        waiting.append(pool.submit(load, index))
+    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], depth: int
+) -> Iterator[Out]:
+    """The answers in order, ``depth`` of them being worked on while one is used."""
+    waiting: deque[Future[Out]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
         if len(waiting) > depth:
             yield waiting.popleft().result()
     while waiting:

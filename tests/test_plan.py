@@ -1,36 +1,88 @@
-from dataclasses import replace
+"""What is planned is what is done."""
+
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
-from pipeline.plan import plan, refuse_too_big
+from pipeline.plan import HALO, Needs, machine_memory, plan, planned, refuse_too_big
+from tests.toys import Toy, scene, stream
+
+NEEDS = Needs(wavelengths=31, stored_bytes=2, read_bytes=3)
+SIZES = st.integers(1, 3000)
 
 
-def test_counts_tiles_once_and_as_often_as_they_are_computed():
-    grid = TileGrid(100, 60, 16, 4)
-    one = plan(grid, Window(0, 0, 100, 60), 8, 104, 31, 2)
-    many = plan(grid, Window(0, 0, 100, 60), 8, 8, 31, 2)
-    assert one.tiles == one.needed == many.needed == grid.shape[0] * grid.shape[1]
-    assert one.halo == 0
-    assert many.halo > 0
-    assert many.tiles == sum(len(grid.covering(part)) for part in many.regions)
-    assert one.disk_bytes == 100 * 60 * 31 * 2
+@given(SIZES, SIZES, st.sampled_from([(16, 4), (64, 16)]), st.sampled_from([8, 64]), st.data())
+def test_regions_share_out_the_cube_and_halos_stay_small(height, width, grid, chunk, data):
+    lattice = TileGrid(height, width, *grid)
+    row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    place = Window(row, col, height - row, width - col)
+    work = plan(lattice, place, chunk, NEEDS, parts=data.draw(st.integers(1, 40)))
+    covered = np.zeros((place.height, place.width), np.int8)
+    for part in work.regions:
+        covered[part.slices] += 1
+        assert part.row % chunk == part.col % chunk == 0
+    assert (covered == 1).all()
+    assert work.needed == lattice.count(place)
+    assert work.tiles == sum(lattice.count(p.shifted(row, col)) for p in work.regions)
+    assert work.tiles <= (1 + HALO) * work.needed
+    assert work.disk_bytes == place.height * place.width * 31 * 2
+
+
+@given(st.integers(200, 3000), st.integers(8, 400))
+def test_narrow_memory_makes_narrow_regions(width, columns):
+    lattice, place = TileGrid(300, width, 16, 4), Window(0, 0, 300, width)
+    one = plan(lattice, Window(0, 0, 300, 8), 8, NEEDS).buffer_bytes
+    memory = one * columns / 8
+    work = plan(lattice, place, 8, NEEDS, memory=memory)
+    assert work.buffer_bytes <= memory or work.regions[0].width == 8
+    assert sum(part.height * part.width for part in work.regions) == 300 * width
+
+
+def test_one_region_where_nothing_forces_more():
+    assert len(plan(TileGrid(9000, 700, 16, 4), Window(0, 0, 9000, 700), 8, NEEDS).regions) == 1
+
+
+def test_as_many_regions_as_are_asked_for_where_halos_allow():
+    lattice, place = TileGrid(9000, 60, 16, 4), Window(0, 0, 9000, 60)
+    assert len(plan(lattice, place, 8, NEEDS, parts=16).regions) == 16
 
 
 def test_the_buffer_does_not_grow_with_the_height():
-    short = plan(TileGrid(100, 60, 16, 4), Window(0, 0, 100, 60), 8, 104, 31, 2)
-    tall = plan(TileGrid(9000, 60, 16, 4), Window(0, 0, 9000, 60), 8, 104, 31, 2)
+    short, tall = (
+        plan(TileGrid(height, 60, 16, 4), Window(0, 0, height, 60), 8, NEEDS)
+        for height in (100, 9000)
+    )
     assert tall.buffer_bytes == short.buffer_bytes
 
 
-def test_a_disk_without_room_is_refused(tmp_path):
-    huge = plan(TileGrid(10**9, 10**6, 16, 4), Window(0, 0, 8, 10**4), 8, 8, 31, 2)
-    refuse_too_big(huge, Path(tmp_path))
-    vast = plan(TileGrid(10**7, 10**7, 16, 4), Window(0, 0, 10**7, 10**7), 10**6, 10**6, 31, 2)
-    small = replace(vast, buffer_bytes=0)
-    with pytest.raises(Refusal, match="disk must have room"):
-        refuse_too_big(small, Path(tmp_path))
-    with pytest.raises(Refusal, match="memory"):
-        refuse_too_big(vast, Path(tmp_path))
+def test_the_tiles_planned_are_the_tiles_computed(tmp_path):
+    of, toy = scene(90, 70), Toy()
+    run = stream(tmp_path / "a.zarr", of, toy)
+    cut = list(plan(run.grid, run.place, 8, NEEDS, parts=5).regions)
+    work = planned(run.grid, run.place, 8, NEEDS, cut)
+    for part in work.regions:
+        run.run(part)
+    assert toy.tiles == work.tiles
+
+
+def test_what_does_not_fit_is_refused():
+    work = plan(TileGrid(100, 60, 16, 4), Window(0, 0, 100, 60), 8, NEEDS)
+    refuse_too_big(work, 1e9, 1e9, work.disk_bytes)
+    with pytest.raises(Refusal, match="disk"):
+        refuse_too_big(work, 1e9, 1e9, work.disk_bytes - 1)
+    with pytest.raises(Refusal, match=r"needs 1\.00 GB; got 0\.90 GB"):
+        refuse_too_big(work, 1e9, 0.9e9, 1e12)
+
+
+def test_memory_is_the_containers_where_that_is_less(monkeypatch):
+    whole = machine_memory()
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    monkeypatch.setattr(Path, "read_text", lambda _: "1000\n")
+    assert machine_memory() == 1000 < whole
+    monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
+    assert machine_memory() == whole

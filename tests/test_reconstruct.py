@@ -1,6 +1,8 @@
 """The main job by its command, on small rasters, with a small network of 31 wavelengths."""
 
 import json
+import os
+import signal
 import sys
 
 import numpy as np
@@ -18,6 +20,7 @@ from model.checkpoint import save
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.sums import Sums
 from tests.model_fixtures import awake, prior
 from tests.toys import objects
 
@@ -211,6 +214,79 @@ def test_an_area_is_nodata_outside(r2h, raster, tmp_path):
     assert (part[:, known] == same[:, known]).all()
 
 
+def test_the_plan_says_what_the_run_does_and_writes_nothing(r2h, raster, tmp_path, checkpoint):
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = r2h("plan", raster, "--checkpoint", checkpoint, *FAST, "--json")
+    assert code == 0, err
+    assert sorted(tmp_path.rglob("*")) == before
+    planned = json.loads(out)
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr")
+    record = json.loads((tmp_path / "a.run.json").read_text())
+    assert planned["tiles"] == record["tiles"] == 42
+    assert (planned["regions"], planned["disk_bytes"]) == (12, 45 * 50 * 31 * 2)
+    assert planned["seconds"] > 0
+    assert "42 tiles in 12 region(s), 162.5% computed twice" in err
+
+
+@pytest.mark.parametrize("limit", ["--memory", "--disk"])
+def test_what_does_not_fit_is_refused_before_anything_is_written(r2h, raster, tmp_path, limit):
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", limit, "0.0001")
+    assert code == 2
+    assert "0.00 GB" in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_seam_beyond_the_limit_fails_and_leaves_the_cube_unsealed(r2h, raster, tmp_path):
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--max-seam", "0.00005")
+    assert code == 1
+    assert "within --max-seam" in err
+    assert not SpectralCube.open(str(tmp_path / "a.zarr")).sealed
+    seam = json.loads((tmp_path / "a.run.json").read_text())["seam"]
+    assert seam["disagreement_p99"] > 0.00005
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--max-seam", "6", "--resume")
+    assert code == 0, err
+    assert SpectralCube.open(str(tmp_path / "a.zarr")).sealed
+
+
+def test_a_run_told_to_stop_says_so_and_resumes(r2h, raster, tmp_path, monkeypatch):
+    r2h.reconstruct(raster, tmp_path / "a.zarr", "--region", "64")
+    add = Sums.add
+
+    def told(self, tile, values):
+        if tile.at == (2, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return add(self, tile, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sums, "add", told)
+        code, _, err = r2h.reconstruct(raster, tmp_path / "b.zarr", "--region", "64")
+    assert code == cli.STOPPED
+    assert "--resume" in err
+    assert 0 < len(SpectralCube.open(str(tmp_path / "b.zarr")).finished()) < 12
+    assert r2h.reconstruct(raster, tmp_path / "b.zarr", "--region", "64", "--resume")[0] == 0
+    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+    assert objects(tmp_path / "a_aux.zarr") == objects(tmp_path / "b_aux.zarr")
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_threads_change_no_byte(r2h, raster, tmp_path, engine, threads):
+    r2h.reconstruct(raster, tmp_path / "a.zarr", "--engine", engine, "--threads", "2")
+    r2h.reconstruct(raster, tmp_path / "b.zarr", "--engine", engine, "--threads", threads)
+    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+
+
+def test_another_engine_is_another_cube(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "a.zarr", "--engine", "torch")
+    (tmp_path / "a.zarr" / "reflectance" / "0.1.1").unlink()
+    code, _, err = r2h.reconstruct(
+        raster, tmp_path / "a.zarr", "--engine", "onnxruntime", "--resume"
+    )
+    assert code == 2
+    assert "engine torch in the cube, onnxruntime now" in err
+
+
 def test_config_file_and_command_line(r2h, raster, tmp_path):
     config = tmp_path / "mine.toml"
     config.write_text('seed = 7\nsteps = 2\ndtype = "float32"\n')
@@ -313,7 +389,7 @@ def test_an_unwritable_destination_is_refused(r2h, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "good.png"]
 
 
-@pytest.mark.parametrize("command", ["", "reconstruct", "info", "look", "evaluate", "train"])
+@pytest.mark.parametrize("command", ["", "reconstruct", "plan", "info", "look", "train"])
 def test_help_reads_well(r2h, command):
     code, out, _ = r2h(*[word for word in (command, "--help") if word])
     assert code == 0

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from pipeline.blend import weights
 from pipeline.cube import quantise
+from pipeline.errors import Stopped
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.noise import noise
-from pipeline.plan import plan
-from pipeline.stream import Stream, _Strip
+from pipeline.plan import Needs, open_chunks, plan
+from pipeline.stream import Stream
+from pipeline.sums import Sums, Tile
 from tests.toys import CAMERA, ArrayScene, Constant, Toy, objects, scene, stream
 
 SIDES = st.integers(1, 70)
@@ -76,6 +79,7 @@ def test_partition_changes_no_byte(height, width, grid, factor, readers, random)
             run.run(part)
         run.cube.seal()
         assert objects(first) == objects(other)
+        assert objects(aux(first)) == objects(aux(other))
 
 
 @given(st.sets(st.integers(0, 11)), st.booleans())
@@ -171,40 +175,98 @@ def test_a_wholly_masked_scene_needs_no_model_and_is_nodata(tmp_path):
 
 @pytest.mark.parametrize("share_valid", [0.0, 1.0])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_rows_that_wait_are_bounded_with_and_without_a_mask(
-    tmp_path, monkeypatch, share_valid, batch
+@pytest.mark.parametrize("width", [20, 200])
+def test_chunks_that_wait_are_bounded_with_and_without_a_mask(
+    tmp_path, monkeypatch, share_valid, batch, width
 ):
-    """More rows of chunks than the plan reckons with are never alive at once."""
-    alive, most, row_of = set(), [], _Strip._row
-    run = stream(tmp_path / "a.zarr", scene(400, 20, 0, share_valid), Toy(), batch=batch)
+    """More chunks than the plan reckons with are never alive at once."""
+    alive, most, chunk_of = set(), [], Sums._chunk
+    run = stream(tmp_path / "a.zarr", scene(200, width, 0, share_valid), Toy(), batch=batch)
 
-    def opened(self, row):
-        alive.add(row)
+    def opened(self, at):
+        alive.add(at)
         most.append(len(alive))
-        return row_of(self, row)
+        return chunk_of(self, at)
 
-    def slow_write(self, window, values, valid):
+    def slow_write(self, chunk, *_):
         time.sleep(0.002)
-        alive.discard(window.row // 8)
+        alive.discard((chunk.window.row // 8, chunk.window.col // 8))
 
-    monkeypatch.setattr(_Strip, "_row", opened)
+    monkeypatch.setattr(Sums, "_chunk", opened)
     monkeypatch.setattr(Stream, "_write", slow_write)
-    run.run(Window(0, 0, 400, 20))
-    planned = plan(run.grid, run.place, 8, 400, 3, 2).buffer_bytes
-    assert max(most) * 8 * 20 * 3 * 4 <= planned
+    run.run(Window(0, 0, 200, width))
+    needs = Needs(wavelengths=3, stored_bytes=2, read_bytes=3)
+    reckoned = plan(run.grid, run.place, 8, needs).buffer_bytes
+    assert not alive
+    assert max(most) * 8 * 8 * 3 * 4 <= reckoned
 
 
-@given(st.integers(1, 300), GRIDS, CHUNKS)
-def test_memory_is_rows_of_chunks_whatever_the_height(height, grid, chunk):
+@given(SIDES, SIDES, GRIDS, CHUNKS, st.data())
+def test_the_plan_knows_how_many_chunks_are_open(height, width, grid, chunk, data):
+    row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    lattice, window = TileGrid(height, width, *grid), Window(row, col, height - row, width - col)
+    sums, most, whole = Sums(lattice, window, chunk, 1), 0, np.ones((grid[0], grid[0]), bool)
+    written = 0
+    for index in lattice.covering(window):
+        place = lattice.window(index).intersection(Window(0, 0, height, width))
+        tile = Tile(index, whole[: place.height, : place.width], None, None)
+        ready = sums.add(tile, torch.zeros(1, grid[0], grid[0]))
+        most, written = max(most, len(sums.open) + len(ready)), written + len(ready)
+    assert most == open_chunks(lattice, window, chunk)
+    assert not sums.open
+    assert written == -(-window.height // chunk) * -(-window.width // chunk)
+
+
+@given(st.integers(20, 300), GRIDS, CHUNKS)
+def test_memory_does_not_grow_with_the_height(height, grid, chunk):
+    def most(rows):
+        return open_chunks(TileGrid(rows, 50, *grid), Window(0, 0, rows, 50), chunk)
+
+    assert most(height) <= (-(-grid[0] // chunk) + 1) * -(-50 // chunk)
+    assert most(20 * height) <= (-(-grid[0] // chunk) + 1) * -(-50 // chunk)
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
+def test_neither_workers_nor_batch_mates_change_a_byte(workers, readers, seed):
+    of = scene(60, 50, seed, share_valid=0.9)
     with tempfile.TemporaryDirectory() as folder:
-        run = stream(Path(folder) / "a.zarr", scene(height, 20), Toy(), grid=grid, chunk=chunk)
-        strip = _Strip(run.grid, run.place, run)
-        most = 0
-        for index in run.grid.covering(run.place):
-            strip.add(run._load(index), torch.zeros(3, grid[0], grid[0]))
-            most = max(most, len(strip._rows))
-        assert most <= -(-grid[0] // chunk) + 1
-        assert not strip._rows
+        first, other = Path(folder) / "a.zarr", Path(folder) / "b.zarr"
+        whole(first, of, Toy())
+        whole(other, of, Toy(), workers=workers, readers=readers)
+        assert objects(first) == objects(other)
+        assert objects(aux(first)) == objects(aux(other))
+
+
+def aux(path):
+    return path.with_name(f"{path.stem}_aux.zarr")
+
+
+@pytest.mark.parametrize("after", [1, 7, 12])
+def test_stopping_writes_what_is_summed_and_resuming_completes_it(tmp_path, after):
+    of, stop, seen = scene(64, 40), Event(), []
+
+    def done(tiles):
+        seen.append(tiles)
+        if len(seen) == after:
+            stop.set()
+
+    run = stream(tmp_path / "a.zarr", of, Toy(), stop=stop)
+    with pytest.raises(Stopped):
+        run.run(Window(0, 0, 64, 40), done)
+    assert len(seen) == after
+    # Chunks whose last tile is among those summed, no more and no fewer.
+    tiles = run.grid.covering(Window(0, 0, 64, 40))[:after]
+    expected = {
+        (part.row // 8, part.col // 8)
+        for part in regions(64, 40, 8, 8)
+        if run.grid.last(part) in tiles
+    }
+    assert run.cube.finished() == expected
+    stop.clear()
+    run.run(Window(0, 0, 64, 40))
+    whole(tmp_path / "b.zarr", of, Toy())
+    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+    assert objects(tmp_path / "a_aux.zarr") == objects(tmp_path / "b_aux.zarr")
 
 
 def test_a_failing_reconstructor_stops_the_run_and_what_is_written_stays(tmp_path):

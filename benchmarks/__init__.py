@@ -1,0 +1,1 @@
+"""What R2H costs, measured side by side: `python -m benchmarks --help`."""

@@ -1,0 +1,100 @@
+"""What the contenders compute, by name: 31 wavelengths out of RGB.
+
+`r2h` is the shipped model, `light` a matrix a pixel; `constant` and `texture` answer what they
+hold and do no work.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import model
+from benchmarks.case import Case
+from benchmarks.scenes import Mirrored, camera
+from model.engine import best_engine
+from pipeline.exposure import scene_scale
+from pipeline.stream import Reconstructor
+
+WAVELENGTHS = tuple(np.arange(400.0, 701.0, 10.0).tolist())
+STEPS = 5
+HELD = ("constant", "texture")
+"""Networks that answer what they hold."""
+_COUNT = 1e-4  # reflectance of a stored count
+
+
+class Held:
+    """Answers the same values for every tile."""
+
+    wavelengths = WAVELENGTHS
+    takes_noise = False
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+
+    def __call__(self, rgb: Tensor, _: Tensor, /) -> Tensor:
+        """Values (N, C, T, T), no memory of their own."""
+        return self._values.expand(len(rgb), *self._values.shape)
+
+
+class Light:
+    """A 31 x 3 matrix a pixel."""
+
+    wavelengths = WAVELENGTHS
+    takes_noise = False
+
+    def __init__(self) -> None:
+        ramp = torch.linspace(0, 1, len(WAVELENGTHS))
+        self._matrix = torch.stack([ramp, 1 - (2 * ramp - 1).abs(), 1 - ramp], dim=1)
+
+    def __call__(self, rgb: Tensor, _: Tensor, /) -> Tensor:
+        """Values (N, C, T, T)."""
+        return torch.matmul(self._matrix, rgb.flatten(2)).reshape(len(rgb), -1, *rgb.shape[2:])
+
+
+def counts(case: Case, size: int) -> NDArray[np.uint16]:
+    """What `constant` or `texture` stores, (C, size, size), from a tile's first pixel.
+
+    Its period is the tiles' stride, so that neighbours agree and blending changes nothing.
+    """
+    bands, stride = len(WAVELENGTHS), case.tile - case.overlap
+    level = np.linspace(2000, 4000, bands).astype(np.uint16)[:, None, None]
+    grain = np.random.default_rng(0).integers(0, 200, (bands, stride, stride), np.uint16)
+    values: NDArray[np.uint16] = np.add(level, grain * (case.network == "texture"), dtype=np.uint16)
+    at = np.arange(size) % stride
+    # Not values[:, at[:, None], at], whose memory is in another order.
+    return values.take(at, axis=1).take(at, axis=2)
+
+
+def reconstructor(case: Case, scene: Mirrored) -> Reconstructor:
+    """A case's network as the pipeline takes it."""
+    if case.network == "light":
+        return Light()
+    if case.network in HELD:
+        values = counts(case, case.tile).astype(np.float32) * np.float32(_COUNT)
+        return Held(torch.from_numpy(values))
+    lens = camera(WAVELENGTHS)
+    network = model.load()
+    engine: Any = case.engine or best_engine(network)
+    sensitivities = torch.from_numpy(lens.sensitivities)
+    # A network alone is compared with its plain self, which knows no scale.
+    scale = 1.0 if case.bare else scene_scale(scene, lens)
+    return model.Reconstructor(network, sensitivities, scale, STEPS, engine)
+
+
+def plain(case: Case, scene: Mirrored) -> Callable[[Tensor], Tensor]:
+    """The same in plain torch as others' tools take it: rgb (N, 3, T, T) to (N, C, T, T).
+
+    They do not say where a tile lies, so start noise is drawn anew for each.
+    """
+    network = reconstructor(case, scene)
+    channels = len(network.wavelengths) if network.takes_noise else 0
+
+    def forward(rgb: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return network(rgb, torch.randn(len(rgb), channels, *rgb.shape[2:]))
+
+    return forward

@@ -1,0 +1,141 @@
+"""What the pipeline adds to its model and to Zarr, and how it grows with scene and workers."""
+
+from dataclasses import replace
+
+from benchmarks.harness import Run, Series, ratio
+from benchmarks.options import Options
+from benchmarks.tables import Table, cells, number
+
+LIMIT = 1.05
+
+
+def bound(options: Options) -> Table:
+    """The whole against its model and the pipeline without one."""
+    (size,) = options.size((4096,), (512,))
+    case = options.case("r2h", size)
+    runs = {
+        "reconstruction": options.run("ours.pipeline", case),
+        "model alone": options.run("ours.model_alone", case),
+        "null pipeline": options.run("ours.pipeline", replace(case, network="texture")),
+    }
+    found = options.measure(runs)
+    rows = [[name, *cells(series)] for name, series in found.items()]
+    if any(series.reason for series in found.values()):
+        notes = ["a part could not be measured, so there is no ratio"]
+    else:
+        notes = _bound_notes(found, options.cores)
+    heading = (
+        f"Model-bound, {size} x {size}",
+        f"Does a reconstruction take at most {LIMIT} times the CPU seconds of the model alone over "
+        "the same tiles and of the pipeline with a null model, shared by the cores?",
+    )
+    return options.table(heading, "| wall s | CPU s | peak MB", rows, notes)
+
+
+def _bound_notes(found: dict[str, Series], cores: int) -> list[str]:
+    whole, alone, null = (series.of("wall") for series in found.values())
+    _, model, rest = (series.of("cpu") for series in found.values())
+    parts = [(a + b) / cores for a, b in zip(model, rest, strict=True)]
+    value = ratio(whole, parts)
+    return [
+        f"reconstruction / ((model CPU + null CPU) / {cores} cores): **{value:.3f}**, "
+        f"limit {LIMIT}: {'met' if value <= LIMIT else 'missed'}",
+        f"reconstruction / model alone, wall: {ratio(whole, alone):.3f}; "
+        f"null pipeline / model alone, wall: {ratio(null, alone):.3f}",
+        f"{found['model alone'].fact('tiles'):.0f} calls of the model; {cores} at once, each on "
+        "one thread, in both",
+    ]
+
+
+def null(options: Options) -> Table:
+    """The pipeline with a model that takes no time against Zarr alone."""
+    (size,) = options.size((4096,), (1024,))
+    rows, notes = [], []
+    for network in ("constant", "texture"):
+        case = options.case(network, size)
+        jobs = {"Zarr alone": "ours.zarr_alone", "pipeline": "ours.pipeline"}
+        found = options.measure({name: options.run(job, case) for name, job in jobs.items()})
+        raw, stored = (found["Zarr alone"].fact(key) for key in ("raw", "stored"))
+        share = ratio(found["Zarr alone"].of("wall"), found["pipeline"].of("wall"))
+        rows += [
+            [f"{network}, {name}", *cells(series), number(raw / 1e6 / series.median("wall"))]
+            for name, series in found.items()
+        ]
+        verdict = "met" if share >= 0.7 else "missed"
+        notes.append(
+            f"{network}: the pipeline reaches **{share:.2f}** of Zarr alone, limit 0.7: {verdict}; "
+            f"{raw / 1e6:.0f} MB that compress {raw / stored:.1f} times"
+        )
+    heading = (
+        f"Null, {size} x {size}",
+        "How near does the pipeline come to what Zarr alone reaches writing the same bytes in the "
+        "same chunks, with the same codec and threads?",
+    )
+    return options.table(heading, "| wall s | CPU s | peak MB | MB/s", rows, notes)
+
+
+def stages(options: Options) -> Table:
+    """Where the null pipeline's CPU seconds go."""
+    (size,) = options.size((4096,), (1024,))
+    case = options.case("texture", size)
+    jobs = ("pipeline", "read", "decode", "unwritten", "quantising", "zarr_alone")
+    found = options.measure({job: options.run(f"ours.{job}", case) for job in jobs})
+    cpu = {job: series.median("cpu") for job, series in found.items()}
+    parts = {
+        "read": cpu["read"],
+        "decode": cpu["decode"],
+        "blend and hand over": cpu["unwritten"] - cpu["read"] - cpu["decode"],
+        "quantise": cpu["quantising"],
+        "compress and write": cpu["zarr_alone"],
+    }
+    parts["not in a stage"] = cpu["pipeline"] - sum(parts.values())
+    parts["whole"] = cpu["pipeline"]
+    rows = [[name, number(s), f"{s / cpu['pipeline']:.0%}"] for name, s in parts.items()]
+    notes = ["blending is the pipeline that writes nothing, less reading and decoding"]
+    heading = (f"Stages of null, {size} x {size}", "Where do its CPU seconds go? (`texture`)")
+    return options.table(heading, "stage, called alone | CPU s | share of the whole", rows, notes)
+
+
+def flat(options: Options) -> Table:
+    """Time a megapixel and memory, small scene against large."""
+    small, large = options.size((2048, 16384), (512, 1024))
+    rows, notes = [], []
+    for network in ("texture", "light"):
+        runs = {
+            f"{network}, {size} x {size}": options.run("ours.pipeline", options.case(network, size))
+            for size in (small, large)
+        }
+        few, many = found = list(options.measure(runs).values())
+        for (name, _), series, size in zip(runs.items(), found, (small, large), strict=True):
+            rows.append([name, *cells(series, size**2 / 1e6)])
+        pixels = (large / small) ** 2
+        time = ratio(many.of("wall"), [wall * pixels for wall in few.of("wall")]) - 1
+        memory = ratio(many.of("peak"), few.of("peak")) - 1
+        verdict = "met" if abs(time) <= 0.05 and abs(memory) <= 0.1 else "missed"
+        notes.append(
+            f"{network}: time a megapixel **{time:+.1%}** (limit 5 %), "
+            f"peak memory **{memory:+.1%}** (limit 10 %): {verdict}"
+        )
+    heading = ("Flat", f"Do {large} x {large} pixels cost as much each as {small} x {small}?")
+    return options.table(heading, "| wall s/Mpx | CPU s/Mpx | peak MB", rows, notes)
+
+
+def scaling(options: Options) -> Table:
+    """Two workers against one."""
+    (size,) = options.size((2048,), (512,))
+    runs = {}
+    for job, name in (("ours.pipeline", "reconstruction"), ("ours.model_alone", "model alone")):
+        for workers in (1, 2):
+            case = replace(options.case("r2h", size), workers=workers)
+            runs[f"{name}, {workers} workers"] = Run(job, case, cores=workers)
+    found = options.measure(runs)
+    one, two, alone, both = (series.of("wall") for series in found.values())
+    speed = ratio(one, two)
+    notes = [
+        f"two workers are **{speed:.2f}** times as fast as one, limit 1.85: "
+        f"{'met' if speed >= 1.85 else 'missed'}",
+        f"the model alone: {ratio(alone, both):.2f}; each worker has one thread and one core",
+    ]
+    heading = (f"Scaling, {size} x {size}", "What does a second worker bring?")
+    rows = [[name, *cells(series)] for name, series in found.items()]
+    return options.table(heading, "| wall s | CPU s | peak MB", rows, notes)

@@ -1,0 +1,54 @@
+"""Scenes of any size that take no memory."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data
+
+from pipeline.camera import Camera, load_camera, resampled
+from pipeline.grid import Window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mirrored:
+    """A small image repeated without end, each copy mirrored, so that none shows an edge."""
+
+    image: NDArray[Any]
+    """(3, h, w)."""
+    height: int
+    width: int
+
+    transform = None
+    crs_wkt = None
+    declared_white = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the image."""
+        return self.image.dtype
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values (3, height, width), all of them valid."""
+        rows = _mirrored(window.row, window.row_stop, self.image.shape[1])
+        cols = _mirrored(window.col, window.col_stop, self.image.shape[2])
+        values = self.image.take(rows, axis=1).take(cols, axis=2)
+        return values, np.ones(values.shape[1:], bool)
+
+
+def _mirrored(start: int, stop: int, size: int) -> NDArray[np.intp]:
+    phase = np.arange(start, stop) % (2 * size)
+    return np.minimum(phase, 2 * size - 1 - phase)
+
+
+def photograph(size: int) -> Mirrored:
+    """A photograph of scikit-image's, uint8 sRGB, over size x size pixels."""
+    load: Any = data.astronaut
+    image = np.ascontiguousarray(np.moveaxis(load(), 2, 0))
+    return Mirrored(image, size, size)
+
+
+def camera(wavelengths: tuple[float, ...]) -> Camera:
+    """What the photograph was taken with, as `r2h reconstruct` takes it by default."""
+    return resampled(load_camera("srgb"), wavelengths).reading("srgb", 255.0)

@@ -1,0 +1,104 @@
+"""What a run will take, told before it begins: the plan's figures and a trial of the model."""
+
+import resource
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from flows.job import Job
+from pipeline.plan import refuse_too_big
+
+GB = 1e9
+READING = 300e6
+"""Bytes of GDAL's block cache and of the readers' own, once a run is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Of one run."""
+
+    seconds: float
+    """Of the model; what reading and writing take beyond it is not in it."""
+    peak_bytes: int
+    """Most memory of the process."""
+
+
+def forecast(job: Job) -> Forecast:
+    """Time the model on as many tiles as are computed at once, twice: the first time warms it up.
+
+    Memory is what the process needed for that, and what the plan says the run puts on top.
+    """
+    tile, batch, channels = job.grid.tile, job.settings.batch, len(job.reconstructor.wavelengths)
+    rgb = torch.full((batch, 3, tile, tile), 0.2, device=job.device)
+    noise = torch.zeros((batch, channels, tile, tile), device=job.device)
+
+    def once(_: int) -> None:
+        job.reconstructor(rgb, noise).cpu()
+
+    with ThreadPoolExecutor(job.workers) as pool:
+        for _ in range(2):
+            start = time.perf_counter()
+            list(pool.map(once, range(job.workers)))
+            seconds = time.perf_counter() - start
+    # Waiting tiles with their noise, and answers: one more of each than are worked on.
+    queued = (job.workers + 1) * batch * (3 + 3 * channels) * tile**2 * 4
+    peak = peak_resident() + job.plan.buffer_bytes + queued + READING
+    each = seconds / (job.workers * batch)
+    return Forecast(job.plan.tiles * each, int(peak))
+
+
+def refuse_what_does_not_fit(job: Job, known: Forecast) -> None:
+    """Raise Refusal where memory or disk would not do, as given or as the machine has them."""
+    fs, path = url_to_fs(job.settings.destination)
+    disk = float("inf")
+    if isinstance(fs, LocalFileSystem):
+        folder = next(p for p in Path(path).absolute().parents if p.is_dir())
+        disk = shutil.disk_usage(folder).free
+    if job.settings.disk is not None:
+        disk = min(disk, job.settings.disk * GB)
+    refuse_too_big(job.plan, known.peak_bytes, job.memory, disk)
+
+
+def facts(job: Job, known: Forecast) -> dict[str, Any]:
+    """What a plan says, for programs."""
+    plan = job.plan
+    return {
+        "tiles": plan.tiles,
+        "regions": len(plan.regions),
+        "halo": round(plan.halo, 4),
+        "seconds": round(known.seconds, 1),
+        "peak_bytes": known.peak_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "read_bytes": plan.read_bytes,
+    }
+
+
+def line(job: Job, known: Forecast) -> str:
+    """The same for people."""
+    plan = job.plan
+    return (
+        f"{plan.tiles} tiles in {len(plan.regions)} region(s), {plan.halo:.1%} computed twice; "
+        f"about {_duration(known.seconds)} of {job.engine} on {job.device}; "
+        f"memory up to {known.peak_bytes / GB:.1f} GB, disk up to {plan.disk_bytes / GB:.2f} GB, "
+        f"{plan.read_bytes / GB:.2f} GB of pixels to read"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def peak_resident() -> int:
+    """Most memory that this process held so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,113 @@
+"""Tiles added up to chunks: the heart of the engine, with neither threads nor storage."""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.blend import weights
+from pipeline.grid import TileGrid, Window
+from pipeline.seam import Counts, disagreement, empty, meetings, sampled
+
+Index = tuple[int, int]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class Tile(NamedTuple):
+    """What a reader hands to the model."""
+
+    at: Index
+    wanted: Mask
+    """(h, w), of the part of the tile inside the scene: valid, and asked for."""
+    rgb: Floats | None
+    """(3, T, T), filled and padded; None where no pixel of the tile is wanted."""
+    noise: Floats | None
+
+
+class Chunk(NamedTuple):
+    """A chunk under way."""
+
+    window: Window
+    """In the scene."""
+    sums: Tensor
+    """(C, h, w), reflectance so far."""
+    wanted: Mask
+    """(h, w)."""
+    seam: Counts
+
+
+class Sums:
+    """The chunks under way: each begins at zero and leaves when its last tile is summed."""
+
+    def __init__(self, grid: TileGrid, window: Window, chunk: int, channels: int) -> None:
+        self.grid, self.window, self.chunk, self.channels = grid, window, chunk, channels
+        self.open: dict[Index, Chunk] = {}
+        self.spare: deque[Tensor] = deque()
+        """Memory of chunks that are written, to be used again."""
+
+    def add(self, tile: Tile, values: Tensor | None) -> list[Chunk]:
+        """Sum a tile; returns the chunks that it completes."""
+        place = self.grid.window(tile.at)
+        ramps = weights(self.grid.rows, tile.at[0]), weights(self.grid.cols, tile.at[1])
+        kernel = torch.from_numpy(np.multiply.outer(*ramps))
+        complete = []
+        for at in self._touched(place):
+            self._add_to(self._chunk(at), tile, values, kernel)
+            if self.grid.last(self.open[at].window) == tile.at:
+                complete.append(self.open.pop(at))
+        return complete
+
+    def _touched(self, place: Window) -> list[Index]:
+        seen = place.intersection(self.window)
+        assert seen is not None, "a covering tile touches its window"
+        inner = seen.relative_to(self.window)
+        rows = range(inner.row // self.chunk, -(-inner.row_stop // self.chunk))
+        cols = range(inner.col // self.chunk, -(-inner.col_stop // self.chunk))
+        return [(row, col) for row in rows for col in cols]
+
+    def _chunk(self, at: Index) -> Chunk:
+        if at not in self.open:
+            row, col = (n * self.chunk for n in at)
+            height = min(self.chunk, self.window.height - row)
+            width = min(self.chunk, self.window.width - col)
+            window = Window(self.window.row + row, self.window.col + col, height, width)
+            sums = self._memory((self.channels, height, width))
+            self.open[at] = Chunk(window, sums, np.zeros((height, width), bool), empty())
+        return self.open[at]
+
+    def _memory(self, shape: tuple[int, int, int]) -> Tensor:
+        spare = self.spare.popleft() if self.spare else None
+        # Those at an edge differ in shape; they are few and left to the allocator.
+        fits = spare is not None and spare.shape == shape
+        return spare.zero_() if spare is not None and fits else torch.zeros(shape)
+
+    def _add_to(self, chunk: Chunk, tile: Tile, values: Tensor | None, kernel: Tensor) -> None:
+        place = self.grid.window(tile.at)
+        inside = Window(place.row, place.col, *tile.wanted.shape)
+        shared = inside.intersection(chunk.window)
+        if shared is None:
+            return
+        here, there = shared.relative_to(chunk.window).slices, shared.relative_to(place).slices
+        chunk.wanted[here] = tile.wanted[there]
+        if values is None:
+            return
+        for meeting in meetings(self.grid, tile.at):
+            if seen := meeting.intersection(shared):
+                part = seen.relative_to(place).slices
+                _compare(chunk, seen, values[:, *part], kernel[part])
+        chunk.sums[:, *here].addcmul_(values[:, *there], kernel[there])
+
+
+def _compare(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None:
+    """Note how a tile's values in ``seen`` differ from those of the one tile summed before it."""
+    at = sampled(seen)
+    rest = 1 - kernel[at]
+    here = seen.relative_to(chunk.window).slices
+    # What is summed is the other tile's value times its weight, which is the rest of 1.
+    other = chunk.sums[:, *here][:, *at] / rest
+    wanted = chunk.wanted[here][at] & (rest.numpy() > 0)
+    chunk.seam[:] += disagreement(values[:, *at].numpy(), other.numpy(), wanted)

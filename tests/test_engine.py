@@ -1,0 +1,94 @@
+"""The folded graph answers what the plain model answers."""
+
+import importlib.util
+from threading import Thread
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import model
+from model import Reconstructor
+from model.engine import best_engine, bind
+from model.folded import build
+from tests.model_fixtures import awake, camera, small_model, start_noise, tile
+
+
+@torch.no_grad()
+def stirred(seed, **changes):
+    """A model none of whose weights, scales or biases is at its start."""
+    net = awake(small_model(seed, **changes), seed)
+    random = torch.Generator().manual_seed(seed)
+    for parameter in net.parameters():
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+    return net
+
+
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 5),
+    st.sampled_from([(1, 8), (2, 16)]),
+    st.sampled_from(["residual", "cube"]),
+)
+def test_the_graph_equals_the_plain_model(seed, steps, shape, target):
+    net, s = stirred(seed, target=target), camera(seed)[0]
+    rgb, noise = tile(*shape, seed=seed), start_noise(*shape, seed)
+    with torch.inference_mode():
+        expected = net(rgb, s[None], noise, steps)
+        answer = bind(net, s, steps, "onnxruntime")(rgb, noise)
+    # Sums in another order, over five steps.
+    torch.testing.assert_close(answer, expected, rtol=1e-4, atol=2e-5)
+
+
+def test_the_shipped_weights_answer_the_same_in_both_engines():
+    net, random = model.load(), torch.Generator().manual_seed(0)
+    s = camera(bands=31)[0]
+    rgb = torch.rand(1, 3, 64, 64, generator=random)
+    noise = torch.randn(1, 31, 64, 64, generator=random)
+    first, other = (
+        Reconstructor(net, s, 0.7, engine=engine)(rgb, noise) for engine in ("torch", "onnxruntime")
+    )
+    # A tenth of a stored count.
+    assert (first - other).abs().max() < 1e-5
+
+
+def test_threads_share_a_reconstructor():
+    s = camera()[0]
+    reconstruct = Reconstructor(stirred(1), s, engine="onnxruntime")
+    answers = {}
+
+    def one(seed):
+        answers[seed] = reconstruct(tile(1, 16, seed=seed), start_noise(1, 16, seed))
+
+    threads = [Thread(target=one, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed, answer in answers.items():
+        assert torch.equal(answer, reconstruct(tile(1, 16, seed=seed), start_noise(1, 16, seed)))
+    assert len(answers) == 8
+
+
+def test_the_best_engine_is_the_graph_where_it_can_be():
+    assert best_engine(small_model()) == "onnxruntime"
+
+
+@pytest.mark.parametrize("change", [{"hata": False}, {"gsrm": False}, {"normalise": True}])
+def test_an_ablated_model_runs_in_torch(change):
+    net = small_model(**change)
+    assert best_engine(net) == "torch"
+    with pytest.raises(ValueError, match="Use torch"):
+        Reconstructor(net, camera()[0], engine="onnxruntime")
+    with pytest.raises(ValueError, match="Use torch"):
+        build(net, camera()[0], 5, (1, 8))
+
+
+@pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])
+def test_without_the_library_torch_takes_its_place(monkeypatch, absent):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("model.engine.find_spec", lambda n: None if n == absent else found(n))
+    assert best_engine(small_model()) == "torch"
+    with pytest.raises(ValueError, match=f"{absent} is not installed"):
+        Reconstructor(small_model(), camera()[0], engine="onnxruntime")

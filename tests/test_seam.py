@@ -1,0 +1,167 @@
+"""The seam certificate, against slow and plain versions of what it says."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.companion import Companion
+from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.errors import Refusal
+from pipeline.grid import TileGrid, Window, regions
+from pipeline.seam import BESIDE, STEP, Lines, certificate, disagreement, empty, meetings
+from tests.toys import WAVELENGTHS, Constant, Toy, scene, stream
+
+SIDES = st.integers(1, 90)
+GRIDS = st.sampled_from([(16, 4), (16, 8), (24, 5), (64, 3), (16, 0)])
+
+
+class Stepped:
+    """Answers each tile with a value of its own: the worst seams there can be."""
+
+    wavelengths = WAVELENGTHS
+    takes_noise = False
+
+    def __init__(self):
+        self.values = {}
+
+    def __call__(self, rgb, noise):
+        # The tile is known by its content, as a reconstructor is not told where it is.
+        value = self.values.setdefault(rgb.numpy().tobytes(), 0.1 * (1 + len(self.values)))
+        return torch.full_like(rgb, value)
+
+
+def covers(grid, row, col):
+    return grid.covering(Window(row, col, 1, 1))
+
+
+@given(SIDES, SIDES, GRIDS)
+def test_tiles_meet_where_exactly_two_cover_a_pixel(height, width, grid):
+    lattice = TileGrid(height, width, *grid)
+    inside = Window(0, 0, height, width)
+    met = np.zeros((height, width), int)
+    for index in lattice.covering(inside):
+        for meeting in meetings(lattice, index):
+            if seen := meeting.intersection(inside):
+                met[seen.slices] += 1
+                assert covers(lattice, seen.row, seen.col)[-1] == index
+    two = [[len(covers(lattice, r, c)) == 2 for c in range(width)] for r in range(height)]
+    assert (met == np.array(two)).all()
+
+
+@given(st.integers(1, 300), GRIDS)
+def test_lines_are_at_ramps_and_beside_them_in_one_tile(size, grid):
+    axis = TileGrid(size, 8, *grid).rows
+    lines = Lines.of(axis)
+    ramps = [(axis.start(i), axis.start(i) + axis.overlap) for i in range(1, axis.count)]
+    assert set(lines.border) == {end for ramp in ramps for end in ramp}
+    for line in lines.inside:
+        alone = [axis.covering(p, p + 1) for p in (int(line) - 1, int(line))]
+        assert alone[0] == alone[1]
+        assert len(alone[0]) == 1
+        assert any(s - line in BESIDE or line - e in BESIDE for s, e in ramps)
+
+
+@given(SIDES, SIDES, GRIDS, st.sampled_from([8, 12, 32]), st.integers(1, 3))
+def test_the_certificate_does_not_depend_on_the_partition(height, width, grid, chunk, factor):
+    of = scene(height, width, 2, share_valid=0.9)
+    totals = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, region in (("a", factor * chunk), ("b", 96)):
+            run = stream(Path(folder) / f"{name}.zarr", of, Toy(), grid=grid, chunk=chunk)
+            for part in regions(height, width, chunk, region if name == "a" else 96):
+                run.run(part)
+            totals.append(run.cube.companion.total())
+    assert (totals[0] == totals[1]).all()
+
+
+def test_it_says_by_how_much_tiles_differ(tmp_path):
+    of = scene(112, 112)
+    run = stream(tmp_path / "a.zarr", of, Stepped(), grid=(64, 16), chunk=40)
+    run.run(Window(0, 0, 112, 112))
+    # Tiles in order are 0.1, 0.2, 0.3 and 0.4, so neighbours differ by 0.1 across and 0.2 down.
+    found = certificate(run.cube.companion.total())
+    across = down = 2 * (48 // STEP) * (16 // STEP)
+    assert found["compared_in_overlaps"] == 3 * (across + down)
+    assert found["disagreement_mean"] == pytest.approx((0.1 + 0.2) / 2, abs=1e-4)
+    assert 0.2 <= found["disagreement_p99"] <= 0.2 * 2**0.25
+    assert found["steps_at_borders"] > 0
+    # Inside a tile nothing changes, so there is nothing to divide by.
+    assert found["gradient_ratio"] is None
+
+
+def test_equal_tiles_have_no_seam(tmp_path):
+    run = stream(tmp_path / "a.zarr", scene(60, 60), Constant(0.3), grid=(16, 4))
+    run.run(Window(0, 0, 60, 60))
+    found = certificate(run.cube.companion.total())
+    assert found["disagreement_mean"] == found["disagreement_p99"] == 0
+    assert found["compared_in_overlaps"] > 0
+
+
+class Pointwise:
+    """Answers a pixel by that pixel alone: tiles cannot disagree."""
+
+    wavelengths = WAVELENGTHS
+    takes_noise = False
+
+    def __call__(self, rgb, noise):
+        return rgb * 0.5
+
+
+def test_borders_that_do_not_show_have_a_ratio_near_one(tmp_path):
+    run = stream(tmp_path / "a.zarr", scene(400, 400), Pointwise(), grid=(64, 16), chunk=64)
+    run.run(Window(0, 0, 400, 400))
+    found = certificate(run.cube.companion.total())
+    assert found["disagreement_p99"] <= 1e-4
+    assert found["gradient_ratio"] == pytest.approx(1, abs=0.03)
+    assert found["energy_ratio"] == pytest.approx(1, abs=0.05)
+
+
+def test_borders_that_show_have_a_high_ratio(tmp_path):
+    class Uneven(Stepped):
+        def __call__(self, rgb, noise):
+            return super().__call__(rgb, noise) % 0.7 + 0.01 * rgb
+
+    run = stream(tmp_path / "a.zarr", scene(200, 200), Uneven(), grid=(64, 0), chunk=48)
+    run.run(Window(0, 0, 200, 200))
+    assert certificate(run.cube.companion.total())["gradient_ratio"] > 5
+
+
+def test_masked_pixels_are_not_compared(tmp_path):
+    run = stream(tmp_path / "a.zarr", scene(60, 60, share_valid=0), Toy(), grid=(16, 4))
+    run.run(Window(0, 0, 60, 60))
+    found = certificate(run.cube.companion.total())
+    assert (run.cube.companion.total() == 0).all()
+    assert found["disagreement_mean"] is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 6.5), st.floats(0, 6.5)), min_size=1, max_size=40))
+def test_the_percentile_is_that_of_the_differences_within_a_bin(pairs):
+    one, other = (np.array(side, np.float32)[None, None] for side in zip(*pairs, strict=True))
+    known = np.ones(one.shape[1:], bool)
+    found = certificate(empty() + disagreement(one, other, known))
+    apart = np.abs(np.rint(one * 1e4) - np.rint(other * 1e4)).ravel().astype(float)
+    exact = np.sort(apart)[int(np.ceil(0.99 * apart.size)) - 1]
+    assert found["disagreement_mean"] == pytest.approx(apart.mean() * 1e-4, abs=1e-9)
+    assert exact <= round(found["disagreement_p99"] * 1e4) <= exact * 2**0.25 + 1
+
+
+def test_a_foreign_companion_is_left_alone(tmp_path):
+    (tmp_path / "a_aux.zarr").mkdir()
+    (tmp_path / "a_aux.zarr" / "letter").write_text("keep")
+    with pytest.raises(Refusal, match="companion"):
+        SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(8, 8, WAVELENGTHS))
+    assert not (tmp_path / "a.zarr").exists()
+    assert (tmp_path / "a_aux.zarr" / "letter").read_text() == "keep"
+
+
+def test_a_cube_without_its_companion_opens_and_is_not_written(tmp_path):
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(8, 8, WAVELENGTHS))
+    Companion.remove(cube.uri)
+    opened = SpectralCube.open(cube.uri)
+    with pytest.raises(Refusal, match="companion"):
+        opened.note(Window(0, 0, 8, 8), empty())
