@@ -32,8 +32,8 @@ types: setup
 evaluate: setup  ## Score the shipped weights: make evaluate CAVE=folder
 	$(BIN)/r2h evaluate cave --root $(CAVE) --out runs/evaluation
 
-train: setup  ## Train from nothing: make train CAVE=folder MEASURED=reflectances.npz
-	$(BIN)/r2h train train-cave.toml --root $(CAVE) --reflectances $(MEASURED) --out runs/cave
+train: setup  ## Reproduce the shipped weights: make train CAVE=folder
+	$(BIN)/r2h train train-cave.toml --root $(CAVE) --out runs/cave
 
 bench: $(VENV)/.bench  ## Measure into docs/benchmarks.md (hours); BENCH="null --quick" for less
 	$(BIN)/python -m benchmarks $(BENCH)
