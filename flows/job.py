@@ -149,7 +149,9 @@ def bind(
     """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
     sensitivities = torch.from_numpy(camera.sensitivities)
     try:
-        return model.Reconstructor(network, sensitivities, scale, settings.steps, engine)
+        return model.Reconstructor(
+            network, sensitivities, scale, settings.steps, engine, settings.start
+        )
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera and engine must suit the model", error, fix) from error
@@ -200,7 +202,7 @@ def _spec(
     wavelengths: tuple[float, ...],
     facts: dict[str, Any],
 ) -> CubeSpec:
-    keys = ("tile", "overlap", "chunk", "seed", "steps", "dtype", "zarr_format")
+    keys = ("tile", "overlap", "chunk", "start", "seed", "steps", "dtype", "zarr_format")
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
     fixed = {"format": FORMAT, "precision": "float32", "samples": 1}

@@ -38,6 +38,8 @@ class TileSettings(Settings):
     """Weights, a safetensors file (none: the shipped ones)."""
     steps: int = Field(5, ge=1, le=5)
     """Denoising steps."""
+    start: Literal["zero", "noise"] = "zero"
+    """What the chain starts from: zero, which is most accurate, or noise."""
     seed: int = Field(0, ge=0)
     """Of the start noise."""
     tile: int = Field(256, ge=8, multiple_of=8)

@@ -2,7 +2,7 @@
 
 >>> import model
 >>> reconstruct = model.Reconstructor(model.load(), sensitivities)   # (3, 31) of a camera
->>> cube = reconstruct(rgb, torch.randn(len(rgb), 31, *rgb.shape[2:]))
+>>> cube = reconstruct(rgb)   # linear (N, 3, T, T), white = 1
 """
 
 from model.baseline import RootPolynomial

@@ -13,6 +13,7 @@ from model.lift import wiener_lift
 from model.reconstructor import R2HDiff
 
 Engine = Literal["torch", "onnxruntime"]
+Start = Literal["zero", "noise"]
 Run = Callable[[Tensor, Tensor], Tensor]
 """rgb (N, 3, T, T) in the model's unit and noise (N, bands, T, T) to cube (N, bands, T, T)."""
 
@@ -74,10 +75,10 @@ class Reconstructor:
     """R2H-Diff bound to a camera and a scene's scale: ``(rgb, noise) -> cube``, tile by tile.
 
     The RGB is divided by ``scale`` before the network and the cube multiplied by it after, so the
-    result follows the exposure. Threads may share it.
+    result follows the exposure. The chain starts from zero, the mean of all noise, which comes
+    nearer to the truth than any one start (docs/decisions/0011), or from noise. Threads may share
+    it.
     """
-
-    takes_noise = True
 
     def __init__(
         self,
@@ -86,15 +87,22 @@ class Reconstructor:
         scale: float = 1.0,
         steps: int = 5,
         engine: Engine = "torch",
+        start: Start = "zero",
     ) -> None:
         # All raise ValueError here rather than at the first tile.
         model.schedule.visited(steps)
         wiener_lift(sensitivities.to(model.prior), model.prior)
         self._run = bind(model.eval(), sensitivities, steps, engine)
         self._scale = scale
+        self.takes_noise = start == "noise"
         self.wavelengths = tuple(model.wavelengths.tolist())
 
     @torch.inference_mode()
-    def __call__(self, rgb: Tensor, noise: Tensor) -> Tensor:
-        """Reflectance (N, bands, T, T) of linear rgb (N, 3, T, T) and noise (N, bands, T, T)."""
+    def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Reflectance (N, bands, T, T) of linear rgb (N, 3, T, T).
+
+        ``noise`` (N, bands, T, T) is what the chain starts from, where it starts from noise.
+        """
+        if noise is None or not self.takes_noise:
+            noise = rgb.new_zeros(len(rgb), len(self.wavelengths), *rgb.shape[2:])
         return self._run(rgb / self._scale, noise).mul_(self._scale)

@@ -11,7 +11,7 @@ from tests.model_fixtures import WAVELENGTHS, awake, camera, small_model, start_
 
 
 def bound(model: R2HDiff, scale: float = 1.0, steps: int = 5) -> Reconstructor:
-    return Reconstructor(model, camera()[0], scale, steps)
+    return Reconstructor(model, camera()[0], scale, steps, start="noise")
 
 
 def plain(model: R2HDiff, rgb: Tensor, noise: Tensor) -> Tensor:
@@ -29,7 +29,9 @@ def test_the_cube_renders_back_to_the_rgb_under_any_weights(
     weights: int, which: int, steps: int
 ) -> None:
     model, s = awake(small_model(weights), weights), camera(which)
-    cube = Reconstructor(model, s[0], steps=steps)(tile(seed=which), start_noise(seed=which))
+    cube = Reconstructor(model, s[0], steps=steps, start="noise")(
+        tile(seed=which), start_noise(seed=which)
+    )
     torch.testing.assert_close(apply_matrix(s, cube), tile(seed=which), atol=1e-5, rtol=0)
 
 
@@ -89,6 +91,18 @@ def test_it_says_its_wavelengths_and_that_it_takes_noise() -> None:
     reconstruct = bound(small_model())
     assert reconstruct.wavelengths == tuple(WAVELENGTHS.tolist())
     assert reconstruct.takes_noise
+    assert not Reconstructor(small_model(), camera()[0]).takes_noise
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_a_start_from_zero_is_that_of_noise_that_is_zero(engine: str) -> None:
+    model, rgb = awake(small_model()), tile()
+    zero = Reconstructor(model, camera()[0], engine=engine)
+    noisy = Reconstructor(model, camera()[0], engine=engine, start="noise")
+    expected = noisy(rgb, torch.zeros_like(start_noise()))
+    assert torch.equal(zero(rgb), expected)
+    assert torch.equal(zero(rgb, start_noise()), expected)
+    assert torch.equal(zero(rgb, start_noise()[:, :0]), expected)
 
 
 @pytest.mark.parametrize("steps", [0, 6])
