@@ -39,7 +39,6 @@ def _table(options: Options, network: str, size: int, title: str) -> Table:
         "the scene's RGB; 1 where no tile shows",
         f"tile {options.tile}, overlap {options.overlap}; the same scene, decoding, uint16 counts, "
         "chunks (31, 256, 256) and zstd 1",
-        "other tools do not say where a tile lies: start noise is drawn anew for each of theirs",
         "others run the network in torch, as their users would; R2H in its default engine and, to "
         "compare the tools alone, in torch",
         f"R2H and dask have {options.cores} workers of one thread, the others one of "

@@ -9,8 +9,8 @@ from pipeline.scene import Scene, scale_windows
 MEAN_AT = 0.25
 """Where the scale puts a scene's robust mean: whites then stay near one, as in training."""
 BRIGHT_AT = 4.0
-"""The most it lets the 99th percentile be: a network without normalisation has no bound on what it
-answers to values that training, where the highest was 3.2, never showed it."""
+"""The most it lets the 99th percentile be: the highest that training showed the network was 3.2,
+and what it answers far beyond is bounded but no estimate."""
 
 
 def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
