@@ -106,6 +106,7 @@ def main() -> None:
             for one, other in ((plain, cube), (aux(plain), aux(cube))):
                 assert objects(one) == objects(other), f"{other} differs"
             print(f"{number.name}: {hits} of {times} met a running job; stores identical")
+            assert hits == times, "a signal met a finished run: give more --rows"
 
 
 def aux(cube: Path) -> Path:
