@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.companion import Companion
@@ -16,6 +16,8 @@ from pipeline.grid import TileGrid, Window, regions
 from pipeline.seam import BESIDE, STEP, Lines, certificate, disagreement, empty, meetings
 from tests.toys import WAVELENGTHS, Constant, Toy, scene, stream
 
+FEW = settings(max_examples=30)
+"""Of examples that write cubes: each takes a tenth of a second."""
 SIDES = st.integers(1, 90)
 GRIDS = st.sampled_from([(16, 4), (16, 8), (24, 5), (64, 3), (16, 0)])
 
@@ -66,6 +68,7 @@ def test_lines_are_at_ramps_and_beside_them_in_one_tile(size, grid):
         assert any(s - line in BESIDE or line - e in BESIDE for s, e in ramps)
 
 
+@FEW
 @given(SIDES, SIDES, GRIDS, st.sampled_from([8, 12, 32]), st.integers(1, 3))
 def test_the_certificate_does_not_depend_on_the_partition(height, width, grid, chunk, factor):
     of = scene(height, width, 2, share_valid=0.9)

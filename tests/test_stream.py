@@ -8,7 +8,7 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.blend import weights
@@ -21,6 +21,8 @@ from pipeline.stream import Stream
 from pipeline.sums import Sums, Tile
 from tests.toys import CAMERA, ArrayScene, Constant, Toy, objects, scene, stream
 
+FEW = settings(max_examples=30)
+"""Of examples that write cubes: each takes a tenth of a second."""
 SIDES = st.integers(1, 70)
 GRIDS = st.sampled_from([(8, 0), (16, 4), (16, 8), (24, 5)])
 CHUNKS = st.sampled_from([8, 12, 32])
@@ -54,6 +56,7 @@ def in_memory(of, reconstructor, tile, overlap, seed=0):
     return sums[:, : of.height, : of.width].numpy()
 
 
+@FEW
 @given(SIDES, SIDES, GRIDS, CHUNKS, st.integers(0, 5))
 def test_equals_the_plain_loop(height, width, grid, chunk, seed):
     of = scene(height, width, seed, share_valid=0.9)
@@ -66,6 +69,7 @@ def test_equals_the_plain_loop(height, width, grid, chunk, seed):
     assert (stored == 65535).all(axis=0).tolist() == (~of.valid).tolist()
 
 
+@FEW
 @given(SIDES, SIDES, GRIDS, st.integers(1, 3), st.integers(1, 3), st.randoms())
 def test_partition_changes_no_byte(height, width, grid, factor, readers, random):
     chunk, of = 8, scene(height, width, 1, share_valid=0.8)
@@ -82,6 +86,7 @@ def test_partition_changes_no_byte(height, width, grid, factor, readers, random)
         assert objects(aux(first)) == objects(aux(other))
 
 
+@FEW
 @given(st.sets(st.integers(0, 11)), st.booleans())
 def test_resume_changes_no_byte_and_computes_no_finished_row(lost, twice):
     of = scene(32, 24)
@@ -104,6 +109,7 @@ def test_resume_changes_no_byte_and_computes_no_finished_row(lost, twice):
         assert len(needed) <= toy.tiles == sum(summed) <= len(needed) + 3 * len(rows)
 
 
+@FEW
 @given(SIDES, SIDES, GRIDS, CHUNKS, st.integers(0, 65534))
 def test_constant_in_constant_out(height, width, grid, chunk, count):
     with tempfile.TemporaryDirectory() as folder:
@@ -112,6 +118,7 @@ def test_constant_in_constant_out(height, width, grid, chunk, count):
         assert (np.asarray(cube._array[:]) == count).all()
 
 
+@FEW
 @given(SIDES, SIDES, GRIDS, st.sampled_from([np.nan, np.inf, -3e38, 7.0]))
 def test_values_under_the_mask_change_no_byte(height, width, grid, garbage):
     of = scene(height, width, 3, share_valid=0.5)
@@ -123,6 +130,7 @@ def test_values_under_the_mask_change_no_byte(height, width, grid, garbage):
         assert objects(first) == objects(other)
 
 
+@FEW
 @given(st.data())
 def test_a_window_is_that_part_of_the_full_cube(data):
     of = scene(50, 40, 4, share_valid=0.9)
@@ -226,6 +234,7 @@ def test_memory_does_not_grow_with_the_height(height, grid, chunk):
     assert most(20 * height) <= (-(-grid[0] // chunk) + 1) * -(-50 // chunk)
 
 
+@FEW
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
 def test_neither_workers_nor_batch_mates_change_a_byte(workers, readers, seed):
     of = scene(60, 50, seed, share_valid=0.9)
