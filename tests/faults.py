@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import rasterio
 
-from flows.cli import STOPPED
+from flows.commands.common import STOPPED
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from tests.toys import objects

@@ -1,0 +1,1 @@
+"""The commands of `r2h`, a file a subject; `flows.cli` puts them together."""

@@ -1,0 +1,40 @@
+"""What the commands share: how they tell, show and fail."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
+STOPPED = 75
+"""Exit code of a run that was told to stop: EX_TEMPFAIL of sysexits.h, try again later."""
+
+
+def tell(text: str) -> None:
+    """Say something to the person at the screen."""
+    typer.echo(text, err=True)
+
+
+def fail(error: object, code: int) -> None:
+    """One line on standard error, and the exit code."""
+    tell(f"r2h: {' '.join(str(error).split())}")
+    sys.exit(code)
+
+
+def stderr() -> Any:
+    """Rich console on standard error."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True)
+
+
+def show(facts: dict[str, Any], as_json: bool) -> None:
+    """Facts, as a table or as JSON."""
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    width = max(len(key) for key in facts)
+    for key, value in facts.items():
+        typer.echo(f"{key:<{width}}  {value}")

@@ -1,0 +1,82 @@
+"""`r2h reconstruct` and `r2h plan`."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands.common import STOPPED, Config, Json, fail, tell
+from flows.options import with_options
+from flows.settings import ReconstructSettings, load
+from pipeline.errors import Stopped
+
+app = typer.Typer()
+
+
+@app.command()
+@with_options(ReconstructSettings)
+def reconstruct(
+    source: Annotated[str, typer.Argument(help="RGB raster: GeoTIFF, COG, JP2, PNG or JPEG.")],
+    destination: Annotated[str, typer.Argument(help="Cube to write, by custom NAME.zarr.")],
+    config: Config = None,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow.")] = False,
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Reconstruct a hyperspectral cube from an RGB raster.
+
+    Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
+    """
+    from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
+    from flows.reconstruct import SeamError  # noqa: PLC0415
+
+    given |= {"source": source, "destination": destination}
+    settings = load(ReconstructSettings, config, **given)
+    try:
+        record = _with_prefect(settings) if prefect else in_sight(settings)
+    except OSError as error:
+        return fail(f"{error}. What is finished is kept: run again with --resume", 1)
+    except SeamError as error:
+        return fail(error, 1)
+    except Stopped:
+        return fail("stopped; what is finished is kept: run again with --resume", STOPPED)
+    if as_json:
+        return typer.echo(json.dumps(record))
+    return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+
+
+def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
+    from flows.forecast import line  # noqa: PLC0415
+    from flows.job import open_job  # noqa: PLC0415
+    from flows.reconstruct import check  # noqa: PLC0415
+    from flows.tasks import REGIONS, reconstruct_flow  # noqa: PLC0415 (it takes seconds to import)
+
+    # Bad input, and what does not fit, is told in a line before a server starts.
+    job = open_job(settings, REGIONS)
+    tell(line(job, check(job)))
+    return reconstruct_flow(settings)
+
+
+@app.command()
+@with_options(ReconstructSettings)
+def plan(
+    source: Annotated[str, typer.Argument(help="RGB raster: GeoTIFF, COG, JP2, PNG or JPEG.")],
+    destination: Annotated[str, typer.Argument(help="Where the cube would be.")] = "plan.zarr",
+    config: Config = None,
+    as_json: Json = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Say what `r2h reconstruct` would do and take, and write nothing.
+
+    Example: r2h plan ortho.tif --memory 4
+    """
+    from flows.forecast import facts, forecast, line, refuse_what_does_not_fit  # noqa: PLC0415
+    from flows.job import open_job  # noqa: PLC0415
+
+    given |= {"source": source, "destination": destination}
+    job = open_job(load(ReconstructSettings, config, **given))
+    known = forecast(job)
+    refuse_what_does_not_fit(job, known)
+    typer.echo(json.dumps(facts(job, known)) if as_json else line(job, known))
