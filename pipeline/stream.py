@@ -46,11 +46,18 @@ class Reconstructor(Protocol):
         """Of the cube's channels, nm."""
 
     @property
-    def takes_noise(self) -> bool:
-        """Whether start noise is drawn for it."""
+    def noises(self) -> int:
+        """Fields of start noise that are drawn for it, K: one a sample."""
+
+    @property
+    def spread(self) -> bool:
+        """Whether C standard deviations follow the C values it answers."""
 
     def __call__(self, rgb: Tensor, noise: Tensor, /) -> Tensor:
-        """rgb (N, 3, T, T) and noise (N, C, T, T), or (N, 0, T, T), to (N, C, T, T)."""
+        """rgb (N, 3, T, T) and noise (N, K C, T, T) to (N, C, T, T), or with spread (N, 2 C, T, T).
+
+        Field k of the noise, channels k C to (k + 1) C, is that of sample k.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,7 +111,8 @@ class Stream:
 
     def _fill(self, window: Window, done: Callable[[int], None]) -> None:
         within = window.shifted(self.place.row, self.place.col)
-        sums = Sums(self.grid, within, self.cube.chunk, len(self.reconstructor.wavelengths))
+        layers = 1 + self.reconstructor.spread
+        sums = Sums(self.grid, within, self.cube.chunk, self._channels, layers)
         lines = partial(gradients, rows=Lines.of(self.grid.rows), cols=Lines.of(self.grid.cols))
         with ExitStack() as stack:
             readers, models, writers = (
@@ -133,6 +141,10 @@ class Stream:
             raise Stopped
 
     @property
+    def _channels(self) -> int:
+        return len(self.reconstructor.wavelengths)
+
+    @property
     def _stopped(self) -> bool:
         return self.stop is not None and self.stop.is_set()
 
@@ -147,9 +159,16 @@ class Stream:
             return Tile(index, wanted, None, None)
         rgb = _filled(self.camera.decode(np.where(valid, values, 0)), valid)
         pad = ((0, 0), (0, window.height - inside.height), (0, window.width - inside.width))
-        channels = len(self.reconstructor.wavelengths) if self.reconstructor.takes_noise else 0
-        field = noise(window, channels, self.seed)
-        return Tile(index, wanted, np.pad(rgb, pad, mode="reflect"), field)
+        return Tile(index, wanted, np.pad(rgb, pad, mode="reflect"), self._noise(window))
+
+    def _noise(self, window: Window) -> Floats:
+        """The fields of a window, one after the other (K C, h, w)."""
+        channels, count = self._channels, self.reconstructor.noises
+        out = np.empty((count * channels, window.height, window.width), np.float32)
+        for sample in range(count):
+            start = sample * channels
+            out[start : start + channels] = noise(window, channels, self.seed, sample)
+        return out
 
     def _groups(self, tiles: Iterable[Tile]) -> Iterator[list[Tile]]:
         """Consecutive tiles, at most a batch of them for the model.
@@ -183,7 +202,8 @@ class Stream:
         return there(torch.stack(padded), self.device)
 
     def _write(self, chunk: Chunk, lines: Callable[..., Counts], sums: Sums) -> None:
-        values, place = chunk.sums.numpy(), chunk.window.relative_to(self.place)
+        place = chunk.window.relative_to(self.place)
+        values = chunk.sums[: self._channels].numpy()
         # The companion first: a chunk that exists has one.
         self.cube.note(place, chunk.seam + lines(values, chunk.wanted, chunk.window))
         self.cube.write(place, values, chunk.wanted)

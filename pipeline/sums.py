@@ -34,7 +34,7 @@ class Chunk(NamedTuple):
     window: Window
     """In the scene."""
     sums: Tensor
-    """(C, h, w), reflectance so far."""
+    """(C, h, w), reflectance so far; with spread (2 C, h, w)."""
     wanted: Mask
     """(h, w)."""
     seam: Counts
@@ -43,8 +43,11 @@ class Chunk(NamedTuple):
 class Sums:
     """The chunks under way: each begins at zero and leaves when its last tile is summed."""
 
-    def __init__(self, grid: TileGrid, window: Window, chunk: int, channels: int) -> None:
-        self.grid, self.window, self.chunk, self.channels = grid, window, chunk, channels
+    def __init__(
+        self, grid: TileGrid, window: Window, chunk: int, channels: int, layers: int = 1
+    ) -> None:
+        self.grid, self.window, self.chunk = grid, window, chunk
+        self.channels, self.layers = channels, layers
         self.open: dict[Index, Chunk] = {}
         self.spare: deque[Tensor] = deque()
         """Memory of chunks that are written, to be used again."""
@@ -75,7 +78,7 @@ class Sums:
             height = min(self.chunk, self.window.height - row)
             width = min(self.chunk, self.window.width - col)
             window = Window(self.window.row + row, self.window.col + col, height, width)
-            sums = self._memory((self.channels, height, width))
+            sums = self._memory((self.layers * self.channels, height, width))
             self.open[at] = Chunk(window, sums, np.zeros((height, width), bool), empty())
         return self.open[at]
 
@@ -97,7 +100,7 @@ class Sums:
         for meeting in meetings(self.grid, tile.at):
             if seen := meeting.intersection(shared):
                 part = seen.relative_to(place).slices
-                _compare(chunk, seen, values[:, *part], kernel[part])
+                _compare(chunk, seen, values[: self.channels, *part], kernel[part])
         chunk.sums[:, *here].addcmul_(values[:, *there], kernel[there])
 
 
@@ -107,6 +110,6 @@ def _compare(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None
     rest = 1 - kernel[at]
     here = seen.relative_to(chunk.window).slices
     # What is summed is the other tile's value times its weight, which is the rest of 1.
-    other = chunk.sums[:, *here][:, *at] / rest
+    other = chunk.sums[: len(values), *here][:, *at] / rest
     wanted = chunk.wanted[here][at] & (rest.numpy() > 0)
     chunk.seam[:] += disagreement(values[:, *at].numpy(), other.numpy(), wanted)

@@ -26,7 +26,8 @@ class Stepped:
     """Answers each tile with a value of its own: the worst seams there can be."""
 
     wavelengths = WAVELENGTHS
-    takes_noise = False
+    noises = 0
+    spread = False
 
     def __init__(self):
         self.values = {}
@@ -109,7 +110,8 @@ class Pointwise:
     """Answers a pixel by that pixel alone: tiles cannot disagree."""
 
     wavelengths = WAVELENGTHS
-    takes_noise = False
+    noises = 0
+    spread = False
 
     def __call__(self, rgb, noise):
         return rgb * 0.5

@@ -314,3 +314,33 @@ def test_decodes_by_the_camera(tmp_path):
     object.__setattr__(run, "camera", CAMERA.reading("srgb", 255))
     tile = run._load((0, 0))
     assert np.allclose(tile.rgb, 0.5029, atol=1e-4)
+
+
+class Many(Toy):
+    """A mean over three fields of noise, and how far apart they put it."""
+
+    noises, spread = 3, True
+
+    def __call__(self, rgb, noise):
+        samples = torch.stack([super(Many, self).__call__(rgb, f) for f in noise.split(3, dim=1)])
+        return torch.cat([samples.mean(0), samples.std(0)], dim=1)
+
+
+def test_fields_of_noise_are_those_of_the_samples(tmp_path):
+    run = stream(tmp_path / "a.zarr", scene(40, 40), Many(), seed=5)
+    window = run.grid.window((1, 2))
+    expected = [noise(window, 3, seed=5, sample=k) for k in range(3)]
+    assert (run._load((1, 2)).noise == np.concatenate(expected)).all()
+
+
+def test_spread_is_no_part_of_the_cube(tmp_path):
+    class Bare(Many):
+        spread = False
+
+        def __call__(self, rgb, noise):
+            return super().__call__(rgb, noise)[:, :3]
+
+    of = scene(40, 50, share_valid=0.9)
+    for name, toy in (("a", Many()), ("b", Bare())):
+        whole(tmp_path / f"{name}.zarr", of, toy)
+    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")

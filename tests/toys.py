@@ -46,7 +46,8 @@ class Toy:
     """Not linear, and every pixel of a tile moves every other."""
 
     wavelengths = WAVELENGTHS
-    takes_noise = True
+    noises = 1
+    spread = False
 
     def __init__(self):
         self.tiles = 0
@@ -59,7 +60,8 @@ class Toy:
 
 class Constant:
     wavelengths = WAVELENGTHS
-    takes_noise = False
+    noises = 0
+    spread = False
 
     def __init__(self, value):
         self.value = value
