@@ -25,7 +25,7 @@ CHUNK = 256
 class Unwritten(SpectralCube):
     """A cube that forgets what it is given."""
 
-    def write(self, *_: Any, **__: Any) -> None:
+    def store(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
     def note(self, *_: Any, **__: Any) -> None:

@@ -73,6 +73,18 @@ class Camera:
             return linear
         return _plausible(_from_srgb(values.astype(np.float32) / np.float32(self.white)))
 
+    def top(self, dtype: np.dtype[Any]) -> float:
+        """Linear value at which pixel values of this type end; infinite for floats.
+
+        They end at white where that is 2^n - 1, as 255 or 4095, else at the type's largest value.
+        """
+        if dtype.kind not in "ui":
+            return math.inf
+        full = math.log2(self.white + 1).is_integer() and self.white >= 255
+        # What is beyond 1000 times white is refused.
+        largest = min(np.iinfo(dtype).max, (1 if full else 1000) * self.white)
+        return float(self.decode(np.array([largest]).astype(dtype))[0])
+
     def reading(self, encoding: Encoding, white: float) -> "Camera":
         """The same camera for pixel values of this encoding and white."""
         return replace(self, encoding=encoding, white=white)

@@ -24,7 +24,6 @@ times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
 FAR = np.float32(1e-4)
 """A band that is farther off could not be closed, or nobody tried."""
 _BLOCK = 2048
-"""Pixels that are worked on at once: their spectra stay in the processor's cache."""
 _QUICK, _SURE, _SWEEPS = 6, 40, 40
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
@@ -46,7 +45,7 @@ class Closure:
         """
         normals, reach = self._planes
         out = np.zeros(rgb.shape[1], bool)
-        for part in _blocks(rgb.shape[1]):
+        for part in blocks(rgb.shape[1]):
             out[part] = (normals @ rgb[:, part].astype(np.float64) > reach[:, None]).any(axis=0)
         return out
 
@@ -70,13 +69,13 @@ class Closure:
         A colour that no spectrum has is approached as near as can be. What is not finite stays.
         """
         off = [np.empty(0, np.intp)]
-        for part in _blocks(values.shape[1]):
-            seen = _farthest(self.residual(_clipped(values[:, part]), rgb[:, part]))
+        for part in blocks(values.shape[1]):
+            seen = farthest(self.residual(_clipped(values[:, part]), rgb[:, part]))
             at = part.start + np.flatnonzero((seen > CLOSED) & asked[part])
             off.append(at[np.isfinite(values[:, at]).all(axis=0)])
         at = np.concatenate(off)
         hard = [at[:0]]
-        for part in _blocks(at.size):
+        for part in blocks(at.size):
             which = at[part]
             closed, seen = _quick(self.sensitivities, values[:, which], rgb[:, which])
             done = seen <= CLOSED
@@ -88,22 +87,26 @@ class Closure:
         """Close the few that are hard: colours at the border of what there is, answers far off."""
         exact, outside = self.sensitivities.astype(np.float64), self.outside(rgb[:, at])
         for which, solve in ((at[~outside], _sure), (at[outside], _swept)):
-            for part in _blocks(which.size):
+            for part in blocks(which.size):
                 one = which[part]
                 start = _clipped(values[:, one]).astype(np.float64)
                 values[:, one] = solve(exact, start, rgb[:, one].astype(np.float64))
 
 
-def _blocks(size: int) -> list[slice]:
+def blocks(size: int) -> list[slice]:
+    """Pixels 0 to ``size`` in parts whose spectra stay in the processor's cache."""
     return [slice(at, min(at + _BLOCK, size)) for at in range(0, size, _BLOCK)]
 
 
 def _clipped(values: Values) -> Values:
-    return np.clip(values, values.dtype.type(0), values.dtype.type(PEAK))
+    clipped: Values = np.clip(values, values.dtype.type(0), values.dtype.type(PEAK))
+    return clipped
 
 
-def _farthest(residual: Values) -> Values:
-    return np.maximum(np.maximum(abs(residual[0]), abs(residual[1])), abs(residual[2]))
+def farthest(residual: Values) -> Values:
+    """The largest magnitude (n,) of the three bands of a residual (3, n)."""
+    most: Values = np.maximum(np.maximum(abs(residual[0]), abs(residual[1])), abs(residual[2]))
+    return most
 
 
 def _off(s: Values, values: Values, rgb: Values) -> Values:
@@ -116,10 +119,11 @@ def _off(s: Values, values: Values, rgb: Values) -> Values:
 
 def _moved(s: Values, start: Values, by: Values) -> Values:
     """``start`` + s^T ``by``, by (3, n)."""
-    return start + s[0][:, None] * by[0] + s[1][:, None] * by[1] + s[2][:, None] * by[2]
+    moved: Values = start + s[0][:, None] * by[0] + s[1][:, None] * by[1] + s[2][:, None] * by[2]
+    return moved
 
 
-def _newton(s: Values, moved: Values, rest: Values, damping: Values) -> Values:
+def _newton(s: Values, moved: Values, rest: Values, damping: Values | float) -> Values:
     """The step (3, n) after which what is not at a limit would render to ``rest`` more."""
     free = (moved >= 0) & (moved <= PEAK)
     products = np.stack([s[i] * s[j] for i, j in _PAIRS])
@@ -132,7 +136,8 @@ def _newton(s: Values, moved: Values, rest: Values, damping: Values) -> Values:
     bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
     x, y, z = rest.astype(np.float64)
     step = np.stack([aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z])
-    return (step / (a * aa + b * ab + c * ac)).astype(s.dtype)
+    solved: Values = (step / (a * aa + b * ab + c * ac)).astype(s.dtype)
+    return solved
 
 
 def _quick(s: Values, start: Values, rgb: Values) -> tuple[Values, Values]:
@@ -148,12 +153,12 @@ def _quick(s: Values, start: Values, rgb: Values) -> tuple[Values, Values]:
             moved = _moved(s, start, by)
             spectra = _clipped(moved)
             rest = _off(s, spectra, rgb)
-            out[:, at], seen[at] = spectra, _farthest(rest)
+            out[:, at], seen[at] = spectra, farthest(rest)
             left = ~(seen[at] <= CLOSED)
             if not left.any():
                 break
             at, start, rgb = at[left], start[:, left], rgb[:, left]
-            by = by[:, left] + _newton(s, moved[:, left], rest[:, left], np.float64(1e-6))
+            by = by[:, left] + _newton(s, moved[:, left], rest[:, left], 1e-6)
     return out, seen
 
 
@@ -164,7 +169,7 @@ def _sure(s: Values, start: Values, rgb: Values) -> Values:
     zero the dual is solved for every colour there is, however far off ``start`` is.
     """
     least = _smallest(s, rgb)
-    free = _moved(s, start, _newton(s, np.zeros_like(start), _off(s, start, rgb), np.float64(0)))
+    free = _moved(s, start, _newton(s, np.zeros_like(start), _off(s, start, rgb), 0.0))
     toward = least - free
     with np.errstate(all="ignore"):
         needed = np.where(
@@ -191,7 +196,7 @@ def _smallest(s: Values, rgb: Values) -> Values:
         moved, rest = np.where(gains, next_moved, moved), np.where(gains, next_rest, rest)
         damping = np.where(gains, np.maximum(damping / 10, 1e-7), damping * 10)
         out[:, at] = _clipped(moved)
-        if not (left := _farthest(rest) > CLOSED / 4).any():
+        if not (left := farthest(rest) > CLOSED / 4).any():
             break
         at, by, damping, rgb = at[left], by[:, left], damping[left], rgb[:, left]
         moved, rest = moved[:, left], rest[:, left]

@@ -21,10 +21,12 @@ import torch
 from torch import Tensor
 
 from pipeline.camera import Camera, Floats
-from pipeline.cube import SpectralCube
+from pipeline.closure import Closure
+from pipeline.cube import SpectralCube, quantise
 from pipeline.device import back, lane, there
 from pipeline.errors import Stopped
 from pipeline.grid import TileGrid, Window
+from pipeline.layers import Seen, layers
 from pipeline.noise import noise
 from pipeline.scene import Scene
 from pipeline.seam import Counts, Lines, gradients
@@ -82,6 +84,8 @@ class Stream:
     """Of a scene window, the pixels (h, w) that are asked for; None for all."""
     stop: Event | None = None
     """Set from outside to end a run early; what is summed is still written."""
+    consistent: bool = False
+    """Whether spectra are moved so that they render back to the RGB (docs/decisions/0012)."""
 
     def run(self, region: Window, done: Callable[[int], None] = lambda _: None) -> None:
         """Write what is not yet written of a region (in the cube's pixels, whole chunks).
@@ -114,6 +118,7 @@ class Stream:
         layers = 1 + self.reconstructor.spread
         sums = Sums(self.grid, within, self.cube.chunk, self._channels, layers)
         lines = partial(gradients, rows=Lines.of(self.grid.rows), cols=Lines.of(self.grid.cols))
+        put = partial(self._write, lines=lines, closure=Closure(self.camera.sensitivities))
         with ExitStack() as stack:
             readers, models, writers = (
                 stack.enter_context(ThreadPoolExecutor(n, initializer=_one_thread))
@@ -129,7 +134,7 @@ class Stream:
             for group in () if self._stopped else answers:
                 for tile, values in group:
                     for chunk in sums.add(tile, values):
-                        writes.append(writers.submit(self._write, chunk, lines, sums))
+                        writes.append(writers.submit(put, chunk, sums))
                         if len(writes) > waiting(within.width, self.cube.chunk):
                             writes.popleft().result()
                 done(len(group))
@@ -156,10 +161,11 @@ class Stream:
         wanted = valid if self.area is None else valid & self.area(inside)
         if not wanted.any():
             # It could only reach pixels that are nodata or not asked for.
-            return Tile(index, wanted, None, None)
+            return Tile(index, wanted, None, None, False)
         rgb = _filled(self.camera.decode(np.where(valid, values, 0)), valid)
         pad = ((0, 0), (0, window.height - inside.height), (0, window.width - inside.width))
-        return Tile(index, wanted, np.pad(rgb, pad, mode="reflect"), self._noise(window))
+        padded, filled = np.pad(rgb, pad, mode="reflect"), not valid.all()
+        return Tile(index, wanted, padded, self._noise(window), filled)
 
     def _noise(self, window: Window) -> Floats:
         """The fields of a window, one after the other (K C, h, w)."""
@@ -201,12 +207,21 @@ class Stream:
         padded = samples + [torch.zeros_like(samples[0])] * missing
         return there(torch.stack(padded), self.device)
 
-    def _write(self, chunk: Chunk, lines: Callable[..., Counts], sums: Sums) -> None:
-        place = chunk.window.relative_to(self.place)
-        values = chunk.sums[: self._channels].numpy()
+    def _write(
+        self, chunk: Chunk, sums: Sums, lines: Callable[..., Counts], closure: Closure
+    ) -> None:
+        place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
+        values, deviation = chunk.sums[:channels].numpy(), chunk.sums[channels:].numpy()
+        if self.consistent:
+            closure.close(
+                values.reshape(channels, -1), chunk.rgb.reshape(3, -1), wanted.reshape(-1)
+            )
+        stored = quantise(values, wanted, self.cube.dtype)
+        seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
+        beside = layers(stored, seen, closure, deviation if self.reconstructor.spread else None)
         # The companion first: a chunk that exists has one.
-        self.cube.note(place, chunk.seam + lines(values, chunk.wanted, chunk.window))
-        self.cube.write(place, values, chunk.wanted)
+        self.cube.note(place, chunk.seam + lines(values, wanted, chunk.window), beside)
+        self.cube.store(place, stored)
         sums.spare.append(chunk.sums)
 
 

@@ -26,6 +26,8 @@ class Tile(NamedTuple):
     rgb: Floats | None
     """(3, T, T), filled and padded; None where no pixel of the tile is wanted."""
     noise: Floats | None
+    filled: bool
+    """Whether it holds pixels that are not valid, and took the mean of the others."""
 
 
 class Chunk(NamedTuple):
@@ -37,6 +39,10 @@ class Chunk(NamedTuple):
     """(C, h, w), reflectance so far; with spread (2 C, h, w)."""
     wanted: Mask
     """(h, w)."""
+    rgb: Floats
+    """(3, h, w), linear; 0 where no tile that was asked for came."""
+    filled: Mask
+    """(h, w), whether a tile that was filled reached the pixel."""
     seam: Counts
 
 
@@ -79,7 +85,9 @@ class Sums:
             width = min(self.chunk, self.window.width - col)
             window = Window(self.window.row + row, self.window.col + col, height, width)
             sums = self._memory((self.layers * self.channels, height, width))
-            self.open[at] = Chunk(window, sums, np.zeros((height, width), bool), empty())
+            wanted, filled = np.zeros((2, height, width), bool)
+            rgb = np.zeros((3, height, width), np.float32)
+            self.open[at] = Chunk(window, sums, wanted, rgb, filled, empty())
         return self.open[at]
 
     def _memory(self, shape: tuple[int, int, int]) -> Tensor:
@@ -95,8 +103,10 @@ class Sums:
         assert shared is not None, "a chunk lies in the scene, and the tile touches it"
         here, there = shared.relative_to(chunk.window).slices, shared.relative_to(place).slices
         chunk.wanted[here] = tile.wanted[there]
-        if values is None:
+        if values is None or tile.rgb is None:
             return
+        chunk.rgb[:, *here] = tile.rgb[:, *there]
+        chunk.filled[here] |= tile.filled
         for meeting in meetings(self.grid, tile.at):
             if seen := meeting.intersection(shared):
                 part = seen.relative_to(place).slices
