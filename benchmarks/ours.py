@@ -43,7 +43,7 @@ def pipeline(case: Case, folder: Path) -> Steps:
 
 
 def unwritten(case: Case, folder: Path) -> Steps:
-    """The same, but nothing is quantised or written."""
+    """The same, but nothing is written."""
     stream = _stream(case, Unwritten, folder / "cube.zarr")
     yield
     _run(stream, case)
