@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.ahead import ahead
 from pipeline.camera import Camera, Floats
 from pipeline.closure import Closure
 from pipeline.cube import SpectralCube, quantise
@@ -36,8 +37,6 @@ WRITERS = 4
 """Threads that encode and write."""
 WAITING = 4
 """Most chunks that wait for a writer."""
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Reconstructor(Protocol):
@@ -115,8 +114,8 @@ class Stream:
 
     def _fill(self, window: Window, done: Callable[[int], None]) -> None:
         within = window.shifted(self.place.row, self.place.col)
-        layers = 1 + self.reconstructor.spread
-        sums = Sums(self.grid, within, self.cube.chunk, self._channels, layers)
+        parts = 1 + self.reconstructor.spread
+        sums = Sums(self.grid, within, self.cube.chunk, self._channels, parts)
         lines = partial(gradients, rows=Lines.of(self.grid.rows), cols=Lines.of(self.grid.cols))
         put = partial(self._write, lines=lines, closure=Closure(self.camera.sensitivities))
         with ExitStack() as stack:
@@ -127,9 +126,9 @@ class Stream:
             # However it ends, what is not begun is dropped and what is begun is waited for.
             for pool in (readers, models):
                 stack.callback(pool.shutdown, cancel_futures=True)
-            ahead = self.batch * (self.workers + 1)
-            tiles = _ahead(readers, self._load, self.grid.covering(within), ahead)
-            answers = _ahead(models, self._reconstruct, self._groups(tiles), self.workers)
+            depth = self.batch * (self.workers + 1)
+            tiles = ahead(readers, self._load, self.grid.covering(within), depth)
+            answers = ahead(models, self._reconstruct, self._groups(tiles), self.workers)
             writes: deque[Future[None]] = deque()
             for group in () if self._stopped else answers:
                 for tile, values in group:
@@ -243,16 +242,3 @@ def waiting(width: int, chunk: int) -> int:
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], depth: int
-) -> Iterator[Out]:
-    """The answers in order, ``depth`` of them being worked on while one is used."""
-    waiting: deque[Future[Out]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > depth:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
