@@ -66,7 +66,7 @@ def _psnr(settings: EvaluateSettings, scene: ReferenceScene, tile: int) -> float
     scale = scene_scale(scene, scene.camera)
     reconstructor = bind(here, network, chosen_engine(here, network), scene.camera, scale)
     with TemporaryDirectory() as folder:
-        cube = through_tiles(here, scene, reconstructor, Path(folder) / "cube.zarr")
+        cube = through_tiles(here, scene, reconstructor, Path(folder) / "cube.zarr", True)
         estimate, _ = cube.read(Window(0, 0, scene.height, scene.width))
     return float(score(estimate, scene.reference)["psnr"])
 

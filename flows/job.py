@@ -24,7 +24,7 @@ from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
 from pipeline.stream import Stream
 
-FORMAT = 2
+FORMAT = 3
 """Of the provenance; a cube of another one is not resumed."""
 
 
@@ -62,6 +62,7 @@ class Job:
             device=self.device,
             area=self.area,
             stop=stop,
+            consistent=True,
         )
 
     @property
@@ -113,11 +114,11 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
         "checkpoint": model.describe(checkpoint)["digest"],
         "engine": engine,
     }
-    spec = _spec(settings, scene, place, reconstructor.wavelengths, facts)
+    spec = _spec(settings, scene, place, reconstructor, facts)
 
     memory = settings.memory * 1e9 if settings.memory else machine_memory()
     stored = 2 if settings.dtype == "uint16" else 4
-    needs = Needs(len(spec.wavelengths), stored, 3 * scene.dtype.itemsize)
+    needs = Needs(len(spec.wavelengths), stored, 3 * scene.dtype.itemsize, spec.spread)
     if settings.region:
         cut = regions(place.height, place.width, settings.chunk, settings.region)
         work = planned(grid, place, settings.chunk, needs, cut)
@@ -203,18 +204,19 @@ def _spec(
     settings: ReconstructSettings,
     scene: Scene,
     place: Window,
-    wavelengths: tuple[float, ...],
+    reconstructor: model.Reconstructor,
     facts: dict[str, Any],
 ) -> CubeSpec:
     keys = ("tile", "overlap", "chunk", "start", "seed", "steps", "dtype", "zarr_format")
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
     fixed = {"format": FORMAT, "precision": "float32", "samples": 1}
-    fixed["codec"] = "zstd 1"
+    fixed |= {"codec": "zstd 1", "consistent": True}
     return CubeSpec(
         height=place.height,
         width=place.width,
-        wavelengths=wavelengths,
+        wavelengths=reconstructor.wavelengths,
+        spread=reconstructor.spread,
         chunk=settings.chunk,
         dtype=settings.dtype,
         zarr_format=settings.zarr_format,

@@ -16,6 +16,7 @@ from fsspec.core import url_to_fs
 from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_not_fit
 from flows.job import Job, open_job
 from flows.settings import ReconstructSettings
+from pipeline import layers
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
@@ -116,8 +117,10 @@ def finish(job: Job, seconds: float) -> dict[str, Any]:
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
     cube = SpectralCube.open(job.settings.destination)
-    seam = certificate(cube.companion.total())
-    measured = {"seconds": round(seconds, 3), "peak_bytes": peak_resident(), "seam": seam}
+    seam = certificate(cube.companion.seam())
+    quality = layers.certificate(cube.companion.census())
+    cost = {"seconds": round(seconds, 3), "peak_bytes": peak_resident()}
+    measured = {**cost, "seam": seam, "quality": quality}
     record = _write_record(job, measured)
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:

@@ -80,6 +80,8 @@ class Reconstructor:
     it.
     """
 
+    spread = False
+
     def __init__(
         self,
         model: R2HDiff,
@@ -94,7 +96,7 @@ class Reconstructor:
         wiener_lift(sensitivities.to(model.prior), model.prior)
         self._run = bind(model.eval(), sensitivities, steps, engine)
         self._scale = scale
-        self.takes_noise = start == "noise"
+        self.noises = int(start == "noise")
         self.wavelengths = tuple(model.wavelengths.tolist())
 
     @torch.inference_mode()
@@ -103,6 +105,6 @@ class Reconstructor:
 
         ``noise`` (N, bands, T, T) is what the chain starts from, where it starts from noise.
         """
-        if noise is None or not self.takes_noise:
+        if noise is None or not self.noises:
             noise = rgb.new_zeros(len(rgb), len(self.wavelengths), *rgb.shape[2:])
         return self._run(rgb / self._scale, noise).mul_(self._scale)

@@ -83,9 +83,28 @@ class Camera:
             return np.stack(linear)
         return _plausible(_from_srgb(values.astype(np.float32) / whites))
 
+    def top(self, dtype: np.dtype[Any]) -> Floats:
+        """Linear values (3, 1, 1) at which pixel values of this type end; infinite for floats.
+
+        They end at white where that is 2^n - 1, as 255 or 4095, else at the type's largest value.
+        """
+        if dtype.kind not in "ui":
+            return np.full((3, 1, 1), np.inf, np.float32)
+        whites = self._whites
+        # What is beyond 1000 times white is refused.
+        ends = np.where(_full(whites), whites, np.minimum(np.iinfo(dtype).max, 1000 * whites))
+        return self.decode(np.broadcast_to(ends, (3, 1, 1)).astype(dtype))
+
     def reading(self, encoding: Encoding, white: White) -> "Camera":
         """The same camera for pixel values of this encoding and white."""
         return replace(self, encoding=encoding, white=white)
+
+
+def _full(whites: Floats) -> NDArray[np.bool_]:
+    """Whether all bits of a pixel value of 8 or more are set."""
+    bits = np.log2(whites + 1)
+    full: NDArray[np.bool_] = (bits == np.rint(bits)) & (whites >= 255)
+    return full
 
 
 def _plausible(linear: Floats) -> Floats:

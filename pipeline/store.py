@@ -1,7 +1,11 @@
 """Where Zarr keeps things: a store for any URI."""
 
+import warnings
+
 import fsspec
+import zarr
 from fsspec.implementations.local import LocalFileSystem
+from zarr.errors import ZarrUserWarning
 from zarr.storage import FsspecStore, LocalStore
 
 
@@ -17,3 +21,11 @@ def sweep(uri: str) -> None:
     for name in fs.find(root):
         if name.endswith(".partial"):
             fs.rm_file(name)
+
+
+def consolidate(group: zarr.Group) -> None:
+    """Write all metadata of a group into one object, the last that is written."""
+    with warnings.catch_warnings():
+        # v3 has no consolidated metadata in its specification; xarray reads it all the same.
+        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+        zarr.consolidate_metadata(group.store)

@@ -89,7 +89,7 @@ def test_each_pixel_is_reconstructed_by_itself() -> None:
 
 def test_it_says_its_wavelengths_and_that_it_takes_no_noise() -> None:
     assert law(2).wavelengths == tuple(NM)
-    assert law(2).takes_noise is False
+    assert law(2).noises == 0
 
 
 @pytest.mark.parametrize("batch", [[], [(torch.zeros(1, 3, 4, 4), torch.zeros(1, BANDS, 4, 4))]])
