@@ -140,6 +140,10 @@ class RasterScene:
         """Close the file in every thread; a later read opens it again."""
         self._pixels.close()
 
+    def release(self) -> None:
+        """Close what the thread that asks has open; a later read opens it again."""
+        self._pixels.release()
+
 
 def scale_windows(height: int, width: int) -> list[Window]:
     """At most 16 windows, at most 256 x 256, spread evenly over the scene, row-major."""
@@ -187,6 +191,10 @@ class _Pixels:
     @property
     def retries(self) -> int:
         return self._blocks.retries if self._blocks else 0
+
+    def release(self) -> None:
+        if (dataset := getattr(self._local, "dataset", None)) is not None:
+            dataset.close()
 
     def close(self) -> None:
         for dataset in list(self._opened):

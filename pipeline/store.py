@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -32,8 +33,10 @@ def _s3(root: str) -> Store:
     bucket, _, prefix = root.partition("/")
     session, url = boto3.Session(), endpoint()
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("yes", "true", "1")
-    identity = {} if unsigned else {"credential_provider": Boto3CredentialProvider(session)}
-    place = {"endpoint": url, "virtual_hosted_style_request": False} if url else {}
+    identity: dict[str, Any] = (
+        {} if unsigned else {"credential_provider": Boto3CredentialProvider(session)}
+    )
+    place: dict[str, Any] = {"endpoint": url, "virtual_hosted_style_request": False} if url else {}
     return ObjectStore(
         S3Store(
             bucket,

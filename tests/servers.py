@@ -1,7 +1,7 @@
 """Servers on loopback, each in a process of its own: GDAL may wait for one with the GIL held.
 
-    python -m tests.servers files FOLDER
-    python -m tests.servers s3
+python -m tests.servers files FOLDER
+python -m tests.servers s3
 """
 
 import json

@@ -30,7 +30,9 @@ def test_what_signs_a_url_or_names_its_user_never_stays(value, host, name, aroun
     assert value not in redact(f"{name}.tif?sig={value}, band 1: {around}")
 
 
-@given(secret, st.sampled_from(["aws_secret_access_key=", "token: ", '"password": "', "sas_token="]))
+@given(
+    secret, st.sampled_from(["aws_secret_access_key=", "token: ", '"password": "', "sas_token="])
+)
 def test_named_secrets_never_stay(value, name):
     assert value not in redact(f"before {name}{value}")
 

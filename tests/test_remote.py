@@ -104,7 +104,7 @@ def test_behind_a_query_nothing_is_looked_for_beside_the_file(server):
 @pytest.mark.parametrize("where", ["server", "memory"])
 def test_what_is_no_image_is_refused_without_its_secrets(request, where, name):
     query = "?token=S3CRET" if where == "server" else ""
-    with pytest.raises(Refusal, match="readable|reached") as refused:
+    with pytest.raises(Refusal, match=r"readable|reached") as refused:
         RasterScene.open(f"{request.getfixturevalue(where)}/{name}{query}")
     assert "S3CRET" not in str(refused.value)
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.redact import redact, redacted
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
 STOPPED = 75
@@ -14,7 +16,7 @@ STOPPED = 75
 
 def tell(text: str) -> None:
     """Say something to the person at the screen."""
-    typer.echo(text, err=True)
+    typer.echo(redact(text), err=True)
 
 
 def fail(error: object, code: int) -> None:
@@ -32,6 +34,7 @@ def stderr() -> Any:
 
 def show(facts: dict[str, Any], as_json: bool) -> None:
     """Facts, as a table or as JSON."""
+    facts = redacted(facts)
     if as_json:
         typer.echo(json.dumps(facts))
         return
