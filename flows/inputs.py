@@ -57,15 +57,15 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
     io = Io()
     try:
         top = json.loads(_read(uri))
-        if top.get("type") != "FeatureCollection":
-            found = pystac.STACObject.from_file(uri, stac_io=io)
-            every = found.get_items(recursive=True) if isinstance(found, pystac.Catalog) else found
-            items = [every] if isinstance(every, pystac.Item) else list(every)
-        elif any(link.get("rel") == "next" for link in top.get("links", ())):
-            rule, fix = "an item collection is whole", "Save all pages of the search in one file."
-            raise Refusal(rule, f"{uri}, which has a next page", fix)
-        else:
+        if top.get("type") == "FeatureCollection":
+            if any(link.get("rel") == "next" for link in top.get("links", ())):
+                rule, fix = "an item collection is whole", "Save all pages of the search as one."
+                raise Refusal(rule, f"{uri}, which has a next page", fix)
             items = [pystac.Item.from_dict(feature) for feature in top["features"]]
+        elif top.get("type") == "Feature":
+            items = [pystac.Item.from_file(uri, stac_io=io)]
+        else:
+            items = list(pystac.Catalog.from_file(uri, stac_io=io).get_items(recursive=True))
     except (pystac.STACError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, Refusal):
             raise
@@ -97,7 +97,7 @@ def _read(uri: str) -> str:
     try:
         with fsspec.open(uri, "rt", encoding="utf-8") as file:
             return str(file.read())
-    except (UnicodeDecodeError, ValueError, ImportError, *storage_errors()) as error:
+    except storage_errors(UnicodeDecodeError, ValueError, ImportError) as error:
         raise Refusal("a list of inputs is a readable text", f"{uri} ({error})", "Check it.") from (
             error
         )

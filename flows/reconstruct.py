@@ -4,27 +4,23 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from threading import Event
 from typing import Any
 
 import fsspec
-import torch
 from fsspec.core import url_to_fs
 
 from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_not_fit
 from flows.job import Job, open_job
+from flows.record import input_changed, input_of, write_record
 from flows.settings import ReconstructSettings
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
-from pipeline.redact import redact, redacted
-from pipeline.remote import local_path
 from pipeline.seam import certificate
 from pipeline.store import storage_errors
 
-PACKAGES = ("r2h", "torch", "onnxruntime", "numpy", "zarr", "rasterio", "prefect")
 logger = logging.getLogger("r2h")
 
 
@@ -48,7 +44,7 @@ def check_destination(job: Job) -> None:
     try:
         fs, path = url_to_fs(job.settings.destination)
         exists = fs.exists(path)
-    except (ValueError, ImportError, *storage_errors()) as error:
+    except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."
         raise Refusal("the destination must be reachable", error, fix) from error
     if exists and not job.settings.overwrite:
@@ -85,19 +81,16 @@ def _check_resume(job: Job) -> None:
 
 def _note_changed_input(job: Job) -> None:
     # Noted, not refused: a copy on another machine has another time and the same pixels.
-    try:
-        with fsspec.open(record_path(job.settings.destination)) as file:
-            before = json.load(file)["input"]
-    except FileNotFoundError:
-        return
-    if before != (now := _input(job)):
-        logger.warning("the input was %s when the cube was begun and is %s now", before, now)
+    if before := input_changed(job):
+        logger.warning(
+            "the input was %s when the cube was begun and is %s now", before, input_of(job)
+        )
 
 
 def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
     try:
         SpectralCube.create(job.settings.destination, job.spec)
-        _write_record(job, {})
+        write_record(job, {})
     except storage_errors() as error:
         if fs.isdir(path):
             SpectralCube.remove(job.settings.destination)
@@ -136,7 +129,7 @@ def finish(job: Job, seconds: float, stages: Mapping[str, float] | None = None) 
         "retries": job.scene.retries,
         "seam": seam,
     }
-    record = _write_record(job, measured)
+    record = write_record(job, measured)
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
         state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
@@ -155,58 +148,6 @@ def finish(job: Job, seconds: float, stages: Mapping[str, float] | None = None) 
 def _stored(uri: str) -> int:
     fs, path = url_to_fs(uri)
     return int(fs.du(path))
-
-
-def record_path(destination: str) -> str:
-    """Where `run.json` of a cube is: beside it."""
-    return destination.rstrip("/").removesuffix(".zarr") + ".run.json"
-
-
-def _write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "cube": job.settings.destination,
-        "input": _input(job),
-        "settings": job.settings.model_dump(mode="json"),
-        "provenance": dict(job.spec.settings),
-        "device": job.device,
-        "threads_per_tile": torch.get_num_threads(),
-        "batch": job.settings.batch,
-        "versions": {name: _version(name) for name in PACKAGES},
-        "tiles": job.plan.tiles,
-        "regions": len(job.plan.regions),
-        "halo": round(job.plan.halo, 4),
-        "megapixels": job.plan.place.height * job.plan.place.width / 1e6,
-        **more,
-    }
-    shown: dict[str, Any] = redacted(record)
-    with fsspec.open(record_path(job.settings.destination), "w") as file:
-        json.dump(shown, file, indent=2)
-    return shown
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _input(job: Job) -> dict[str, Any]:
-    """Where the input is and when it was last changed, as far as its file system says."""
-    source = job.settings.source
-    return {"source": redact(source), "modified": _modified(source)}
-
-
-def _modified(source: str) -> float | str | None:
-    if (local := local_path(source)) is not None:
-        return local.stat().st_mtime if local.is_file() else None
-    try:
-        fs, path = url_to_fs(source)
-        about = fs.info(path)
-    except (ValueError, ImportError, *storage_errors()):
-        return None  # GDAL reads what fsspec may have no driver for
-    found = (about.get(key) for key in ("ETag", "etag", "LastModified", "created"))
-    return next((str(value) for value in found if value), None)
 
 
 Watch = Callable[[Job, Forecast, int], Callable[[int], None]]

@@ -38,7 +38,7 @@ def matching(pattern: str) -> list[str]:
     try:
         fs, inside = fsspec.core.url_to_fs(pattern)
         found = sorted(fs.glob(inside))
-    except (ValueError, ImportError, *storage_errors()) as error:
+    except storage_errors(ValueError, ImportError) as error:
         raise Refusal("files can be listed", f"{pattern} ({error})", "Check the path.") from error
     if not found:
         raise Refusal("a path with * matches a file", pattern, "Check the path.")

@@ -33,10 +33,11 @@ def _s3(root: str) -> Store:
     bucket, _, prefix = root.partition("/")
     session, url = boto3.Session(), endpoint()
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("yes", "true", "1")
-    identity: dict[str, Any] = (
-        {} if unsigned else {"credential_provider": Boto3CredentialProvider(session)}
-    )
-    place: dict[str, Any] = {"endpoint": url, "virtual_hosted_style_request": False} if url else {}
+    options: dict[str, Any] = {}
+    if not unsigned:
+        options["credential_provider"] = Boto3CredentialProvider(session)
+    if url:
+        options |= {"endpoint": url, "virtual_hosted_style_request": False}
     return ObjectStore(
         S3Store(
             bucket,
@@ -44,8 +45,7 @@ def _s3(root: str) -> Store:
             region=session.region_name or "us-east-1",
             skip_signature=unsigned,
             client_options={"allow_http": (url or "").startswith("http://")},
-            **identity,
-            **place,
+            **options,
         )
     )
 
@@ -62,8 +62,8 @@ def sweep(uri: str) -> None:
                 fs.rm_file(name)
 
 
-def storage_errors() -> tuple[type[Exception], ...]:
-    """What a store may raise when it is out of reach: OSError, and what the clouds' own raise."""
+def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a store may raise when it is out of reach: OSError and the clouds' own; and others."""
     known = {
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
         "obstore.exceptions": ("BaseError",),
@@ -77,4 +77,4 @@ def storage_errors() -> tuple[type[Exception], ...]:
         if module in sys.modules
         for name in names
     ]
-    return (OSError, *loaded)
+    return (OSError, *loaded, *others)

@@ -10,6 +10,12 @@ from pipeline.redact import redact, redacted
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
+Log = Annotated[
+    str | None, typer.Option(help="Log lines in place of a bar: json or text.", metavar="KIND")
+]
+Metrics = Annotated[
+    str | None, typer.Option(help="Figures of the run for a scheduler, in Prometheus' text format.")
+]
 STOPPED = 75
 """Exit code of a run that was told to stop: EX_TEMPFAIL of sysexits.h, try again later."""
 
