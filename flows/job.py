@@ -23,6 +23,7 @@ from pipeline.grid import TileGrid, Window, regions
 from pipeline.mosaic import MosaicScene, open_scene
 from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
+from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
 FORMAT = 2
@@ -96,8 +97,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
     CheckpointError.
     """
     if settings.endpoint:
-        # Where boto3, s3fs and, through pipeline.remote, GDAL and obstore look.
-        os.environ["AWS_ENDPOINT_URL"] = settings.endpoint
+        use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
     network = _network(checkpoint, _stamp(checkpoint), device := _device(settings))

@@ -86,6 +86,14 @@ class Source:
         """Whether bytes come through one fsspec file, not through GDAL's own readers."""
         return self._copied is None and gdal_path(self.uri) is None
 
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file; None where fsspec has no driver for the URI."""
+        try:
+            return int(self._fs.size(self._path)) or None
+        except (ValueError, ImportError, TypeError):
+            return None
+
     def open(self) -> DatasetReader:
         """Open the raster; the caller closes it. Raises Refusal where it is none of ours."""
         path = local_path(self.uri)

@@ -131,7 +131,7 @@ class RasterScene:
             "bands": list(self.bands),
             "crs": self.crs_wkt,
             "transform": list(self.transform)[:6] if self.transform else None,
-            "bytes": local.stat().st_size if local else None,
+            "bytes": local.stat().st_size if local else self._pixels.size,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return {**facts, "digest": digest}
@@ -187,6 +187,10 @@ class _Pixels:
             dataset = self._local.dataset = self._source.open()
             self._opened.add(dataset)
         return dataset
+
+    @property
+    def size(self) -> int | None:
+        return self._source.size
 
     @property
     def retries(self) -> int:

@@ -16,6 +16,13 @@ for _protocol in ("s3", "gs", "abfs"):
     fsspec.config.conf.setdefault(_protocol, {}).setdefault("use_listings_cache", False)
 
 
+def use_endpoint(url: str) -> None:
+    """Where S3 is from now on in this process, for all who read and write."""
+    os.environ["AWS_ENDPOINT_URL_S3"] = url
+    # Named here too, or s3fs would go on with the file system it made for another place.
+    fsspec.config.conf.setdefault("s3", {})["endpoint_url"] = url
+
+
 def open_store(uri: str) -> Store:
     """Zarr's store of a path or URI; nothing is read or made."""
     fs, root = fsspec.core.url_to_fs(uri)
