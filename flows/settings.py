@@ -54,13 +54,9 @@ class TileSettings(Settings):
     """Tiles computed at once on the CPU, each on one thread (none: one a core)."""
 
 
-class ReconstructSettings(TileSettings):
-    """`r2h reconstruct`: from one RGB raster to one cube."""
+class SceneSettings(TileSettings):
+    """How any RGB raster becomes a cube."""
 
-    source: str
-    """RGB raster: GeoTIFF, COG, JPEG 2000, PNG or JPEG."""
-    destination: str
-    """Cube to write, by custom NAME.zarr."""
     bands: Annotated[tuple[int, int, int] | None, Numbers] = None
     """Red, green and blue band, from 1 (none: by the file's colour interpretation)."""
     window: Annotated[tuple[int, int, int, int] | None, Numbers] = None
@@ -95,12 +91,12 @@ class ReconstructSettings(TileSettings):
     """Stored type: uint16 (a count is 1e-4) or float32."""
     zarr_format: Annotated[Literal[2, 3], BeforeValidator(_whole)] = 2
     """2, which every reader opens, or 3."""
+    endpoint: str | None = None
+    """URL of an S3 service that is not AWS, as MinIO (none: AWS_ENDPOINT_URL, else AWS)."""
     overwrite: bool = False
     """Replace the cube that is there."""
-    resume: bool = False
-    """Go on with the cube that is there."""
 
-    alternatives: ClassVar = (("window", "bbox", "aoi"), ("overwrite", "resume"))
+    alternatives: ClassVar[tuple[tuple[str, ...], ...]] = (("window", "bbox", "aoi"),)
 
     @model_validator(mode="after")
     def _seam_needs_overlap(self) -> Self:
@@ -114,6 +110,20 @@ class ReconstructSettings(TileSettings):
             if sum(bool(getattr(self, name)) for name in group) > 1:
                 raise ValueError(f"give at most one of {', '.join(group)}")
         return self
+
+
+class ReconstructSettings(SceneSettings):
+    """`r2h reconstruct`: from one RGB raster to one cube."""
+
+    source: str
+    """RGB raster: GeoTIFF, COG, JPEG 2000, PNG or JPEG, at any path or URI; with a *, all that
+    match are sheets of one scene."""
+    destination: str
+    """Cube to write, by custom NAME.zarr."""
+    resume: bool = False
+    """Go on with the cube that is there."""
+
+    alternatives: ClassVar = (*SceneSettings.alternatives, ("overwrite", "resume"))
 
 
 class EvaluateSettings(TileSettings):

@@ -1,5 +1,6 @@
 """What carries out the model's arithmetic: torch as written, or ONNX Runtime on a folded graph."""
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -98,6 +99,12 @@ class Reconstructor:
         self._scale = scale
         self.noises = int(start == "noise")
         self.wavelengths = tuple(model.wavelengths.tolist())
+
+    def at(self, scale: float) -> "Reconstructor":
+        """The same for a scene of another scale; what was compiled is shared."""
+        other = copy.copy(self)
+        other._scale = scale
+        return other
 
     @torch.inference_mode()
     def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -1,14 +1,16 @@
 """The error a user can mend, and the one that is none."""
 
+from pipeline.redact import redact
+
 
 class Refusal(ValueError):
     """Input or settings the pipeline will not work on.
 
-    Its text is one line that says the rule, the offending value and the fix.
+    Its text is one line that says the rule, the offending value and the fix, without secrets.
     """
 
     def __init__(self, rule: str, value: object, fix: str) -> None:
-        super().__init__(f"{rule}; got {value}. {fix}")
+        super().__init__(redact(f"{rule}; got {value}. {fix}"))
 
 
 class Stopped(Exception):

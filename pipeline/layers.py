@@ -59,8 +59,8 @@ class Seen(NamedTuple):
     """(h, w)."""
     filled: Mask
     """(h, w), whether a tile over the pixel had masked pixels."""
-    top: Floats | float
-    """Linear value at which the encoding ends."""
+    top: Floats
+    """Linear values (3, 1, 1) at which the encoding ends."""
 
 
 def layers(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from model import NetworkConfig, R2HDiff
+from model.checkpoint import save
 
 torch.set_num_threads(1)
 
@@ -53,3 +54,14 @@ def tile(count: int = 2, side: int = 8, channels: int = 3, seed: int = 0) -> Ten
 
 def start_noise(count: int = 2, side: int = 8, seed: int = 0) -> Tensor:
     return torch.randn(count, BANDS, side, side, generator=random(seed))
+
+
+def small_checkpoint(path):
+    """A small network of 31 wavelengths, saved; returns its path."""
+    torch.manual_seed(0)
+    config = NetworkConfig(widths=(4, 8), heads=(1, 2), bottom=1, time_width=8)
+    wavelengths = torch.arange(400, 701, 10, dtype=torch.float64)
+    model = awake(R2HDiff(config, wavelengths, prior(31)))
+    model.deviation.fill_(0.02)
+    save(model, path, {})
+    return path

@@ -52,7 +52,12 @@ def test_what_is_imported_is_declared():
     optional = [line for name in extras if name not in ("dev", "bench") for line in extras[name]]
     lines = project["dependencies"] + optional
     declared = {re.match(r"[\w-]+", line)[0] for line in lines}
-    named = {"skimage": "scikit-image", "colour": "colour-science"}
+    named = {
+        "skimage": "scikit-image",
+        "colour": "colour-science",
+        "prometheus_client": "prometheus-client",
+        "pythonjsonlogger": "python-json-logger",
+    }
     ours = {*ROOMS, *sys.stdlib_module_names}
     used = set().union(*map(rooms, FILES)) - ours
     assert {named.get(name, name) for name in used} <= declared

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.batch import BatchSettings
 from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
 from flows.train import camera_shares
 from pipeline.errors import Refusal
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_every_config_loads():
-    kinds = {"evaluate": EvaluateSettings, "train": TrainSettings}
+    kinds = {"batch": BatchSettings, "evaluate": EvaluateSettings, "train": TrainSettings}
     given = {"source": "a", "destination": "b"}
     for path in sorted((ROOT / "configs").glob("*.toml")):
         kind = kinds.get(path.stem.split("-")[0])

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.common import STOPPED, Config, Json, fail, tell
+from flows.commands.common import STOPPED, Config, Json, Log, Metrics, fail, tell
 from flows.options import with_options
 from flows.settings import ReconstructSettings, load
 from pipeline.errors import Stopped
@@ -15,11 +15,13 @@ app = typer.Typer()
 
 @app.command()
 @with_options(ReconstructSettings)
-def reconstruct(
+def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     source: Annotated[str, typer.Argument(help="RGB raster: GeoTIFF, COG, JP2, PNG or JPEG.")],
     destination: Annotated[str, typer.Argument(help="Cube to write, by custom NAME.zarr.")],
     config: Config = None,
     prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow.")] = False,
+    log: Log = None,
+    metrics: Metrics = None,
     as_json: Json = False,
     *,
     given: dict[str, Any],
@@ -28,19 +30,26 @@ def reconstruct(
 
     Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
     """
+    from flows.logs import log_as  # noqa: PLC0415
+    from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
     from flows.reconstruct import SeamError  # noqa: PLC0415
+    from pipeline.store import storage_errors  # noqa: PLC0415
 
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
+    if log:
+        log_as(log)
     try:
-        record = _with_prefect(settings) if prefect else in_sight(settings)
-    except OSError as error:
+        record = _with_prefect(settings) if prefect else in_sight(settings, bar=log is None)
+    except storage_errors() as error:
         return fail(f"{error}. What is finished is kept: run again with --resume", 1)
     except SeamError as error:
         return fail(error, 1)
     except Stopped:
         return fail("stopped; what is finished is kept: run again with --resume", STOPPED)
+    if metrics:
+        write_metrics(metrics, [record])
     if as_json:
         return typer.echo(json.dumps(record))
     return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
