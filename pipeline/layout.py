@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from pipeline.errors import Refusal
+from pipeline.geozarr import cf_mapping, conventions
 from pipeline.grid import Window
 
 ARRAY = "reflectance"
+NOTE = "estimated from RGB, not measured"
 COORDINATES = ("wavelength", "fwhm", "good_wavelengths", "y", "x", "spatial_ref")
 SCALE = 1e-4  # reflectance of one uint16 count
 PEAK = 6.5534  # the largest reflectance that uint16 holds beside its nodata value
@@ -96,6 +98,12 @@ class CubeSpec:
         return place.f + place.e * rows, place.c + place.a * cols
 
 
+def about(spec: CubeSpec) -> dict[str, Any]:
+    """What the root group says to readers that know a convention: CF and GeoZarr."""
+    place = conventions((spec.height, spec.width), spec.place, spec.crs_wkt)
+    return {"Conventions": "CF-1.11", "comment": NOTE, **place}
+
+
 def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
     """Create the cube's array, without values, and its coordinates in a new group."""
     _add_reflectance(group, spec)
@@ -124,7 +132,7 @@ def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
     labels = ["fwhm", "good_wavelengths"]
     attributes: dict[str, Any] = {
         "long_name": "reflectance relative to white",
-        "comment": "estimated from RGB, not measured",
+        "comment": NOTE,
         "units": "1",
     }
     if spec.dtype == "uint16":
@@ -139,7 +147,8 @@ def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
         # GDAL 3.10 knows no rotation and takes no transform for the identity: with this it would
         # put such a cube in a wrong place, without it in none. rioxarray goes by the name.
         attributes["grid_mapping"] = "spatial_ref"
-    return attributes | {"coordinates": " ".join(labels)}
+    place = conventions((spec.height, spec.width), spec.place, spec.crs_wkt)
+    return attributes | {"coordinates": " ".join(labels)} | place
 
 
 def _add_wavelengths(group: zarr.Group, nm: NDArray[np.float64]) -> None:
@@ -160,13 +169,16 @@ def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
         return axis | {"long_name": "pixel centre, in map units"}
     crs = CRS.from_wkt(spec.crs_wkt)
     if crs.is_geographic:
-        standard = {"y": "latitude", "x": "longitude"}[name]
-        return axis | {"standard_name": standard, "units": "degrees"}
-    return axis | {"standard_name": f"projection_{name}_coordinate", "units": crs.linear_units}
+        standard, units = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[name]
+        return axis | {"standard_name": standard, "units": units}
+    # UDUNITS, whose names CF takes, has no spaces in them: US_survey_foot.
+    units = crs.linear_units.replace(" ", "_")
+    return axis | {"standard_name": f"projection_{name}_coordinate", "units": units}
 
 
-def _reference(spec: CubeSpec) -> dict[str, str]:
-    attributes = {"crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
+def _reference(spec: CubeSpec) -> dict[str, Any]:
+    mapping = cf_mapping(spec.crs_wkt) if spec.crs_wkt else {}
+    attributes = {**mapping, "crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
     if spec.place:
         attributes["GeoTransform"] = " ".join(map(repr, spec.place.to_gdal()))
     return attributes
@@ -177,7 +189,7 @@ def _add_coordinate(
     name: str,
     dimension: str | None,
     values: NDArray[Any],
-    attributes: Mapping[str, str],
+    attributes: Mapping[str, Any],
 ) -> None:
     array: dict[str, Any] = {"shape": values.shape, "chunks": values.shape, "dtype": values.dtype}
     # In v2 xarray takes any fill value for nodata: it would turn a coordinate of 0 into NaN.
