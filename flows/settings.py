@@ -5,9 +5,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.errors import Refusal
+from pipeline.moment import given
 
 
 def _split(value: Any) -> Any:
@@ -16,6 +25,10 @@ def _split(value: Any) -> Any:
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _moment(value: str | None) -> str | None:
+    return None if value is None else given(value).text
 
 
 Numbers = BeforeValidator(_split)
@@ -92,6 +105,10 @@ class ReconstructSettings(TileSettings):
     """Stored type: uint16 (a count is 1e-4) or float32."""
     zarr_format: Annotated[Literal[2, 3], BeforeValidator(_whole)] = 2
     """2, which every reader opens, or 3."""
+    sidecars: bool = True
+    """Write a VRT, a colour quicklook and a STAC item beside the cube."""
+    datetime: Annotated[str | None, AfterValidator(_moment)] = None
+    """When the picture was taken, ISO 8601, else in UTC (none: what its EXIF or TIFF tags say)."""
     overwrite: bool = False
     """Replace the cube that is there."""
     resume: bool = False

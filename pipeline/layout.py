@@ -169,7 +169,9 @@ def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
         return axis | {"long_name": "pixel centre, in map units"}
     crs = CRS.from_wkt(spec.crs_wkt)
     if crs.is_geographic:
-        standard, units = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[name]
+        standard, units = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[
+            name
+        ]
         return axis | {"standard_name": standard, "units": units}
     # UDUNITS, whose names CF takes, has no spaces in them: US_survey_foot.
     units = crs.linear_units.replace(" ", "_")

@@ -25,6 +25,7 @@ from rasterio.io import DatasetReader
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.moment import Moment, recorded
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
@@ -140,6 +141,12 @@ class RasterScene:
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return {**facts, "digest": digest}
+
+    @property
+    def taken(self) -> Moment | None:
+        """When the picture was taken, as the file's tags say."""
+        with _open(self.uri) as dataset:
+            return recorded(dataset)
 
     def close(self) -> None:
         """Close the file in every thread; a later read opens it again."""
