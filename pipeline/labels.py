@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import zarr
 from affine import Affine
+from numpy.typing import NDArray
 
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.layout import ARRAY, NODATA
+from pipeline.layout import ARRAY, NODATA, NOTE, CubeSpec
 from pipeline.store import open_store
 
+Parts = Iterator[tuple[Window, NDArray[Any]]]
+"""Windows of a whole, and what a cube stores there (wavelength, height, width)."""
 _OVERVIEW = re.compile(r"overview_(\d+)")
 
 
@@ -31,8 +35,8 @@ class Labels:
     """nm."""
     fwhm: tuple[float, ...]
     """nm; NaN where there is one wavelength."""
-    dtype: str
-    """Of what is stored: uint16 or float32."""
+    dtype: Literal["uint16", "float32"]
+    """Of what is stored."""
     scale: float
     """Reflectance of one stored count."""
     transform: Affine | None
@@ -73,9 +77,38 @@ class Labels:
         return replace(self, height=window.height, width=window.width, transform=place)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Wavelengths, rows, columns."""
+        return len(self.wavelengths), self.height, self.width
+
+    @property
+    def spec(self) -> CubeSpec:
+        """A cube of these labels by itself."""
+        return CubeSpec(
+            self.height,
+            self.width,
+            self.wavelengths,
+            dtype=self.dtype,
+            transform=self.transform,
+            crs_wkt=self.crs_wkt,
+        )
+
+    @property
     def nodata(self) -> float:
         """The stored value of a pixel without one."""
         return NODATA[self.dtype]
+
+    @property
+    def origin(self) -> str:
+        """In words, where the values are from."""
+        camera = self.settings.get("camera", {})
+        facts = {
+            "checkpoint": self.settings.get("checkpoint"),
+            "camera": camera.get("name"),
+            "encoding": camera.get("encoding"),
+            "white": camera.get("white"),
+        }
+        return ", ".join([NOTE, *(f"{key} {value}" for key, value in facts.items() if value)])
 
     @property
     def names(self) -> list[str]:

@@ -109,9 +109,9 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
     _add_reflectance(group, spec)
     _add_wavelengths(group, np.array(spec.wavelengths, np.float64))
     for name, centres in zip(("y", "x"), spec.pixel_centres(), strict=True):
-        _add_coordinate(group, name, name, centres, _axis_attributes(name, spec))
+        _add_coordinate(group, name, name, centres, axis_attributes(name, spec))
     if spec.crs_wkt or spec.rotated:
-        _add_coordinate(group, "spatial_ref", None, np.array(0), _reference(spec))
+        _add_coordinate(group, "spatial_ref", None, np.array(0), reference(spec))
 
 
 def _add_reflectance(group: zarr.Group, spec: CubeSpec) -> None:
@@ -161,7 +161,8 @@ def _add_wavelengths(group: zarr.Group, nm: NDArray[np.float64]) -> None:
     _add_coordinate(group, "good_wavelengths", "wavelength", good, {"long_name": "1 where usable"})
 
 
-def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
+def axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
+    """What the coordinate y or x says of itself, after CF."""
     axis = {"axis": name.upper()}
     if not spec.upright:
         return axis | {"long_name": "pixel centre, in pixels from the scene's upper left corner"}
@@ -178,7 +179,8 @@ def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
     return axis | {"standard_name": f"projection_{name}_coordinate", "units": units}
 
 
-def _reference(spec: CubeSpec) -> dict[str, Any]:
+def reference(spec: CubeSpec) -> dict[str, Any]:
+    """What `spatial_ref` says: the CRS as WKT and after CF, and the transform."""
     mapping = cf_mapping(spec.crs_wkt) if spec.crs_wkt else {}
     attributes = {**mapping, "crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
     if spec.place:

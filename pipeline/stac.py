@@ -31,6 +31,7 @@ EXTENSIONS = {
     "file": "v2.1.0",
 }
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+JSON = "application/json"
 _EDGE = 8  # points a side of the footprint, which may be bent in longitude and latitude
 _DIGITS = 7  # of a degree: a centimetre
 _SHA256 = "1220"  # multihash: what it is, and how many bytes follow
@@ -78,36 +79,35 @@ def _properties(labels: Labels, when: Moment) -> dict[str, Any]:
 
 def _assets(uri: str, labels: Labels, factor: int) -> dict[str, Any]:
     root = uri.rstrip("/")
-    stem = root.removesuffix(".zarr")
+    name = PurePosixPath(root).name
+    stem, folder = name.removesuffix(".zarr"), root[: -len(name)]
     zarr = f"application/vnd.zarr; version={labels.zarr_format}"
-    inner = f"{root}/{'.zmetadata' if labels.zarr_format == 2 else 'zarr.json'}"
+    inner = ".zmetadata" if labels.zarr_format == 2 else "zarr.json"
     place = _place((labels.height, labels.width), labels.transform)
     shape = (-(-labels.height // factor), -(-labels.width // factor))
     smaller = None if labels.transform is None else labels.transform @ Affine.scale(factor)
-    bands = list(_bands(labels))
+    bands = {"bands": list(_bands(labels))}
+    colours = {"bands": [{"name": n, "eo:common_name": n} for n in ("red", "green", "blue")]}
+    aux = PurePosixPath(Companion.uri(root)).name
     return {
-        "cube": _asset(root, zarr, "Hyperspectral cube", "data") | place | {"bands": bands},
-        "cube-metadata": _asset(inner, "application/json", "Its metadata", "metadata")
-        | _checked(inner),
-        "aux": _asset(Companion.uri(root), zarr, "What belongs to its pixels", "metadata"),
+        "cube": _asset(name, zarr, "Hyperspectral cube", "data") | place | bands,
+        "cube-metadata": _asset(f"{name}/{inner}", JSON, "Its metadata", "metadata")
+        | _checked(f"{root}/{inner}"),
+        "aux": _asset(aux, zarr, "What belongs to its pixels", "metadata"),
         "vrt": _asset(f"{stem}.vrt", "application/xml", "The cube for GDAL and QGIS", "data")
         | place
-        | {"bands": bands}
-        | _checked(f"{stem}.vrt"),
+        | bands
+        | _checked(f"{folder}{stem}.vrt"),
         "quicklook": _asset(f"{stem}.quicklook.tif", COG, "The cube as sRGB", "overview", "visual")
         | _place(shape, smaller)
-        | {"bands": [{"name": name, "eo:common_name": name} for name in ("red", "green", "blue")]}
-        | _checked(f"{stem}.quicklook.tif"),
-        "run": _asset(f"{stem}.run.json", "application/json", "Record of the run", "metadata"),
+        | colours
+        | _checked(f"{folder}{stem}.quicklook.tif"),
+        "run": _asset(f"{stem}.run.json", JSON, "Record of the run", "metadata"),
     }
 
 
-def _asset(uri: str, kind: str, title: str, *roles: str) -> dict[str, Any]:
-    # Beside the item, or in the cube beside it.
-    path = PurePosixPath(uri)
-    inside = path.parent.name.endswith(".zarr")
-    href = f"./{path.parent.name}/{path.name}" if inside else f"./{path.name}"
-    return {"href": href, "type": kind, "title": title, "roles": list(roles)}
+def _asset(name: str, kind: str, title: str, *roles: str) -> dict[str, Any]:
+    return {"href": f"./{name}", "type": kind, "title": title, "roles": list(roles)}
 
 
 def _bands(labels: Labels) -> Iterator[dict[str, Any]]:
