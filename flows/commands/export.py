@@ -1,5 +1,6 @@
 """`r2h export` and `r2h doctor`: a cube for other software."""
 
+import json
 from typing import Annotated
 
 import fsspec
@@ -49,3 +50,27 @@ def _window(text: str | None) -> Window | None:
         fix = "Give --window row,column,height,width."
         raise Refusal("a window is four whole numbers", text, fix) from error
     return Window(row, col, height, width)
+
+
+@app.command()
+def doctor(
+    cube: Annotated[str, typer.Argument(help="Cube.")],
+    as_json: Json = False,
+) -> None:
+    """Open a cube with each reader that is installed, and say whether it sees what is stored.
+
+    Exit code 1 where one does not. Example: r2h doctor ortho.zarr
+    """
+    from pipeline.readers import examine  # noqa: PLC0415
+
+    found = examine(cube)
+    if as_json:
+        typer.echo(json.dumps([finding._asdict() for finding in found]))
+    else:
+        marks = {True: "✓", False: "✗", None: "-"}
+        wide = max(len(f"{finding.reader} {finding.version or ''}") for finding in found)
+        for finding in found:
+            name = f"{finding.reader} {finding.version or ''}"
+            typer.echo(f"{marks[finding.good]} {name:<{wide}}  {finding.reason}")
+    if any(finding.good is False for finding in found):
+        raise typer.Exit(1)
