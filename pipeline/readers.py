@@ -1,9 +1,8 @@
-"""Whether other software sees a stored cube as it is: values, wavelengths, CRS, place, nodata."""
+"""What other software sees of a stored cube: values, wavelengths, CRS, place, nodata."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -18,7 +17,6 @@ from rasterio.io import DatasetReader
 
 from pipeline.cog import window_of
 from pipeline.cube import SpectralCube
-from pipeline.errors import Refusal
 from pipeline.export import export
 from pipeline.grid import Window
 from pipeline.labels import Labels
@@ -26,8 +24,7 @@ from pipeline.layout import ARRAY
 from pipeline.scene import without_place
 from pipeline.sidecar import Sidecars
 
-_SIDE = 64
-_CLOSE = 1e-6  # of a reflectance, a nanometre, a pixel's side
+CLOSE = 1e-6  # of a reflectance, a nanometre, a pixel's side
 Seen = dict[str, Any]
 """What a reader sees, as far as it knows: `values` (wavelength, row, column) of the sample's window
 and the `spectrum` of its middle pixel, as reflectance, NaN where nodata; `wavelengths` in nm; and
@@ -56,7 +53,7 @@ class Sample(NamedTuple):
             "spectrum": self.cube.read(self.middle)[0][:, 0, 0],
             "wavelengths": labels.wavelengths,
             "crs": CRS.from_wkt(labels.crs_wkt) if labels.crs_wkt else None,
-            "transform": labels.transform or Affine.identity(),
+            "transform": labels.transform,
             "nodata": labels.nodata,
         }
 
@@ -79,67 +76,16 @@ class Sample(NamedTuple):
         return uri
 
 
-class Finding(NamedTuple):
-    """What came of a reader."""
-
-    reader: str
-    version: str | None
-    good: bool | None
-    """None where it was not asked."""
-    reason: str
+def same_place(seen: Affine, truth: Affine | None) -> bool:
+    """Whether two transforms are one; None is that of a raster without a place."""
+    if truth is None:
+        # Pixels, counted from wherever.
+        return bool((seen.a, seen.b, seen.d, seen.e) == (1, 0, 0, 1))
+    return near(seen[:6], truth[:6], CLOSE * max(abs(truth.a), abs(truth.b)))
 
 
-def examine(uri: str) -> list[Finding]:
-    """Open a sealed cube with each reader that is installed. Raises Refusal where it is not whole.
-
-    Reads one chunk or four a reader, whatever the cube's size.
-    """
-    cube = SpectralCube.open(uri)
-    if not cube.sealed:
-        raise Refusal("only a finished cube is examined", uri, "Finish it with --resume.")
-    height, width = min(_SIDE, cube.height), min(_SIDE, cube.width)
-    window = Window((cube.height - height) // 2, (cube.width - width) // 2, height, width)
-    sample = Sample(uri, Labels.of(cube), window, cube)
-    return [_ask(name, package, read, sample) for name, (package, read) in READERS.items()]
-
-
-def _ask(name: str, package: str, read: Callable[[Sample], Seen], sample: Sample) -> Finding:
-    try:
-        installed = version(package)
-    except PackageNotFoundError:
-        return Finding(name, None, None, "not installed")
-    try:
-        wrong = list(differences(read(sample), sample.truth))
-    except Unfit as reason:
-        return Finding(name, installed, None, str(reason))
-    except Exception as error:
-        return Finding(
-            name, installed, False, f"{type(error).__name__}: {error.__cause__ or error}"
-        )
-    return Finding(name, installed, not wrong, "; ".join(wrong) or "as it is stored")
-
-
-def differences(seen: Seen, truth: Seen) -> list[str]:
-    """In words, what a reader sees that is not so."""
-    pixel = max(abs(value) for value in truth["transform"][:2])
-    same: dict[str, Callable[[Any, Any], bool]] = {
-        "values": lambda a, b: _near(a, b, _CLOSE),
-        "spectrum": lambda a, b: _near(a, b, _CLOSE),
-        "wavelengths": lambda a, b: _near(a, b, _CLOSE),
-        "transform": lambda a, b: _near(a[:6], b[:6], _CLOSE * pixel),
-        "crs": lambda a, b: (CRS.from_user_input(a) if a else None) == b,
-        "nodata": lambda a, b: _near(a, b, 0),
-    }
-    wrong = [key for key in seen if not same[key](seen[key], truth[key])]
-    return [
-        f"{key} differ"
-        if key in ("values", "spectrum")
-        else f"{key} is {seen[key]!r}, not {truth[key]!r}"
-        for key in wrong
-    ]
-
-
-def _near(seen: Any, truth: Any, apart: float) -> bool:
+def near(seen: Any, truth: Any, apart: float) -> bool:
+    """Whether numbers agree, NaN with NaN, and in number."""
     one, other = np.asarray(seen, np.float64), np.asarray(truth, np.float64)
     return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=apart, equal_nan=True)
 
@@ -184,7 +130,7 @@ def _gdal(sample: Sample) -> Seen:
     with _opened(sample, sample.uri) as file:
         tags = [file.tags(band)["DIM_wavelength_VALUE"] for band in file.indexes]
         seen = _of_gdal(sample, file) | {"wavelengths": [float(nm) for nm in tags]}
-    if not sample.labels.spec.upright and not seen["crs"] and seen["transform"].is_identity:
+    if not sample.labels.spec.upright and not seen["crs"] and same_place(seen["transform"], None):
         # y and x hold no place that it could take, and it invents none: the VRT has it.
         del seen["crs"], seen["transform"]
     return seen

@@ -48,8 +48,10 @@ def test_grid_knows_nothing_of_ours_but_the_error():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
-    named = {"skimage": "scikit-image"}
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["export"], *extras["readers"]]
+    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
+    named = {"skimage": "scikit-image", "odc": "odc-geo", "rio_tiler": "rio-tiler"}
     ours = {*ROOMS, *sys.stdlib_module_names}
     used = set().union(*map(rooms, FILES)) - ours
     assert {named.get(name, name) for name in used} <= declared

@@ -10,7 +10,8 @@ import zarr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from pipeline.readers import READERS, Sample, Unfit, examine
+from pipeline.doctor import examine
+from pipeline.readers import READERS, Sample, Unfit
 from pipeline.sidecar import write_sidecars
 from tests.cubes import PLACE, PLACES, UTM, WAVELENGTHS, content, expected, make, stored
 
@@ -23,6 +24,7 @@ CUBES = {
     "float32": {"dtype": "float32"},
     "format 3": {"zarr_format": 3},
     "CRS alone": {"transform": None},
+    "a part of nowhere": {"transform": None, "crs_wkt": None, "row0": 30, "col0": 20},
 }
 UNFIT = {
     ("GDAL, the store", "format 3"),
@@ -31,7 +33,11 @@ UNFIT = {
     ("rio-tiler", "nowhere"),
     ("rio-tiler", "no CRS"),
     ("rio-tiler", "CRS alone"),
-    *(("odc-geo", where) for where in ("turned", "nowhere", "no CRS", "CRS alone")),
+    ("rio-tiler", "a part of nowhere"),
+    *(
+        ("odc-geo", where)
+        for where in ("turned", "nowhere", "no CRS", "CRS alone", "a part of nowhere")
+    ),
 }
 
 
@@ -63,7 +69,9 @@ def test_every_reader_sees_what_was_written(sample):
             crs = seen.pop("crs")
             assert (crs and CRS.from_user_input(crs)) == (wanted and CRS.from_wkt(wanted)), name
         if transform := seen.pop("transform", None):
-            assert transform.almost_equals(facts["transform"] or Affine.identity(), 1e-9), name
+            pixels = Affine.translation(*(facts.get(key, 0) for key in ("col0", "row0")))
+            guesses = [facts["transform"]] if facts["transform"] else [pixels, Affine.identity()]
+            assert any(transform.almost_equals(guess, 1e-9) for guess in guesses), name
         for key, value in seen.items():
             np.testing.assert_allclose(value, truth[key], rtol=0, atol=1e-6, err_msg=name)
     assert unfit == {pair for pair in UNFIT if pair[1] == kind}

@@ -61,7 +61,7 @@ def doctor(
 
     Exit code 1 where one does not. Example: r2h doctor ortho.zarr
     """
-    from pipeline.readers import examine  # noqa: PLC0415
+    from pipeline.doctor import examine  # noqa: PLC0415
 
     found = examine(cube)
     if as_json:
