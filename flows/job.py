@@ -19,6 +19,7 @@ from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window, regions
+from pipeline.light import load_light
 from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
 from pipeline.stream import Stream
@@ -68,8 +69,9 @@ class Job:
         """What the pixel values are taken for, in a line."""
         camera, scale = self.spec.settings["camera"], self.spec.settings["scale"]
         return (
-            f"taken as {camera['encoding']} of camera {camera['name']}, white = "
-            f"{camera['white']:g}, scene scale {scale:.4g}; estimated from RGB, not measured"
+            f"taken as {camera['encoding']} of camera {camera['name']} in light "
+            f"{camera['illuminant']}, white = {camera['white']}, scene scale {scale:.4g}; "
+            "estimated from RGB, not measured"
         )
 
 
@@ -84,7 +86,8 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
     if white is None:
         rule = "it must be known which pixel value means reflectance 1"
         raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
-    return resampled(load_camera(settings.camera), bands).reading(encoding, white)
+    camera = load_camera(settings.camera, load_light(settings.illuminant))
+    return resampled(camera, bands).reading(encoding, white)
 
 
 def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
@@ -104,7 +107,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
     reconstructor = bind(settings, network, engine, camera, scale)
     facts = {
         "input": scene.header,
-        "camera": _camera_facts(camera),
+        "camera": _camera_facts(camera, settings.illuminant),
         "scale": scale,
         "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
         "checkpoint": model.describe(checkpoint)["digest"],
@@ -185,10 +188,11 @@ def _device(settings: ReconstructSettings) -> str:
     return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
 
 
-def _camera_facts(camera: Camera) -> dict[str, Any]:
+def _camera_facts(camera: Camera, illuminant: str) -> dict[str, Any]:
     digest = hashlib.sha256(camera.sensitivities.tobytes()).hexdigest()
     return {
         "name": camera.name,
+        "illuminant": illuminant,
         "encoding": camera.encoding,
         "white": camera.white,
         "sensitivities": digest,

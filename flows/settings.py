@@ -20,7 +20,7 @@ from pipeline.moment import given
 
 
 def _split(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else value
+    return value.split(",") if isinstance(value, str) and "," in value else value
 
 
 def _whole(value: Any) -> Any:
@@ -86,8 +86,11 @@ class ReconstructSettings(TileSettings):
     """Camera of the library, or a CSV file of sensitivities."""
     encoding: Literal["srgb", "linear"] | None = None
     """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
-    white: float | None = Field(None, gt=0)
-    """Pixel value of reflectance 1 (none: what the file declares, else 255 for 8-bit images)."""
+    white: Annotated[float | tuple[float, float, float] | None, Numbers] = None
+    """Pixel value of reflectance 1, or one for each of red, green and blue (none: what the file
+    declares, else 255 for 8-bit images)."""
+    illuminant: str = "E"
+    """Light of the scene, which the image is balanced for: E, D65, A, ... or a CSV file."""
     region: int | None = Field(None, ge=1)
     """Side of a unit of work in pixels, whole chunks (none: planned)."""
     memory: float | None = Field(None, gt=0)

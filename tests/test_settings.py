@@ -45,3 +45,8 @@ def test_what_was_given_wins_over_the_file(tmp_path):
 def test_an_unknown_key_is_named():
     with pytest.raises(Refusal, match="tiles"):
         load(ReconstructSettings, None, source="a", destination="b", tiles=3)
+
+
+@pytest.mark.parametrize(("text", "white"), [("200", 200.0), ("1,2,3.5", (1.0, 2.0, 3.5))])
+def test_white_is_one_value_or_three(text, white):
+    assert load(ReconstructSettings, None, source="a", destination="b", white=text).white == white
