@@ -19,7 +19,10 @@ from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
+from pipeline.moment import Moment, given
+from pipeline.scene import RasterScene
 from pipeline.seam import certificate
+from pipeline.sidecar import publish, refuse_foreign, withdraw, write_sidecars
 from pipeline.store import storage_errors
 
 logger = logging.getLogger("r2h")
@@ -34,7 +37,11 @@ def prepare(job: Job) -> None:
     settings = job.settings
     fs, path = url_to_fs(settings.destination)
     if fs.exists(path) and settings.resume:
-        return SpectralCube.open(settings.destination).sweep()
+        cube = SpectralCube.open(settings.destination)
+        if not cube.sealed:
+            withdraw(settings.destination)
+        return cube.sweep()
+    withdraw(settings.destination)
     if fs.exists(path):
         SpectralCube.remove(settings.destination)
     return _create(job, fs, path)
@@ -48,6 +55,8 @@ def check_destination(job: Job) -> None:
     except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."
         raise Refusal("the destination must be reachable", error, fix) from error
+    if job.settings.sidecars:
+        refuse_foreign(job.settings.destination)
     if exists and not job.settings.overwrite:
         _check_resume(job)
 
@@ -140,7 +149,13 @@ def finish(job: Job, seconds: float, stages: Mapping[str, float] | None = None) 
             f"{worst:.4f}. The cube {state}: --resume with a higher limit seals it, --overwrite "
             "with larger tiles begins again."
         )
+    if job.settings.sidecars:
+        # They are drawn from the coarser overviews.
+        cube.companion.complete()
+        write_sidecars(cube)
     cube.seal()
+    if job.settings.sidecars:
+        _publish(job, cube)
     kept = ("source", "destination", "megapixels", "tiles", "seconds", "retries")
     facts = {**record, **job.settings.model_dump(include={"source", "destination"})}
     logger.info("scene done", extra={key: facts[key] for key in kept})
@@ -150,6 +165,21 @@ def finish(job: Job, seconds: float, stages: Mapping[str, float] | None = None) 
 def _stored(uri: str) -> int:
     fs, path = url_to_fs(uri)
     return int(fs.du(path))
+
+
+def _publish(job: Job, cube: SpectralCube) -> None:
+    """The STAC item, last of all: what finds it finds a cube that is whole."""
+    if job.settings.datetime:
+        when: Moment | None = given(job.settings.datetime)
+    else:
+        when = job.scene.taken if isinstance(job.scene, RasterScene) else None
+    if when is None:
+        logger.warning(
+            "no STAC item is written: it needs the time the picture was taken, and the input "
+            "names none. Give --datetime and add --resume."
+        )
+        return
+    publish(cube, when)
 
 
 Watch = Callable[[Job, Forecast, int], Callable[[int], None]]

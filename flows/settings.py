@@ -5,9 +5,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.errors import Refusal
+from pipeline.moment import given
 
 
 def _split(value: Any) -> Any:
@@ -16,6 +25,10 @@ def _split(value: Any) -> Any:
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _moment(value: str | None) -> str | None:
+    return None if value is None else given(value).text
 
 
 Numbers = BeforeValidator(_split)
@@ -93,6 +106,10 @@ class SceneSettings(TileSettings):
     """2, which every reader opens, or 3."""
     endpoint: str | None = None
     """URL of an S3 service that is not AWS, as MinIO (none: AWS_ENDPOINT_URL, else AWS)."""
+    sidecars: bool = True
+    """Write a VRT, a colour quicklook and a STAC item beside the cube."""
+    datetime: Annotated[str | None, AfterValidator(_moment)] = None
+    """When the picture was taken, ISO 8601, else in UTC (none: what its EXIF or TIFF tags say)."""
     overwrite: bool = False
     """Replace the cube that is there."""
 

@@ -16,11 +16,11 @@ from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layers import Layers
-from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, lay_out
+from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, about, lay_out
 from pipeline.seam import Counts
 from pipeline.store import consolidate, open_store, sweep
 
-__all__ = ["CubeSpec", "SpectralCube", "quantise"]
+__all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
 _SETTINGS = "r2h"
 _CHUNK_KEY = re.compile(r".*/0[./](\d+)[./](\d+)")
@@ -68,7 +68,7 @@ class SpectralCube:
         lay_out(group, spec)
         Companion.create(uri, spec)
         # Last: a cube whose creation was cut short has no settings, and is not opened.
-        group.attrs[_SETTINGS] = dict(spec.settings)
+        group.attrs.update({**about(spec), _SETTINGS: dict(spec.settings)})
         return cls(uri, group)
 
     @staticmethod
@@ -127,13 +127,11 @@ class SpectralCube:
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Reflectance (wavelength, height, width) and valid (height, width); NaN where invalid."""
-        raw: NDArray[Any] = np.asarray(self._array[:, *window.slices])
-        if raw.dtype == np.float32:
-            return raw, ~np.isnan(raw[0])
-        valid = raw[0] != NODATA["uint16"]
-        values = np.divide(raw, np.float32(1 / SCALE), dtype=np.float32)
-        values[:, ~valid] = np.nan
-        return values, valid
+        return unpack(self.raw(window))
+
+    def raw(self, window: Window) -> NDArray[Any]:
+        """What is stored (wavelength, height, width), nodata included."""
+        return np.asarray(self._array[:, *window.slices])
 
     def finished(self) -> set[tuple[int, int]]:
         """The (chunk row, chunk column) whose object exists; lists names, reads no values."""
@@ -204,6 +202,16 @@ def quantise(
     if not whole:
         stored[:, ~valid] = NODATA[dtype.name]
     return stored
+
+
+def unpack(raw: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Reflectance (wavelength, height, width) of stored values, NaN where invalid, and valid."""
+    if raw.dtype == np.float32:
+        return raw, ~np.isnan(raw[0])
+    valid = raw[0] != NODATA["uint16"]
+    values = np.divide(raw, np.float32(1 / SCALE), dtype=np.float32)
+    values[:, ~valid] = np.nan
+    return values, valid
 
 
 def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:

@@ -68,8 +68,9 @@ def layers(
 ) -> Layers:
     """Layers of a chunk as it is stored (wavelength, h, w), and of its deviation, reflectance."""
     valid, residual = seen.valid, _residual(stored, seen, closure)
+    saturated: Mask = np.any(seen.rgb >= seen.top, axis=0)
     flags: dict[str, Mask] = {
-        "saturated": (seen.rgb >= seen.top).any(axis=0),
+        "saturated": saturated,
         "near_black": seen.rgb.max(axis=0) < DARK,
         "outside_gamut": np.zeros(valid.shape, bool),
         "context_filled": seen.filled,

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from pipeline.errors import Refusal
+from pipeline.geozarr import cf_mapping, conventions
 from pipeline.grid import Window
 
 ARRAY = "reflectance"
+NOTE = "estimated from RGB, not measured"
 COORDINATES = ("wavelength", "fwhm", "good_wavelengths", "y", "x", "spatial_ref")
 SCALE = 1e-4  # reflectance of one uint16 count
 PEAK = 6.5534  # the largest reflectance that uint16 holds beside its nodata value
@@ -98,6 +100,12 @@ class CubeSpec:
         return place.f + place.e * rows, place.c + place.a * cols
 
 
+def about(spec: CubeSpec) -> dict[str, Any]:
+    """What the root group says to readers that know a convention: CF and GeoZarr."""
+    place = conventions((spec.height, spec.width), spec.place, spec.crs_wkt)
+    return {"Conventions": "CF-1.11", "comment": NOTE, **place}
+
+
 def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
     """Create the cube's array, without values, and its coordinates in a new group."""
     add_reflectance(group, ARRAY, spec)
@@ -109,14 +117,14 @@ def add_labels(group: zarr.Group, spec: CubeSpec) -> None:
     _add_wavelengths(group, np.array(spec.wavelengths, np.float64))
     add_centres(group, spec)
     if spec.crs_wkt or spec.rotated:
-        _add_coordinate(group, "spatial_ref", None, np.array(0), _reference(spec))
+        _add_coordinate(group, "spatial_ref", None, np.array(0), reference(spec))
 
 
 def add_centres(group: zarr.Group, spec: CubeSpec, factor: int = 1) -> tuple[str, str]:
     """Create the y and x of squares of ``factor`` pixels; returns their names."""
     names = ("y", "x") if factor == 1 else (f"y_{factor}", f"x_{factor}")
     for name, axis, centres in zip(names, ("y", "x"), spec.pixel_centres(factor), strict=True):
-        _add_coordinate(group, name, name, centres, _axis_attributes(axis, spec))
+        _add_coordinate(group, name, name, centres, axis_attributes(axis, spec))
     return names
 
 
@@ -134,7 +142,7 @@ def add_reflectance(
         group,
         name,
         ("wavelength", *axes),
-        _reflectance_attributes(spec),
+        _reflectance_attributes(spec) | _conventions(spec, factor),
         shape=(bands, -(-spec.height // factor), -(-spec.width // factor)),
         chunks=(bands, side, side),
         dtype=spec.dtype,
@@ -142,10 +150,16 @@ def add_reflectance(
     )
 
 
+def _conventions(spec: CubeSpec, factor: int) -> dict[str, Any]:
+    shape = (-(-spec.height // factor), -(-spec.width // factor))
+    place = spec.place and spec.place @ Affine.scale(factor)
+    return conventions(shape, place, spec.crs_wkt)
+
+
 def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "long_name": "reflectance relative to white",
-        "comment": "estimated from RGB, not measured",
+        "comment": NOTE,
         "units": "1",
     }
     if spec.dtype == "uint16":
@@ -179,7 +193,8 @@ def _add_wavelengths(group: zarr.Group, nm: NDArray[np.float64]) -> None:
     _add_coordinate(group, "good_wavelengths", "wavelength", good, {"long_name": "1 where usable"})
 
 
-def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
+def axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
+    """What the coordinate y or x says of itself, after CF."""
     axis = {"axis": name.upper()}
     if not spec.upright:
         return axis | {"long_name": "pixel centre, in pixels from the scene's upper left corner"}
@@ -187,13 +202,19 @@ def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
         return axis | {"long_name": "pixel centre, in map units"}
     crs = CRS.from_wkt(spec.crs_wkt)
     if crs.is_geographic:
-        standard = {"y": "latitude", "x": "longitude"}[name]
-        return axis | {"standard_name": standard, "units": "degrees"}
-    return axis | {"standard_name": f"projection_{name}_coordinate", "units": crs.linear_units}
+        standard, units = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[
+            name
+        ]
+        return axis | {"standard_name": standard, "units": units}
+    # UDUNITS, whose names CF takes, has no spaces in them: US_survey_foot.
+    units = crs.linear_units.replace(" ", "_")
+    return axis | {"standard_name": f"projection_{name}_coordinate", "units": units}
 
 
-def _reference(spec: CubeSpec) -> dict[str, str]:
-    attributes = {"crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
+def reference(spec: CubeSpec) -> dict[str, Any]:
+    """What `spatial_ref` says: the CRS as WKT and after CF, and the transform."""
+    mapping = cf_mapping(spec.crs_wkt) if spec.crs_wkt else {}
+    attributes = {**mapping, "crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
     if spec.place:
         attributes["GeoTransform"] = " ".join(map(repr, spec.place.to_gdal()))
     return attributes
@@ -204,7 +225,7 @@ def _add_coordinate(
     name: str,
     dimension: str | None,
     values: NDArray[Any],
-    attributes: Mapping[str, str],
+    attributes: Mapping[str, Any],
 ) -> None:
     array: dict[str, Any] = {"shape": values.shape, "chunks": values.shape, "dtype": values.dtype}
     # In v2 xarray takes any fill value for nodata: it would turn a coordinate of 0 into NaN.

@@ -21,6 +21,7 @@ from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dty
 from pipeline.blocks import Blocks, read_pixels
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.moment import Moment, recorded
 from pipeline.remote import Source, local_path
 
 UNTILED = ("PNG", "JPEG")
@@ -135,6 +136,12 @@ class RasterScene:
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return {**facts, "digest": digest}
+
+    @property
+    def taken(self) -> Moment | None:
+        """When the picture was taken, as the file's tags say."""
+        with Source(self.uri).open() as dataset:
+            return recorded(dataset)
 
     def close(self) -> None:
         """Close the file in every thread; a later read opens it again."""

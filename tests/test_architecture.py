@@ -53,10 +53,12 @@ def test_what_is_imported_is_declared():
     lines = project["dependencies"] + optional
     declared = {re.match(r"[\w-]+", line)[0] for line in lines}
     named = {
-        "skimage": "scikit-image",
         "colour": "colour-science",
+        "odc": "odc-geo",
         "prometheus_client": "prometheus-client",
         "pythonjsonlogger": "python-json-logger",
+        "rio_tiler": "rio-tiler",
+        "skimage": "scikit-image",
     }
     ours = {*ROOMS, *sys.stdlib_module_names}
     used = set().union(*map(rooms, FILES)) - ours
