@@ -12,7 +12,7 @@ from flows import baseline, settings
 from model import CheckpointError, RootPolynomial, checkpoint
 from model.baseline import features, monomials
 from pipeline.camera import load_camera
-from pipeline.datasets import cave_cube, cave_scenes
+from pipeline.cave import cave
 from pipeline.errors import Refusal
 from tests.model_fixtures import BANDS, WAVELENGTHS, random, small_model, tile
 from tests.toys import write_scene
@@ -181,7 +181,8 @@ def test_a_baseline_is_fitted_on_whole_scenes_seen_by_one_camera(tmp_path: Path)
 
 
 def whole_scenes(root: Path) -> tuple[Tensor, Tensor]:
-    cubes = [cave_cube(folder) for folder in cave_scenes(root).values()]
+    opened = cave(root)
+    cubes = [opened.read(name).cube for name in opened.paths]
     seen = [np.maximum(load_camera("srgb").render(cube), 0) for cube in cubes]
     return torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(cubes))
 

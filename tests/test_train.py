@@ -69,7 +69,9 @@ def test_the_state_is_saved_on_the_way(tmp_path: Path) -> None:
     running = trainer(tmp_path, config=config)
     running.run(batches, lambda i, value: seen.append((i, running.state_path.exists())))
     assert seen == [(1, False), (2, False), (3, True), (4, True)]
-    assert len((tmp_path / "loss.csv").read_text().splitlines()) == 4
+    lines = (tmp_path / "loss.csv").read_text().splitlines()
+    assert lines[0] == "iteration,loss,rate,gradient_norm"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
 
 
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_save(tmp_path: Path) -> None:
