@@ -13,7 +13,7 @@ from flows.forecast import peak_resident
 from flows.job import bind, chosen_engine, threads_of
 from flows.learn_settings import EvaluateSettings
 from flows.scenes import scenes_of, seen_by
-from flows.scorebook import Row, about, means, write
+from flows.scorebook import FITTED, Row, about, differences, means, write
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED
 from pipeline.camera import Camera, load_camera, resampled
@@ -27,7 +27,6 @@ from pipeline.scores import PROTOCOLS, Scores
 from pipeline.stream import Reconstructor, Stream
 
 OURS, BASELINE, WHOLE = "r2h-diff", "root-polynomial", "r2h-diff whole"
-FITTED = SHIPPED.with_name("root-polynomial-basler.safetensors")
 
 
 def evaluate(
@@ -65,7 +64,7 @@ def evaluate(
             spread = {"by_wavelength": scores.by_wavelength(), "angles": scores.histogram()}
             rows.append({**row, **measured, **spread})
             tell(f"{name} {method}: {row['psnr']:.2f} dB, {tiles} tiles, {seconds:.1f} s")
-    whole = {**known, "scenes": rows, "means": means(rows)}
+    whole = {**known, "scenes": rows, "means": means(rows), "differences": differences(rows)}
     write(whole, out)
     return whole
 

@@ -20,6 +20,8 @@ Row = dict[str, Any]
 METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas")
 SHOWN = (*METRICS, "tiles", "seconds")
 FORMAT = 1
+FITTED = SHIPPED.with_name("root-polynomial-basler.safetensors")
+"""The baseline's fit."""
 
 
 def about(settings: EvaluateSettings, dataset: DataSet, network: model.R2HDiff) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def about(settings: EvaluateSettings, dataset: DataSet, network: model.R2HDiff) 
         "settings": settings.model_dump(mode="json", exclude={"checkpoint", "scenes"}),
         "engine": chosen_engine(settings, network),
         "checkpoint": {"name": checkpoint.name, "digest": known["digest"]},
+        "baseline": {"name": FITTED.name, "digest": describe(FITTED)["digest"]},
         "parameters": sum(p.numel() for p in network.parameters()),
         "gmac": round(multiply_adds(network, settings.steps), 3),
         "angle_edges": ANGLES.tolist(),
@@ -63,6 +66,28 @@ def means(rows: list[Row]) -> list[Row]:
     return found
 
 
+def differences(rows: list[Row]) -> list[Row]:
+    """What each other method has more than the first, scene by scene, with its interval.
+
+    Of the frame as one tile against tiles it is what the tiles cost.
+    """
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    of = {(row["scene"], row["method"]): row for row in rows}
+    found = []
+    for method in methods[1:]:
+        scenes = [row["scene"] for row in rows if row["method"] == method]
+        less = {
+            key: [of[scene, method][key] - of[scene, methods[0]][key] for scene in scenes]
+            for key in METRICS
+        }
+        found.append(
+            {"method": method, "less": methods[0]}
+            | {key: float(np.mean(values)) for key, values in less.items()}
+            | {"interval": {key: bootstrap(values) for key, values in less.items()}}
+        )
+    return found
+
+
 def write(whole: dict[str, Any], out: Path) -> None:
     """Write evaluation.json, and evaluation.csv with a row a scene and method."""
     (out / "evaluation.json").write_text(json.dumps(whole, indent=2))
@@ -85,7 +110,12 @@ def table(whole: dict[str, Any]) -> str:
         )
     for row in whole["means"]:
         ends = ", ".join(f"{k} {a:.3f} to {b:.3f}" for k, (a, b) in row["interval"].items())
-        lines.append(f"95 % of means over scenes drawn again, {row['method']}: {ends}")
+        lines.append(f"{row['method']}, 95 % of means over scenes drawn again: {ends}")
+    for row in whole["differences"]:
+        ends = ", ".join(
+            f"{k} {row[k]:+.3f} ({a:+.3f} to {b:+.3f})" for k, (a, b) in row["interval"].items()
+        )
+        lines.append(f"{row['method']} less {row['less']}: {ends}")
     settings = whole["settings"]
     lines.append(
         f"{whole['dataset']}, {settings['protocol']}, {settings['rgb']} {settings['rendering']}, "

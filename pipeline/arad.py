@@ -19,7 +19,7 @@ WAVELENGTHS = tuple(float(w) for w in range(400, 701, 10))
 SIZE = (482, 512)
 PREFIX = "ARAD_1K_"
 _SPECTRA = ("Train_Spec", "Valid_Spec")
-_PHOTOGRAPHS = ("Train_RGB", "Valid_RGB", "Test_RGB")
+PHOTOGRAPHS = ("Train_RGB", "Valid_RGB", "Test_RGB")
 _LISTS = {"train": "train_list.txt", "validation": "valid_list.txt", "test": "test_list.txt"}
 _NEVER_PUBLISHED = (314, 340, 531)
 
@@ -34,7 +34,7 @@ def arad(root: str | Path) -> DataSet:
     if not paths:
         fix = "Give the folder that holds Train_Spec/ARAD_1K_0001.mat, ..."
         raise Refusal("an ARAD_1K root must hold Train_Spec with .mat files", root, fix)
-    photographs = inside(folder, _PHOTOGRAPHS, ".jpg")
+    photographs = inside(folder, PHOTOGRAPHS, ".jpg")
 
     def read(name: str) -> Reference:
         cube, wavelengths = _cube(folder, paths[name])
