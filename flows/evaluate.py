@@ -92,10 +92,11 @@ def _methods(
         side = -(-max(scene.height, scene.width) // 8) * 8
         yield WHOLE, settings.model_copy(update={"tile": side, "overlap": 0}), ours
     baseline = RootPolynomial.load(FITTED)
-    if baseline.camera == settings.camera and baseline.wavelengths == eye.wavelengths:
+    if baseline.camera == camera.name and baseline.wavelengths == camera.wavelengths:
         yield BASELINE, settings, baseline
     else:
-        tell(f"no {BASELINE} beside it: that was fitted for {baseline.camera}")
+        span = f"{baseline.wavelengths[0]:g} to {baseline.wavelengths[-1]:g} nm"
+        tell(f"no {BASELINE} beside it: that was fitted for {baseline.camera}, {span}")
 
 
 def _padded(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:

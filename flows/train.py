@@ -191,7 +191,7 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
     cuda = settings.device != "cpu" and torch.cuda.is_available()
     if settings.device == "cuda" and not cuda:
         raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not dist.is_torchelastic_launched():
         yield "cuda" if cuda else "cpu"
         return
     if settings.batch % (count := int(os.environ["WORLD_SIZE"])):
