@@ -161,7 +161,11 @@ def train(
         precision=settings.precision,
     )
     with _processes(settings) as device:
-        _keep_settings(settings, folder)
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            _keep_settings(settings, folder)
+        if dist.is_initialized():
+            # The folder is there, and nobody reads what is being written.
+            dist.barrier()
         trainer = Trainer(start_of(settings, crops), config, folder, device)
         trainer.resume()
 
