@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,10 @@ def test_grid_knows_nothing_of_ours_but_the_error():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
-    named = {"skimage": "scikit-image"}
+    extras = project["optional-dependencies"].values()
+    lines = [*project["dependencies"], *chain.from_iterable(extras)]
+    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
+    named = {"skimage": "scikit-image", "PIL": "pillow"}
     ours = {*ROOMS, *sys.stdlib_module_names}
     used = set().union(*map(rooms, FILES)) - ours
     assert {named.get(name, name) for name in used} <= declared
