@@ -16,8 +16,10 @@ Name = Literal["arad", "cave", "harvard"]
 def open_dataset(name: Name, root: str | Path, calibrate: bool = False) -> DataSet:
     """The data set of that name in ``root``. ``calibrate`` is of Harvard alone.
 
-    Raises Refusal where the root does not have its layout.
+    Raises Refusal where the root does not have its layout, or another is to be calibrated.
     """
+    if calibrate and name != "harvard":
+        raise Refusal("--calibrate is of Harvard's calib.txt", name, "Leave it out.")
     if name == "harvard":
         return harvard(root, calibrate)
     return arad(root) if name == "arad" else cave(root)

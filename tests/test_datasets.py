@@ -160,6 +160,11 @@ def test_harvard_is_calibrated_where_that_is_asked_for(harvard: Path) -> None:
         open_dataset("harvard", harvard, calibrate=True).read("CZ_hsdb/img1")
 
 
+def test_only_harvard_is_calibrated(cave: Path) -> None:
+    with pytest.raises(Refusal, match="Harvard's"):
+        open_dataset("cave", cave, calibrate=True)
+
+
 def test_harvards_splits_are_ours_and_disjoint(harvard: Path) -> None:
     opened = open_dataset("harvard", harvard)
     train, validation = opened.split("train"), opened.split("validation")
