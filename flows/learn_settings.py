@@ -89,7 +89,7 @@ class TrainSettings(Settings):
     average: float = Field(0.999, ge=0, lt=1)
     """Decay of the moving average of the weights, which is what ships; 0 for the weights."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's products; weights, lift and loss stay float32."""
+    """Of the network's products: bfloat16 where the hardware has it; all else stays float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it trains: auto, cpu or cuda."""
     tensorboard: bool = False
