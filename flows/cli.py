@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.commands import batch, camera, cube, export, learn, model, run
+from flows.commands import batch, camera, cube, data, export, learn, model, run
 from flows.commands.common import fail
 from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal
@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (run, batch, cube, camera, export, learn, model):
+for part in (run, batch, cube, camera, export, data, learn, model):
     app.add_typer(part.app)
 
 

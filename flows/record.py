@@ -31,7 +31,7 @@ def write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
         "device": job.device,
         "threads_per_tile": torch.get_num_threads(),
         "batch": job.settings.batch,
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: installed(name) for name in PACKAGES},
         "tiles": job.plan.tiles,
         "regions": len(job.plan.regions),
         "halo": round(job.plan.halo, 4),
@@ -44,7 +44,8 @@ def write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def _version(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Version of a package; None where it is not there."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -43,6 +43,13 @@ class Settings(BaseModel):
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Names of which one at most may be given."""
 
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        for group in self.alternatives:
+            if sum(bool(getattr(self, name)) for name in group) > 1:
+                raise ValueError(f"give at most one of {', '.join(group)}")
+        return self
+
 
 class TileSettings(Settings):
     """How any scene goes through the model."""
@@ -141,60 +148,6 @@ class ReconstructSettings(SceneSettings):
     """Go on with the cube that is there."""
 
     alternatives: ClassVar = (*SceneSettings.alternatives, ("overwrite", "resume"))
-
-
-class EvaluateSettings(TileSettings):
-    """`r2h evaluate`: which scenes, seen by which camera, through which tiles."""
-
-    scenes: tuple[str, ...] = Field(min_length=1)
-    camera: str = "basler-a2a5320-23uc"
-    """Camera that renders the scenes."""
-
-
-class NetworkSettings(Settings):
-    """The network's switches; see `model.NetworkConfig`."""
-
-    target: Literal["residual", "cube"] = "residual"
-    hata: bool = True
-    gsrm: bool = True
-    normalise: bool = False
-
-
-class TrainSettings(Settings):
-    """`r2h train`: which scenes, which cameras, how long."""
-
-    kind: Literal["r2h-diff", "root-polynomial"] = "r2h-diff"
-    """What is trained: r2h-diff or root-polynomial."""
-    scenes: tuple[str, ...] = Field(min_length=1)
-    cameras: dict[str, float] = Field(min_length=1)
-    """Share of the crops that each camera sees; 'library' stands for all the others."""
-    held_out_cameras: tuple[str, ...] = ()
-    """Cameras of the library that training never sees."""
-    crop: int = Field(128, ge=8, multiple_of=8)
-    """Side of a crop in pixels."""
-    batch: int = Field(8, ge=1)
-    """Crops an iteration."""
-    exposure: float = Field(0.3, ge=0)
-    """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
-    iterations: int = Field(ge=1)
-    """Updates of the weights."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate."""
-    gradient_weight: float = Field(1.0, ge=0)
-    """Of the gradient consistency loss; 0 switches it off."""
-    warm_up: int = Field(200, ge=1)
-    """Iterations until the learning rate is at its peak."""
-    save_every: int = Field(250, ge=1)
-    """Iterations between saves of the state."""
-    seed: int = Field(0, ge=0)
-    """Of weights, crops and noise."""
-    init: str | None = None
-    """Checkpoint that training starts from (none: random weights)."""
-    repaint: float = Field(0.0, ge=0, le=1)
-    """Share of the crops whose materials are exchanged for measured ones."""
-    reflectances: str | None = None
-    """Measured reflectances to repaint with, an .npz file."""
-    network: NetworkSettings = NetworkSettings()
 
 
 Some = TypeVar("Some", bound=Settings)

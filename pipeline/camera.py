@@ -51,6 +51,8 @@ class Camera:
     encoding: Encoding = "linear"
     white: White = 1.0
     """Pixel value that means reflectance 1, or one for each of red, green and blue."""
+    response: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Signal of each channel for a flat reflectance of 1, in the units of the camera's table."""
 
     def __post_init__(self) -> None:
         whites = self._whites.ravel().tolist()
@@ -178,7 +180,9 @@ def _camera(name: str, wavelengths: NDArray[np.float64], rows: NDArray[np.float6
     total = rows.sum(axis=1, keepdims=True)
     if (total <= 0).any():
         raise Refusal("a camera's channels must each see light", name, "Check its table.")
-    return Camera(name, tuple(wavelengths.tolist()), (rows / total).astype(np.float32))
+    known, shares = tuple(wavelengths.tolist()), (rows / total).astype(np.float32)
+    red, green, blue = total[:, 0].tolist()
+    return Camera(name, known, shares, response=(red, green, blue))
 
 
 def _linear_srgb(light: Light) -> Camera:
@@ -201,5 +205,6 @@ def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
         span = f"{camera.name} at {known[0]:g} to {known[-1]:g} nm"
         fix = f"Give a table from {wanted[0]:g} to {wanted[-1]:g} nm."
         raise Refusal("a camera's table must span the model's wavelengths", span, fix)
-    rows = np.stack([np.interp(wanted, known, row) for row in camera.sensitivities])
+    table = camera.sensitivities * np.array(camera.response)[:, None]
+    rows = np.stack([np.interp(wanted, known, row) for row in table])
     return replace(_camera(camera.name, wanted, rows), encoding=camera.encoding, white=camera.white)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows.batch import BatchSettings
-from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
+from flows.learn_settings import EvaluateSettings, TrainSettings
+from flows.settings import ReconstructSettings, load
 from flows.train import camera_shares
 from pipeline.errors import Refusal
 
