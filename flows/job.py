@@ -21,6 +21,7 @@ from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
+from pipeline.source import State, state
 from pipeline.stream import Stream
 
 FORMAT = 2
@@ -32,7 +33,7 @@ class Job:
     """Everything a run needs, opened; nothing written yet."""
 
     settings: ReconstructSettings
-    scene: Scene
+    scene: RasterScene
     camera: Camera
     grid: TileGrid
     reconstructor: model.Reconstructor
@@ -45,6 +46,8 @@ class Job:
     """Batches of tiles computed at once."""
     memory: float
     """Bytes the run may take."""
+    input: State
+    """The source as it was when it was opened."""
 
     def connect(self, cube: SpectralCube, stop: Event | None = None) -> Stream:
         """The stream that fills a cube; ``stop`` ends it early."""
@@ -135,6 +138,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
         # On a GPU two take turns: one's batch is copied while the other's is computed.
         workers=threads_of(settings) if device == "cpu" else 2,
         memory=memory,
+        input=state(settings.source, scene.files),
     )
 
 
@@ -206,7 +210,7 @@ def _spec(
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
     fixed = {"format": FORMAT, "precision": "float32", "samples": 1}
-    fixed["codec"] = "zstd 1"
+    fixed["codec"] = "zstd 1, checksum"
     return CubeSpec(
         height=place.height,
         width=place.width,

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -19,7 +18,11 @@ from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
+from pipeline.lock import locked
 from pipeline.seam import certificate
+from pipeline.source import State, known, state
+from pipeline.store import put
+from pipeline.verify import mend
 
 PACKAGES = ("r2h", "torch", "onnxruntime", "numpy", "zarr", "rasterio", "prefect")
 logger = logging.getLogger("r2h")
@@ -34,10 +37,11 @@ def prepare(job: Job) -> None:
     settings = job.settings
     fs, path = url_to_fs(settings.destination)
     if fs.exists(path) and settings.resume:
-        return SpectralCube.open(settings.destination).sweep()
-    if fs.exists(path):
-        SpectralCube.remove(settings.destination)
-    return _create(job, fs, path)
+        _take_up(job)
+    else:
+        if fs.exists(path):
+            SpectralCube.remove(settings.destination)
+        _create(job, fs, path)
 
 
 def check_destination(job: Job) -> None:
@@ -55,9 +59,9 @@ def check_destination(job: Job) -> None:
 def check(job: Job) -> Forecast:
     """Raise Refusal where the job cannot be done, or say what it takes; changes nothing."""
     check_destination(job)
-    known = forecast(job)
-    refuse_what_does_not_fit(job, known)
-    return known
+    needed = forecast(job)
+    refuse_what_does_not_fit(job, needed)
+    return needed
 
 
 def _check_resume(job: Job) -> None:
@@ -77,24 +81,39 @@ def _check_resume(job: Job) -> None:
             fix = "Resume as it was begun, or begin again with --overwrite."
             raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
     _ = cube.companion
-    _note_changed_input(job)
+    known(_recorded_input(job), job.input, job.scene.files)
 
 
-def _note_changed_input(job: Job) -> None:
-    # Noted, not refused: a copy on another machine has another time and the same pixels.
+def _take_up(job: Job) -> None:
+    cube = SpectralCube.open(job.settings.destination)
+    cube.sweep()
+    for fault in mend(cube):
+        logger.warning("%s: made again", fault.what)
+    # A copy of the input that was let in is known from here on without being read.
+    _write_record(job, known(_recorded_input(job), job.input, job.scene.files), {})
+
+
+def _recorded_input(job: Job) -> State | None:
     try:
         with fsspec.open(record_path(job.settings.destination)) as file:
-            before = json.load(file)["input"]
+            before: State = json.load(file)["input"]
+            return before
     except FileNotFoundError:
-        return
-    if before != (now := _input(job)):
-        logger.warning("the input was %s when the cube was begun and is %s now", before, now)
+        return None
+
+
+def refuse_changed_input(job: Job) -> State:
+    """The input as it is. Raises Refusal where it is no longer what the cube was begun with."""
+    files = job.scene.files
+    return known(_recorded_input(job), state(job.settings.source, files), files)
 
 
 def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
+    original = known(None, job.input, job.scene.files)
     try:
+        # The record first: a cube that exists has one.
+        _write_record(job, original, {})
         SpectralCube.create(job.settings.destination, job.spec)
-        _write_record(job, {})
     except OSError as error:
         if fs.isdir(path):
             SpectralCube.remove(job.settings.destination)
@@ -104,6 +123,7 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
 def run_region(job: Job, region: Window) -> None:
     """Write what a region of a prepared cube lacks. Doing it twice changes nothing."""
     job.connect(SpectralCube.open(job.settings.destination)).run(region)
+    refuse_changed_input(job)
 
 
 class SeamError(RuntimeError):
@@ -115,10 +135,11 @@ def finish(job: Job, seconds: float) -> dict[str, Any]:
 
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
+    original = refuse_changed_input(job)
     cube = SpectralCube.open(job.settings.destination)
     seam = certificate(cube.companion.total())
     measured = {"seconds": round(seconds, 3), "peak_bytes": peak_resident(), "seam": seam}
-    record = _write_record(job, measured)
+    record = _write_record(job, original, measured)
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
         state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
@@ -136,10 +157,10 @@ def record_path(destination: str) -> str:
     return destination.rstrip("/").removesuffix(".zarr") + ".run.json"
 
 
-def _write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
+def _write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, Any]:
     record = {
         "cube": job.settings.destination,
-        "input": _input(job),
+        "input": original,
         "settings": job.settings.model_dump(mode="json"),
         "provenance": dict(job.spec.settings),
         "device": job.device,
@@ -152,8 +173,7 @@ def _write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
         "megapixels": job.plan.place.height * job.plan.place.width / 1e6,
         **more,
     }
-    with fsspec.open(record_path(job.settings.destination), "w") as file:
-        json.dump(record, file, indent=2)
+    put(record_path(job.settings.destination), json.dumps(record, indent=2).encode())
     return record
 
 
@@ -162,13 +182,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _input(job: Job) -> dict[str, Any]:
-    """Where the input is and when it was last changed, as far as its file system says."""
-    source = job.settings.source
-    local = Path(source.removeprefix("file://"))
-    return {"source": source, "modified": local.stat().st_mtime if local.is_file() else None}
 
 
 Watch = Callable[[Job, Forecast, int], Callable[[int], None]]
@@ -185,16 +198,19 @@ def reconstruct(
     """
     start = time.perf_counter()
     job = open_job(settings)
-    known = check(job)
+    needed = check(job)
     if stop is not None and stop.is_set():
         raise Stopped
-    prepare(job)
-    stream = job.connect(SpectralCube.open(settings.destination), stop)
-    todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]
-    done = watch(job, known, sum(map(stream.tiles, todo)))
-    for region in job.plan.regions:
-        stream.run(region, done)
-    return finish(job, time.perf_counter() - start)
+    with locked(settings.destination) as held:
+        prepare(job)
+        stream = job.connect(SpectralCube.open(settings.destination), stop)
+        todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]
+        done = watch(job, needed, sum(map(stream.tiles, todo)))
+        for region in job.plan.regions:
+            stream.run(region, done)
+            refuse_changed_input(job)
+            held()
+        return finish(job, time.perf_counter() - start)
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, lay_out
 from pipeline.seam import Counts
-from pipeline.store import open_store, sweep
+from pipeline.store import keep, open_store, put, sweep
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise"]
 
@@ -69,6 +69,8 @@ class SpectralCube:
         Companion.create(uri, spec)
         # Last: a cube whose creation was cut short has no settings, and is not opened.
         group.attrs[_SETTINGS] = dict(spec.settings)
+        for made in (uri, Companion.uri(uri)):
+            keep(made)
         return cls(uri, group)
 
     @staticmethod
@@ -142,10 +144,28 @@ class SpectralCube:
         """
         self._refuse_missing_chunks()
         self.sweep()
+        # What says that all is there must not outlive a power loss that takes some of it.
+        for uri in (self.uri, Companion.uri(self.uri)):
+            keep(uri)
         with warnings.catch_warnings():
             # v3 has no consolidated metadata in its specification; xarray reads it all the same.
             warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
             zarr.consolidate_metadata(self._group.store)
+        name = ".zmetadata" if self._group.metadata.zarr_format == 2 else "zarr.json"
+        keep(f"{self.uri.rstrip('/')}/{name}")
+
+    def unseal(self) -> None:
+        """Mark a sealed cube as not complete."""
+        if self._group.metadata.zarr_format == 2:
+            self._fs.rm_file(f"{self._root}/.zmetadata")
+            return
+        root = json.loads(self._fs.cat_file(f"{self._root}/zarr.json"))
+        root.pop("consolidated_metadata", None)
+        put(f"{self.uri.rstrip('/')}/zarr.json", json.dumps(root, indent=2).encode())
+
+    def drop(self, row: int, col: int) -> None:
+        """Delete a chunk, so that it is made again."""
+        self._fs.rm_file(self._chunk_path(Window(row * self.chunk, col * self.chunk, 1, 1)))
 
     def sweep(self) -> None:
         """Delete the half-written files of a killed run; no other may be writing."""

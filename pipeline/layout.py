@@ -193,12 +193,12 @@ def add_array(
     attributes: Mapping[str, Any],
     **array: Any,
 ) -> zarr.Array[Any]:
-    """Create an array with named dimensions, zstd 1, as each Zarr format spells them."""
+    """Create an array with named dimensions and checksummed zstd 1, as each format spells them."""
     kind: dict[str, Any] = {"attributes": dict(attributes)}
     if group.metadata.zarr_format == 2:
         kind["attributes"]["_ARRAY_DIMENSIONS"] = list(dimensions)
-        kind["compressors"] = {"id": "zstd", "level": 1}
+        kind["compressors"] = {"id": "zstd", "level": 1, "checksum": True}
     else:
         kind["dimension_names"] = dimensions
-        kind["compressors"] = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+        kind["compressors"] = {"name": "zstd", "configuration": {"level": 1, "checksum": True}}
     return group.create_array(name, **kind, **array)

@@ -80,6 +80,8 @@ class RasterScene:
     crs_wkt: str | None
     declared_white: float | None
     driver: str
+    files: tuple[str, ...]
+    """The file, and those beside it that belong to it; where they are remote, the URI."""
     _handles: _Handles = field(repr=False, compare=False)
 
     @classmethod
@@ -98,6 +100,7 @@ class RasterScene:
                 crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
                 declared_white=declared_white(dataset, chosen),
                 driver=dataset.driver,
+                files=tuple(dataset.files) if _local_path(uri) else (uri,),
                 _handles=_Handles(uri),
             )
 

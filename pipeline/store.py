@@ -1,5 +1,8 @@
 """Where Zarr keeps things: a store for any URI."""
 
+import os
+from pathlib import Path
+
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
@@ -11,9 +14,52 @@ def open_store(uri: str) -> FsspecStore | LocalStore:
     return LocalStore(root) if isinstance(fs, LocalFileSystem) else FsspecStore.from_url(uri)
 
 
+def is_local(uri: str) -> bool:
+    """Whether a URI is of this machine's files, where a power loss can cut what is written."""
+    return isinstance(fsspec.core.url_to_fs(uri)[0], LocalFileSystem)
+
+
 def sweep(uri: str) -> None:
     """Delete the half-written files of a killed run; no other may be writing."""
     fs, root = fsspec.core.url_to_fs(uri)
     for name in fs.find(root):
         if name.endswith(".partial"):
             fs.rm_file(name)
+
+
+def put(uri: str, data: bytes) -> None:
+    """Write an object wholly or not at all, whenever the process or the power ends."""
+    fs, path = fsspec.core.url_to_fs(uri)
+    if not isinstance(fs, LocalFileSystem):
+        fs.pipe_file(path, data)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    partial.write_bytes(data)
+    _to_disk(partial)
+    partial.replace(target)
+    _to_disk(target.parent)
+
+
+def keep(uri: str) -> None:
+    """Return when a local store, or a file of it, is on the disk: no power loss takes it back."""
+    if not is_local(uri):
+        return
+    root = Path(fsspec.core.url_to_fs(uri)[1])
+    if root.is_file():
+        _to_disk(root)
+        _to_disk(root.parent)
+        return
+    for folder, _, names in os.walk(root):
+        for name in names:
+            _to_disk(Path(folder, name))
+        _to_disk(Path(folder))
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -15,6 +15,7 @@ from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_geom
 
 from flows import cli, tasks
+from flows.commands.common import STOPPED
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import save
 from pipeline.camera import load_camera
@@ -261,7 +262,7 @@ def test_a_run_told_to_stop_says_so_and_resumes(r2h, raster, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(Sums, "add", told)
         code, _, err = r2h.reconstruct(raster, tmp_path / "b.zarr", "--region", "64")
-    assert code == cli.STOPPED
+    assert code == STOPPED
     assert "--resume" in err
     assert 0 < len(SpectralCube.open(str(tmp_path / "b.zarr")).finished()) < 12
     assert r2h.reconstruct(raster, tmp_path / "b.zarr", "--region", "64", "--resume")[0] == 0
