@@ -19,6 +19,7 @@ from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window, regions
+from pipeline.guard import refuse_too_many
 from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
 from pipeline.source import State, state
@@ -96,6 +97,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
     Raises Refusal or CheckpointError.
     """
     scene = RasterScene.open(settings.source, settings.bands)
+    refuse_too_many(scene.height, scene.width, settings.max_pixels)
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
     network = model.load(checkpoint).to(device := _device(settings))
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))

@@ -4,14 +4,13 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from threading import Event
 from typing import Any
 
 import fsspec
-import torch
 from fsspec.core import url_to_fs
 
+from flows.environment import environment
 from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_not_fit
 from flows.job import Job, open_job
 from flows.settings import ReconstructSettings
@@ -24,7 +23,6 @@ from pipeline.source import State, known, state
 from pipeline.store import put
 from pipeline.verify import mend
 
-PACKAGES = ("r2h", "torch", "onnxruntime", "numpy", "zarr", "rasterio", "prefect")
 logger = logging.getLogger("r2h")
 
 
@@ -163,10 +161,7 @@ def _write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, 
         "input": original,
         "settings": job.settings.model_dump(mode="json"),
         "provenance": dict(job.spec.settings),
-        "device": job.device,
-        "threads_per_tile": torch.get_num_threads(),
-        "batch": job.settings.batch,
-        "versions": {name: _version(name) for name in PACKAGES},
+        "environment": environment(job),
         "tiles": job.plan.tiles,
         "regions": len(job.plan.regions),
         "halo": round(job.plan.halo, 4),
@@ -175,13 +170,6 @@ def _write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, 
     }
     put(record_path(job.settings.destination), json.dumps(record, indent=2).encode())
     return record
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 Watch = Callable[[Job, Forecast, int], Callable[[int], None]]

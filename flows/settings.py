@@ -75,6 +75,8 @@ class ReconstructSettings(TileSettings):
     """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
     white: float | None = Field(None, gt=0)
     """Pixel value of reflectance 1 (none: what the file declares, else 255 for 8-bit images)."""
+    max_pixels: float = Field(1e11, gt=0)
+    """Most pixels of a scene: larger ones are refused before anything is made."""
     region: int | None = Field(None, ge=1)
     """Side of a unit of work in pixels, whole chunks (none: planned)."""
     memory: float | None = Field(None, gt=0)

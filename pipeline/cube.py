@@ -137,6 +137,11 @@ class SpectralCube:
         keys = (_CHUNK_KEY.fullmatch(name) for name in names)
         return {(int(key[1]), int(key[2])) for key in keys if key}
 
+    def chunks(self) -> set[tuple[int, int]]:
+        """The (chunk row, chunk column) of every chunk, finished or not."""
+        rows, cols = -(-self.height // self.chunk), -(-self.width // self.chunk)
+        return {(row, col) for row in range(rows) for col in range(cols)}
+
     def seal(self) -> None:
         """Mark the cube complete: consolidate its metadata, and delete what a kill left over.
 
@@ -186,11 +191,10 @@ class SpectralCube:
             raise Refusal(rule, window, "Align it: a chunk has one owner and is written once.")
 
     def _refuse_missing_chunks(self) -> None:
-        rows, cols = -(-self.height // self.chunk), -(-self.width // self.chunk)
-        missing = rows * cols - len(self.finished())
+        missing = len(self.chunks() - self.finished())
         if missing:
             rule, fix = "a sealed cube has all its chunks", "Run again, it resumes."
-            raise Refusal(rule, f"{missing} of {rows * cols} missing", fix)
+            raise Refusal(rule, f"{missing} of {len(self.chunks())} missing", fix)
 
 
 def quantise(

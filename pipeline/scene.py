@@ -25,6 +25,7 @@ from rasterio.io import DatasetReader
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.guard import beside, refuse_bomb, refuse_elsewhere, refuse_hidden
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
@@ -80,8 +81,6 @@ class RasterScene:
     crs_wkt: str | None
     declared_white: float | None
     driver: str
-    files: tuple[str, ...]
-    """The file, and those beside it that belong to it; where they are remote, the URI."""
     _handles: _Handles = field(repr=False, compare=False)
 
     @classmethod
@@ -89,6 +88,9 @@ class RasterScene:
         """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
         with _open(uri) as dataset:
             refuse_not_rgb(dataset)
+            refuse_bomb(dataset, _local_path(uri))
+            crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
+            refuse_elsewhere(crs_wkt, uri)
             chosen = bands or rgb_bands(dataset)
             return cls(
                 uri=uri,
@@ -97,10 +99,9 @@ class RasterScene:
                 width=dataset.width,
                 dtype=shared_dtype(dataset, chosen),
                 transform=None if dataset.transform.is_identity else dataset.transform,
-                crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
+                crs_wkt=crs_wkt,
                 declared_white=declared_white(dataset, chosen),
                 driver=dataset.driver,
-                files=tuple(dataset.files) if _local_path(uri) else (uri,),
                 _handles=_Handles(uri),
             )
 
@@ -143,6 +144,12 @@ class RasterScene:
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return {**facts, "digest": digest}
+
+    @property
+    def files(self) -> list[str]:
+        """The file, and those beside it that belong to it; where they are remote, the URI."""
+        local = _local_path(self.uri)
+        return beside(local) if local else [self.uri]
 
     def close(self) -> None:
         """Close the file in every thread; a later read opens it again."""
@@ -191,6 +198,8 @@ def _open(uri: str) -> DatasetReader:
     path = _local_path(uri)
     if path is not None and not (path.is_file() and path.stat().st_size):
         raise Refusal("the input is an existing file with bytes in it", uri, "Check the path.")
+    if path is not None:
+        refuse_hidden(path)
     with _environment(uri), without_place():
         try:
             # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.

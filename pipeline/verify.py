@@ -104,14 +104,16 @@ def _above(
     return frozenset((i, j) for i in rows for j in cols)
 
 
-def contents(cube: SpectralCube, valid: Callable[[Window], Mask] | None) -> Iterator[Fault]:
+def contents(
+    cube: SpectralCube, chunks: Iterable[Chunk], valid: Callable[[Window], Mask] | None
+) -> Iterator[Fault]:
     """Chunks whose values leave the range written at creation, or whose nodata is not the input's.
 
     ``valid`` says of a window of the cube which pixels must have values, (height, width); where it
     is None, nodata is looked at alone: a pixel has it at all wavelengths or at none.
     """
     array = _array(cube.uri)
-    windows = [window_of(cube, chunk) for chunk in sorted(cube.finished())]
+    windows = [window_of(cube, chunk) for chunk in sorted(chunks)]
 
     def reasons(window: Window) -> list[str]:
         raw: NDArray[Any] = np.asarray(array[:, *window.slices])
@@ -148,12 +150,13 @@ def _array(uri: str) -> zarr.Array[Any]:
     return array
 
 
-def differences(one: str, other: str) -> tuple[float, int]:
-    """Largest difference of two cubes' stored values, in counts of 1e-4, and where nodata differs.
+def differences(uri: str, window: Window, part: str) -> tuple[float, int]:
+    """How a cube's window differs from a cube of just that window.
 
-    Both must have one shape. The second is the number of values.
+    The largest difference of stored values, in counts of 1e-4, and at how many values only one of
+    them is nodata.
     """
-    left, right = (np.asarray(_array(uri)[...]) for uri in (one, other))
+    left, right = np.asarray(_array(uri)[:, *window.slices]), np.asarray(_array(part)[...])
     bad = [np.isnan(v) if v.dtype.kind == "f" else v == NODATA[v.dtype.name] for v in (left, right)]
     both = ~(bad[0] | bad[1])
     scale = SCALE if left.dtype.kind == "f" else 1
