@@ -103,7 +103,13 @@ def _recorded_input(job: Job) -> State | None:
 def refuse_changed_input(job: Job) -> State:
     """The input as it is. Raises Refusal where it is no longer what the cube was begun with."""
     files = job.scene.files
-    return known(_recorded_input(job), state(job.settings.source, files), files)
+    now = state(job.settings.source, files)
+    try:
+        return known(_recorded_input(job), now, files)
+    except Refusal:
+        # Some chunks may be of the other: no later run goes on, not even with the first again.
+        _write_record(job, {**now, "files": {}, "sha256": "changed during a run"}, {})
+        raise
 
 
 def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:

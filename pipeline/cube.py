@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, lay_out
 from pipeline.seam import Counts
-from pipeline.store import keep, open_store, put, sweep
+from pipeline.store import keep, names_in, open_store, put, sweep
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise"]
 
@@ -51,10 +52,13 @@ class SpectralCube:
         # Asked before zarr is, which would leave an empty folder behind.
         if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", "zarr.json")):
             raise Refusal("a cube to open exists", uri, "Check the path.")
-        group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
-        if _SETTINGS not in group.attrs:
-            raise Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
-        return cls(uri, group)
+        try:
+            group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
+            if _SETTINGS in group.attrs:
+                return cls(uri, group)
+        except (ValueError, KeyError, RuntimeError):
+            pass  # a power loss cut its metadata
+        raise Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
 
     @classmethod
     def create(cls, uri: str, spec: CubeSpec) -> SpectralCube:
@@ -69,8 +73,6 @@ class SpectralCube:
         Companion.create(uri, spec)
         # Last: a cube whose creation was cut short has no settings, and is not opened.
         group.attrs[_SETTINGS] = dict(spec.settings)
-        for made in (uri, Companion.uri(uri)):
-            keep(made)
         return cls(uri, group)
 
     @staticmethod
@@ -150,14 +152,12 @@ class SpectralCube:
         self._refuse_missing_chunks()
         self.sweep()
         # What says that all is there must not outlive a power loss that takes some of it.
-        for uri in (self.uri, Companion.uri(self.uri)):
-            keep(uri)
+        keep(self.uri)
         with warnings.catch_warnings():
             # v3 has no consolidated metadata in its specification; xarray reads it all the same.
             warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
             zarr.consolidate_metadata(self._group.store)
-        name = ".zmetadata" if self._group.metadata.zarr_format == 2 else "zarr.json"
-        keep(f"{self.uri.rstrip('/')}/{name}")
+        keep(self.uri)
 
     def unseal(self) -> None:
         """Mark a sealed cube as not complete."""
@@ -231,12 +231,14 @@ def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
         return False
     for name in (".zattrs", "zarr.json"):
         if fs.exists(f"{root}/{name}"):
-            found = json.loads(fs.cat_file(f"{root}/{name}"))
-            if _SETTINGS in found.get("attributes", found):
-                return True
-    names = {path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False)}
+            # Without the marks that a power loss took, only what has no values is known for ours.
+            with suppress(ValueError):
+                found = json.loads(fs.cat_file(f"{root}/{name}"))
+                if _SETTINGS in found.get("attributes", found):
+                    return True
+    names = names_in(fs, root)
     valued = any(_CHUNK_KEY.fullmatch(path) for path in fs.find(f"{root}/{ARRAY}"))
-    return names <= {".zgroup", "zarr.json", ARRAY, *COORDINATES} and not valued
+    return names <= {".zgroup", ".zattrs", "zarr.json", ARRAY, *COORDINATES} and not valued
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

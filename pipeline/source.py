@@ -21,11 +21,11 @@ def state(uri: str, files: Iterable[str]) -> State:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    if Path(name).is_file():
+    if name.startswith("/vsi"):
+        return {}  # GDAL's own file systems say nothing of time
+    if "://" not in name:
         about = Path(name).stat()
         return {"bytes": about.st_size, "modified": about.st_mtime_ns}
-    if "://" not in name:
-        return {}  # one of GDAL's own file systems, which says nothing of time
     fs, remote = fsspec.core.url_to_fs(name)
     fs.invalidate_cache()
     info = fs.info(remote)

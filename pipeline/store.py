@@ -1,5 +1,6 @@
 """Where Zarr keeps things: a store for any URI."""
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def sweep(uri: str) -> None:
             fs.rm_file(name)
 
 
+def names_in(fs: fsspec.AbstractFileSystem, root: str) -> set[str]:
+    """Names in a folder, without the half-written files."""
+    names = (path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False))
+    return {name for name in names if not name.endswith(".partial")}
+
+
 def put(uri: str, data: bytes) -> None:
     """Write an object wholly or not at all, whenever the process or the power ends."""
     fs, path = fsspec.core.url_to_fs(uri)
@@ -43,18 +50,23 @@ def put(uri: str, data: bytes) -> None:
 
 
 def keep(uri: str) -> None:
-    """Return when a local store, or a file of it, is on the disk: no power loss takes it back."""
+    """Return when all that was written beside and into a local store is on the disk.
+
+    One call for its whole file system: a call a file takes 5 ms each.
+    """
     if not is_local(uri):
         return
-    root = Path(fsspec.core.url_to_fs(uri)[1])
-    if root.is_file():
-        _to_disk(root)
-        _to_disk(root.parent)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        os.sync()
         return
-    for folder, _, names in os.walk(root):
-        for name in names:
-            _to_disk(Path(folder, name))
-        _to_disk(Path(folder))
+    handle = os.open(fsspec.core.url_to_fs(uri)[1], os.O_RDONLY)
+    try:
+        if libc.syncfs(handle):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), uri)
+    finally:
+        os.close(handle)
 
 
 def _to_disk(path: Path) -> None:
