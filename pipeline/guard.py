@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def beside(path: Path) -> list[str]:
     worlds = {"wld", f"{bare}w", f"{bare[:1]}{bare[-1:]}w"} if bare else set[str]()
     names = {f"{full}.msk", f"{full}.aux.xml", *(f"{path.stem}.{kind}" for kind in worlds)}
     names |= {name.upper() for name in names} | {f"{path.stem}.{kind.upper()}" for kind in worlds}
-    there = sorted(name for name in names if path.with_name(name).is_file())
+    # os.path: pathlib raises where a name is too long to be one.
+    there = sorted(name for name in names if os.path.isfile(path.with_name(name)))  # noqa: PTH113
     return [str(path), *(str(path.with_name(name)) for name in there)]
 
 
