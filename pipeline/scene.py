@@ -19,6 +19,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 
@@ -86,7 +87,7 @@ class RasterScene:
     @classmethod
     def open(cls, uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene:
         """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
-        with _open(uri) as dataset:
+        with _open(uri) as dataset, _readable(uri):
             refuse_not_rgb(dataset)
             refuse_bomb(dataset, _local_path(uri))
             crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
@@ -207,6 +208,16 @@ def _open(uri: str) -> DatasetReader:
         except RasterioIOError as error:
             rule = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
             raise Refusal(rule, uri, f"Convert it with gdal_translate ({error}).") from error
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    # Found by fuzzing: broken keys of a GeoTIFF raise this at whatever is asked of it next.
+    try:
+        yield
+    except CPLE_BaseError as error:
+        rule = "the input's header is whole"
+        raise Refusal(rule, f"{uri} ({error})", "Get the file again.") from error
 
 
 @contextmanager

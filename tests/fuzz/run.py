@@ -63,7 +63,7 @@ def fuzz(kind: str, first: int, count: int) -> list[tuple[str, int, str]]:
         process.start()
         while process.exitcode is None:
             before = at.value
-            process.join(60)
+            process.join(600)  # a worker's start may take minutes on a busy machine
             if process.exitcode is None and at.value == before:
                 process.kill()
         while not found.empty():
