@@ -6,16 +6,21 @@ FROM ${BASE} AS build
 # Empty: pip's own index, where torch for Linux is the CUDA build, gigabytes larger. For the CPU
 # build give the address of the index of CPU wheels that torch's installation page names.
 ARG PIP_EXTRA_INDEX_URL=
+# requirements/container.txt: every file must have its hash there (CPU build). Empty: versions only.
+ARG LOCKED=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY constraints.txt pyproject.toml ./
+COPY requirements requirements
 # pip and setuptools stay behind in /tools. The dependencies are a layer of their own, which a
 # change of the sources leaves alone.
 RUN python3 -m venv /tools \
     && python3 -m venv --without-pip /opt/r2h \
     && python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
     && /tools/bin/pip install -c constraints.txt setuptools \
-    && /tools/bin/pip --python /opt/r2h/bin/python install -c constraints.txt -r requirements.txt
+    && if [ -n "$LOCKED" ]; then set -- --require-hashes -r "$LOCKED"; \
+       else set -- -c constraints.txt -r requirements.txt; fi \
+    && /tools/bin/pip --python /opt/r2h/bin/python install "$@"
 COPY . .
 RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && /tools/bin/pip --python /opt/r2h/bin/python install --no-deps --no-index /dist/*.whl

@@ -2,10 +2,12 @@
 PYTHON ?= python3.11
 VENV := .venv
 BENCH ?=
+FUZZ ?=
+LICENCES := MIT;BSD;Apache;ISC;PSF;Python Software Foundation;MPL;Mozilla;Artistic
 BIN := $(VENV)/bin
 PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
 
-.PHONY: demo test lint types setup evaluate train bench faults image-check clean
+.PHONY: demo test lint types setup evaluate train bench faults fuzz audit sbom licences lock image-check clean
 
 setup: $(VENV)/.ready
 
@@ -42,8 +44,28 @@ $(VENV)/.bench: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@
 
-faults: setup  ## Kill a run 50 times and compare with one that was left alone (minutes)
+faults: setup  ## Kill, cut, fill and race runs by the hundred; compare with one left alone (an hour)
 	$(BIN)/python -m tests.faults
+
+fuzz: setup  ## Read 100,000 broken files (an hour); FUZZ="--kinds tif --files 1000" for less
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+audit: $(VENV)/.supply  ## Known vulnerabilities of the image's packages; one that is not known fails
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/container.txt
+
+sbom: $(VENV)/.supply  ## What is installed, as CycloneDX: sbom.json
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o sbom.json
+
+licences: $(VENV)/.supply  ## Licences of the image's packages; one that is not allowed fails
+	$(BIN)/pip-licenses --partial-match --allow-only="$(LICENCES)" \
+		--packages $$(sed -n 's/==.*//p' requirements/container.txt)
+
+lock: setup  ## Versions and hashes of the image's packages
+	$(BIN)/python requirements/lock.py
+
+$(VENV)/.supply: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[supply]'
+	touch $@
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh

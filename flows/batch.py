@@ -20,7 +20,7 @@ from flows.inputs import Item, destination, from_paths, from_stac, from_text
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import SeamError, carry_out, check_destination
-from flows.record import input_changed
+from flows.record import recorded_input
 from flows.settings import ReconstructSettings, SceneSettings, Settings, load
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
@@ -145,7 +145,9 @@ def _look(settings: ReconstructSettings) -> Entry:
         job = open_job(settings, scale=1.0)
         state = _state(job)
     except storage_errors(Refusal) as error:
-        return Entry(settings, "failed", _one_line(error))
+        return Entry(
+            settings, "failed", redact(" ".join(f"{error}".split()) or type(error).__name__)
+        )
     changed = {"resume": state in ("resume", "done"), "overwrite": state == "replace"}
     return Entry(
         settings=settings.model_copy(update=changed),
@@ -173,7 +175,9 @@ def _state(job: Job) -> str:
         fix = "Set overwrite, or choose another output."
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
     # Sealed and yet of a file that has changed: resuming compares the measured scale too.
-    return "done" if cube.sealed and not input_changed(job) else "resume"
+    before = recorded_input(job)
+    same = before is not None and before["files"] == job.input["files"]
+    return "done" if cube.sealed and same else "resume"
 
 
 def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:
@@ -226,9 +230,9 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
         record = carry_out(job, batch.forecast, logged, stop, start)
         job.scene.close()
     except Stopped:
-        return {"state": "stopped", "seconds": round(time.perf_counter() - start, 3)}
+        return {"state": "stopped", "seconds": _since(start)}
     except storage_errors(Refusal, SeamError, RuntimeError, MemoryError) as error:
-        reason = _one_line(error)
+        reason = redact(" ".join(f"{error}".split()) or type(error).__name__)
         logger.error("scene failed", extra={"source": entry.settings.source, "reason": reason})
         return {"state": "failed", "reason": reason, "seconds": _since(start)}
     kept = ("seconds", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries")
@@ -237,10 +241,6 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
 
 def _since(start: float) -> float:
     return round(time.perf_counter() - start, 3)
-
-
-def _one_line(error: BaseException) -> str:
-    return redact(" ".join(f"{error}".split()) or type(error).__name__)
 
 
 def _write(uri: str, rows: list[Row]) -> None:

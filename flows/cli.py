@@ -2,11 +2,10 @@
 
 import typer
 
-from flows.commands import batch, camera, cube, data, export, learn, model, run
+from flows.commands import batch, camera, cube, data, export, learn, model, run, verify
 from flows.commands.common import fail
 from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal
-from pipeline.store import storage_errors
 
 app = typer.Typer(
     help="Large RGB images to hyperspectral cubes, estimated by a diffusion model.",
@@ -14,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (run, batch, cube, camera, export, data, learn, model):
+for part in (run, batch, cube, verify, camera, export, data, learn, model):
     app.add_typer(part.app)
 
 
@@ -24,5 +23,9 @@ def main() -> None:
         app()
     except (Refusal, CheckpointError) as error:
         fail(error, 2)
-    except storage_errors() as error:
+    except Exception as error:
+        from pipeline.store import storage_errors  # noqa: PLC0415 (it takes long to import)
+
+        if not isinstance(error, storage_errors()):
+            raise
         fail(error, 1)

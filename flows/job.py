@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import torch
 
 import model
@@ -20,10 +21,12 @@ from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window, regions
+from pipeline.guard import refuse_too_many
 from pipeline.light import load_light
 from pipeline.mosaic import MosaicScene, open_scene
 from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
+from pipeline.source import State, state
 from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
@@ -49,6 +52,8 @@ class Job:
     """Batches of tiles computed at once."""
     memory: float
     """Bytes the run may take."""
+    input: State
+    """The source as it was when it was opened."""
 
     def connect(self, cube: SpectralCube, stop: Event | None = None) -> Stream:
         """The stream that fills a cube; ``stop`` ends it early."""
@@ -72,9 +77,10 @@ class Job:
     def assumptions(self) -> str:
         """What the pixel values are taken for, in a line."""
         camera, scale = self.spec.settings["camera"], self.spec.settings["scale"]
+        white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
         return (
             f"taken as {camera['encoding']} of camera {camera['name']} in light "
-            f"{camera['illuminant']}, white = {camera['white']}, scene scale {scale:.4g}; "
+            f"{camera['illuminant']}, white = {white}, scene scale {scale:.4g}; "
             "estimated from RGB, not measured"
         )
 
@@ -103,6 +109,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
     if settings.endpoint:
         use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
+    refuse_too_many(scene.height, scene.width, settings.max_pixels)
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
     network = _network(checkpoint, _stamp(checkpoint), device := _device(settings))
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
@@ -145,6 +152,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
         # On a GPU two take turns: one's batch is copied while the other's is computed.
         workers=threads_of(settings) if device == "cpu" else 2,
         memory=memory,
+        input=state(settings.source, scene.files),
     )
 
 
@@ -234,7 +242,7 @@ def _spec(
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
     fixed = {"format": FORMAT, "precision": "float32", "samples": 1}
-    fixed |= {"codec": "zstd 1", "consistent": True}
+    fixed |= {"codec": "zstd 1, checksum", "consistent": True}
     return CubeSpec(
         height=place.height,
         width=place.width,

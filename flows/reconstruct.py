@@ -12,18 +12,21 @@ from fsspec.core import url_to_fs
 
 from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_not_fit
 from flows.job import Job, open_job
-from flows.record import input_changed, input_of, write_record
+from flows.record import same_input, unchanged_input, write_record
 from flows.settings import ReconstructSettings
 from pipeline import layers
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
+from pipeline.lock import locked
 from pipeline.moment import Moment, given
 from pipeline.scene import RasterScene
 from pipeline.seam import certificate
 from pipeline.sidecar import publish, refuse_foreign, withdraw, write_sidecars
+from pipeline.source import known
 from pipeline.store import storage_errors
+from pipeline.verify import mend
 
 logger = logging.getLogger("r2h")
 
@@ -37,10 +40,7 @@ def prepare(job: Job) -> None:
     settings = job.settings
     fs, path = url_to_fs(settings.destination)
     if fs.exists(path) and settings.resume:
-        cube = SpectralCube.open(settings.destination)
-        if not cube.sealed:
-            withdraw(settings.destination)
-        return cube.sweep()
+        return _take_up(job)
     withdraw(settings.destination)
     if fs.exists(path):
         SpectralCube.remove(settings.destination)
@@ -64,9 +64,9 @@ def check_destination(job: Job) -> None:
 def check(job: Job) -> Forecast:
     """Raise Refusal where the job cannot be done, or say what it takes; changes nothing."""
     check_destination(job)
-    known = forecast(job)
-    refuse_what_does_not_fit(job, known)
-    return known
+    needed = forecast(job)
+    refuse_what_does_not_fit(job, needed)
+    return needed
 
 
 def _check_resume(job: Job) -> None:
@@ -86,21 +86,26 @@ def _check_resume(job: Job) -> None:
             fix = "Resume as it was begun, or begin again with --overwrite."
             raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
     _ = cube.companion
-    _note_changed_input(job)
+    same_input(job)
 
 
-def _note_changed_input(job: Job) -> None:
-    # Noted, not refused: a copy on another machine has another time and the same pixels.
-    if before := input_changed(job):
-        logger.warning(
-            "the input was %s when the cube was begun and is %s now", before, input_of(job)
-        )
+def _take_up(job: Job) -> None:
+    cube = SpectralCube.open(job.settings.destination)
+    cube.sweep()
+    for fault in mend(cube):
+        logger.warning("%s: made again", fault.what)
+    if not cube.sealed:
+        withdraw(job.settings.destination)
+    # A copy of the input that was let in is known from here on without being read.
+    write_record(job, same_input(job), {})
 
 
 def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
+    original = known(None, job.input, job.scene.files)
     try:
+        # The record first: a cube that exists has one.
+        write_record(job, original, {})
         SpectralCube.create(job.settings.destination, job.spec)
-        write_record(job, {})
     except storage_errors() as error:
         if fs.isdir(path):
             SpectralCube.remove(job.settings.destination)
@@ -110,6 +115,7 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
 def run_region(job: Job, region: Window) -> None:
     """Write what a region of a prepared cube lacks. Doing it twice changes nothing."""
     job.connect(SpectralCube.open(job.settings.destination)).run(region)
+    unchanged_input(job)
     _told(job, region)
 
 
@@ -128,6 +134,7 @@ def finish(job: Job, seconds: float, stages: Mapping[str, float] | None = None) 
 
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
+    original = unchanged_input(job)
     cube = SpectralCube.open(job.settings.destination)
     seam = certificate(cube.companion.seam())
     measured = {
@@ -140,7 +147,7 @@ def finish(job: Job, seconds: float, stages: Mapping[str, float] | None = None) 
         "seam": seam,
         "quality": layers.certificate(cube.companion.census()),
     }
-    record = write_record(job, measured)
+    record = write_record(job, original, measured)
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
         state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
@@ -200,21 +207,24 @@ def reconstruct(
 
 
 def carry_out(
-    job: Job, known: Forecast, watch: Watch, stop: Event | None, start: float
+    job: Job, needed: Forecast, watch: Watch, stop: Event | None, start: float
 ) -> dict[str, Any]:
     """Write the cube of a job that was checked; ``start`` is when it began, by perf_counter."""
     if stop is not None and stop.is_set():
         raise Stopped
-    prepare(job)
-    stream = job.connect(SpectralCube.open(job.settings.destination), stop)
-    todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]
-    done = watch(job, known, sum(map(stream.tiles, todo)))
-    ready = time.perf_counter()
-    for region in job.plan.regions:
-        stream.run(region, done)
-        _told(job, region)
-    now = time.perf_counter()
-    return finish(job, now - start, {"prepare": ready - start, "fill": now - ready})
+    with locked(job.settings.destination) as held:
+        prepare(job)
+        stream = job.connect(SpectralCube.open(job.settings.destination), stop)
+        todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]
+        done = watch(job, needed, sum(map(stream.tiles, todo)))
+        ready = time.perf_counter()
+        for region in job.plan.regions:
+            stream.run(region, done)
+            unchanged_input(job)
+            held()
+            _told(job, region)
+        now = time.perf_counter()
+        return finish(job, now - start, {"prepare": ready - start, "fill": now - ready})
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import model
+from flows.environment import PACKAGES, installed
 from flows.job import chosen_engine
 from flows.learn_settings import EvaluateSettings
-from flows.record import PACKAGES, installed
 from model.checkpoint import SHIPPED, describe
 from model.cost import multiply_adds
 from pipeline.reference import DataSet

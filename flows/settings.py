@@ -35,6 +35,9 @@ Numbers = BeforeValidator(_split)
 """Lets a tuple be written as one string with commas, as a command line gives it."""
 
 
+Positive = Annotated[float, Field(gt=0)]
+
+
 class Settings(BaseModel):
     """Base of all settings."""
 
@@ -89,11 +92,13 @@ class SceneSettings(TileSettings):
     """Camera of the library, or a CSV file of sensitivities."""
     encoding: Literal["srgb", "linear"] | None = None
     """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
-    white: Annotated[float | tuple[float, float, float] | None, Numbers] = None
+    white: Annotated[Positive | tuple[Positive, Positive, Positive] | None, Numbers] = None
     """Pixel value of reflectance 1, or one for each of red, green and blue (none: what the file
     declares, else 255 for 8-bit images)."""
     illuminant: str = "E"
     """Light of the scene, which the image is balanced for: E, D65, A, ... or a CSV file."""
+    max_pixels: float = Field(1e11, gt=0)
+    """Most pixels of a scene: larger ones are refused before anything is made."""
     region: int | None = Field(None, ge=1)
     """Side of a unit of work in pixels, whole chunks (none: planned)."""
     memory: float | None = Field(None, gt=0)

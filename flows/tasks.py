@@ -19,6 +19,7 @@ from flows.reconstruct import finish, prepare, run_region
 from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.lock import locked
 
 REGIONS = 16
 """Tasks of a run, where tiles computed twice allow it: each is shown, retried and stopped alone."""
@@ -79,7 +80,9 @@ def seal_task(settings: ReconstructSettings, seconds: float) -> dict[str, Any]:
 def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any]:
     """Reconstruct one raster; returns what `run.json` holds."""
     start = time.perf_counter()
-    regions = plan_task(settings)
-    for future in [region_task.submit(settings, region) for region in regions]:
-        future.result()
-    return seal_task(settings, time.perf_counter() - start)
+    with locked(settings.destination) as held:
+        regions = plan_task(settings)
+        for future in [region_task.submit(settings, region) for region in regions]:
+            future.result()
+        held()
+        return seal_task(settings, time.perf_counter() - start)

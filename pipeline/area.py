@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import WindowError
 from rasterio.features import geometry_mask
@@ -114,7 +115,11 @@ def load_area(scene: Scene, path: str) -> Area:
     crs = CRS.from_wkt(scene.crs_wkt)
     shapes = _polygons(path)
     _box(path, shapes, within=(-180, -90, 180, 90))
-    polygons = tuple(transform_geom("OGC:CRS84", crs, shape) for shape in shapes)
+    try:
+        polygons = tuple(transform_geom("OGC:CRS84", crs, shape) for shape in shapes)
+    except CPLE_BaseError as error:
+        rule, fix = "the scene's CRS can be reached from longitude and latitude", "Give a window."
+        raise Refusal(rule, error, fix) from None
     left, bottom, right, top = _box(path, polygons)
     return Area(polygons, transform, box_window(scene, (left, bottom, right, top)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import fsspec
@@ -16,7 +17,7 @@ from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
 from pipeline.seam import FIELDS, Counts
-from pipeline.store import consolidate, open_store
+from pipeline.store import consolidate, names_in, open_store
 
 SEAM, TALLY = "seam", "census"
 _MARK = "r2h_companion"
@@ -74,7 +75,7 @@ class Companion:
         try:
             store = open_store(cls.uri(cube))
             return cls(zarr.open_group(store, mode="r+", use_consolidated=False))
-        except (FileNotFoundError, KeyError) as error:
+        except (FileNotFoundError, KeyError, ValueError) as error:
             rule, fix = "a cube that is written has its companion", "Begin again with --overwrite."
             raise Refusal(rule, f"no {cls.uri(cube)}", fix) from error
 
@@ -144,7 +145,7 @@ def _is_companion(fs: fsspec.AbstractFileSystem, root: str) -> bool:
         return False
     for name in (".zattrs", "zarr.json"):
         if fs.exists(f"{root}/{name}"):
-            found = json.loads(fs.cat_file(f"{root}/{name}"))
-            return _MARK in found.get("attributes", found)
-    names = {path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False)}
-    return names <= {".zgroup", SEAM}
+            with suppress(ValueError):
+                found = json.loads(fs.cat_file(f"{root}/{name}"))
+                return _MARK in found.get("attributes", found)
+    return names_in(fs, root) <= {".zgroup", SEAM}

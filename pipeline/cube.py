@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -16,9 +17,10 @@ from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layers import Layers
-from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, about, lay_out
+from pipeline.layout import ARRAY, COORDINATES, CubeSpec, about, lay_out
+from pipeline.packing import quantise, unpack
 from pipeline.seam import Counts
-from pipeline.store import consolidate, open_store, sweep
+from pipeline.store import consolidate, keep, names_in, open_store, put, sweep
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
@@ -51,10 +53,13 @@ class SpectralCube:
         # Asked before zarr is, which would leave an empty folder behind.
         if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", "zarr.json")):
             raise Refusal("a cube to open exists", uri, "Check the path.")
-        group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
-        if _SETTINGS not in group.attrs:
-            raise Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
-        return cls(uri, group)
+        try:
+            group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
+            if _SETTINGS in group.attrs:
+                return cls(uri, group)
+        except (ValueError, KeyError, RuntimeError):
+            pass  # a power loss cut its metadata
+        raise Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
 
     @classmethod
     def create(cls, uri: str, spec: CubeSpec) -> SpectralCube:
@@ -140,6 +145,11 @@ class SpectralCube:
         keys = (_CHUNK_KEY.fullmatch(name) for name in names)
         return {(int(key[1]), int(key[2])) for key in keys if key}
 
+    def chunks(self) -> set[tuple[int, int]]:
+        """The (chunk row, chunk column) of every chunk, finished or not."""
+        rows, cols = -(-self.height // self.chunk), -(-self.width // self.chunk)
+        return {(row, col) for row in range(rows) for col in range(cols)}
+
     def seal(self) -> None:
         """Mark the cube complete: make its coarser overviews, and consolidate its metadata.
 
@@ -148,7 +158,23 @@ class SpectralCube:
         self._refuse_missing_chunks()
         self.companion.complete()
         self.sweep()
+        # What says that all is there must not outlive a power loss that takes some of it.
+        keep(self.uri)
         consolidate(self._group)
+        keep(self.uri)
+
+    def unseal(self) -> None:
+        """Mark a sealed cube as not complete."""
+        if self._group.metadata.zarr_format == 2:
+            self._fs.rm_file(f"{self._root}/.zmetadata")
+            return
+        root = json.loads(self._fs.cat_file(f"{self._root}/zarr.json"))
+        root.pop("consolidated_metadata", None)
+        put(f"{self.uri.rstrip('/')}/zarr.json", json.dumps(root, indent=2).encode())
+
+    def drop(self, row: int, col: int) -> None:
+        """Delete a chunk, so that it is made again."""
+        self._fs.rm_file(self._chunk_path(Window(row * self.chunk, col * self.chunk, 1, 1)))
 
     def sweep(self) -> None:
         """Delete the half-written files of a killed run; no other may be writing."""
@@ -169,49 +195,10 @@ class SpectralCube:
             raise Refusal(rule, window, "Align it: a chunk has one owner and is written once.")
 
     def _refuse_missing_chunks(self) -> None:
-        rows, cols = -(-self.height // self.chunk), -(-self.width // self.chunk)
-        missing = rows * cols - len(self.finished())
+        missing = len(self.chunks() - self.finished())
         if missing:
             rule, fix = "a sealed cube has all its chunks", "Run again, it resumes."
-            raise Refusal(rule, f"{missing} of {rows * cols} missing", fix)
-
-
-def quantise(
-    values: NDArray[np.float32], valid: NDArray[np.bool_], dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """The stored values (wavelength, height, width) of reflectance: clipped, rounded, nodata.
-
-    Raises Refusal for a valid value that is not finite.
-    """
-    whole = bool(valid.all())
-    known = values if whole else np.where(valid, values, np.float32(0))
-    stored, total = np.empty(values.shape, dtype), 0.0
-    # A wavelength at a time stays in the processor's cache.
-    plane = np.empty(values.shape[1:], np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):
-        for one, out in zip(known, stored, strict=True):
-            total += float(one.sum())
-            np.clip(one, np.float32(0), np.float32(PEAK), out=plane)
-            if dtype == np.uint16:
-                np.rint(np.multiply(plane, np.float32(1 / SCALE), out=plane), out=plane)
-            np.copyto(out, plane, casting="unsafe")
-    # A sum of finite values may overflow, so only then is each looked at.
-    if not np.isfinite(total) and not np.isfinite(known).all():
-        rule, fix = "reflectance is finite", "Use fp32 precision or another checkpoint."
-        raise Refusal(rule, "NaN or infinity at a valid pixel", fix)
-    if not whole:
-        stored[:, ~valid] = NODATA[dtype.name]
-    return stored
-
-
-def unpack(raw: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Reflectance (wavelength, height, width) of stored values, NaN where invalid, and valid."""
-    if raw.dtype == np.float32:
-        return raw, ~np.isnan(raw[0])
-    valid = raw[0] != NODATA["uint16"]
-    values = np.divide(raw, np.float32(1 / SCALE), dtype=np.float32)
-    values[:, ~valid] = np.nan
-    return values, valid
+            raise Refusal(rule, f"{missing} of {len(self.chunks())} missing", fix)
 
 
 def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
@@ -220,12 +207,14 @@ def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
         return False
     for name in (".zattrs", "zarr.json"):
         if fs.exists(f"{root}/{name}"):
-            found = json.loads(fs.cat_file(f"{root}/{name}"))
-            if _SETTINGS in found.get("attributes", found):
-                return True
-    names = {path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False)}
+            # Without the marks that a power loss took, only what has no values is known for ours.
+            with suppress(ValueError):
+                found = json.loads(fs.cat_file(f"{root}/{name}"))
+                if _SETTINGS in found.get("attributes", found):
+                    return True
+    names = names_in(fs, root)
     valued = any(_CHUNK_KEY.fullmatch(path) for path in fs.find(f"{root}/{ARRAY}"))
-    return names <= {".zgroup", "zarr.json", ARRAY, *COORDINATES} and not valued
+    return names <= {".zgroup", ".zattrs", "zarr.json", ARRAY, *COORDINATES} and not valued
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

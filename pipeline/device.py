@@ -39,3 +39,10 @@ def back(values: Tensor) -> Tensor:
     host.copy_(values, non_blocking=True)
     torch.cuda.current_stream().synchronize()
     return host
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, the machine's or a device's, whoever raised it."""
+    said = ("can't allocate memory", "Failed to allocate memory", "bad_alloc")
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(words in str(error) for words in said)

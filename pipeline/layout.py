@@ -202,10 +202,8 @@ def axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
         return axis | {"long_name": "pixel centre, in map units"}
     crs = CRS.from_wkt(spec.crs_wkt)
     if crs.is_geographic:
-        standard, units = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[
-            name
-        ]
-        return axis | {"standard_name": standard, "units": units}
+        named = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}
+        return axis | dict(zip(("standard_name", "units"), named[name], strict=True))
     # UDUNITS, whose names CF takes, has no spaces in them: US_survey_foot.
     units = crs.linear_units.replace(" ", "_")
     return axis | {"standard_name": f"projection_{name}_coordinate", "units": units}
@@ -241,12 +239,12 @@ def add_array(
     attributes: Mapping[str, Any],
     **array: Any,
 ) -> zarr.Array[Any]:
-    """Create an array with named dimensions, zstd 1, as each Zarr format spells them."""
+    """Create an array with named dimensions and checksummed zstd 1, as each format spells them."""
     kind: dict[str, Any] = {"attributes": dict(attributes)}
     if group.metadata.zarr_format == 2:
         kind["attributes"]["_ARRAY_DIMENSIONS"] = list(dimensions)
-        kind["compressors"] = {"id": "zstd", "level": 1}
+        kind["compressors"] = {"id": "zstd", "level": 1, "checksum": True}
     else:
         kind["dimension_names"] = dimensions
-        kind["compressors"] = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+        kind["compressors"] = {"name": "zstd", "configuration": {"level": 1, "checksum": True}}
     return group.create_array(name, **kind, **array)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import NamedTuple
-
-from rasterio.io import DatasetReader
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import Refusal
+
+if TYPE_CHECKING:
+    # The command checks a time before it needs rasterio, which takes long to import.
+    from rasterio.io import DatasetReader
 
 _EXIF = "%Y:%m:%d %H:%M:%S"
 _TAGS = (

@@ -131,6 +131,11 @@ class MosaicScene:
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return {**facts, "digest": digest}
 
+    @property
+    def files(self) -> list[str]:
+        """The files of all sheets."""
+        return [name for sheet in self.sheets for name in sheet.files]
+
     def close(self) -> None:
         """Close all files; a later read opens them again."""
         for sheet in self.sheets:

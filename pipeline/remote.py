@@ -27,6 +27,7 @@ from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
 from pipeline.errors import Refusal
+from pipeline.guard import refuse_hidden
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
@@ -101,6 +102,8 @@ class Source:
             raise Refusal(
                 "the input is an existing file with bytes in it", self.uri, "Check the path."
             )
+        if path is not None:
+            refuse_hidden(path)
         with self.environment(), without_place():
             try:
                 return self._through_fsspec() if self.streams else self._by_gdal()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ from weakref import WeakSet
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
@@ -21,6 +24,7 @@ from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dty
 from pipeline.blocks import Blocks, read_pixels
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
 from pipeline.moment import Moment, recorded
 from pipeline.remote import Source, local_path
 
@@ -83,8 +87,11 @@ class RasterScene:
     def open(cls, uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene:
         """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
         source = Source(uri)
-        with source.open() as dataset:
+        with source.open() as dataset, _readable(uri):
             refuse_not_rgb(dataset)
+            refuse_bomb(dataset, local_path(uri))
+            crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
+            refuse_elsewhere(crs_wkt, uri)
             chosen = bands or rgb_bands(dataset)
             dtype = shared_dtype(dataset, chosen)
             decoded = dataset.height * dataset.width * dataset.count * dtype.itemsize
@@ -95,7 +102,7 @@ class RasterScene:
                 width=dataset.width,
                 dtype=dtype,
                 transform=None if dataset.transform.is_identity else dataset.transform,
-                crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
+                crs_wkt=crs_wkt,
                 declared_white=declared_white(dataset, chosen),
                 driver=dataset.driver,
                 _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
@@ -142,6 +149,12 @@ class RasterScene:
         """When the picture was taken, as the file's tags say."""
         with Source(self.uri).open() as dataset:
             return recorded(dataset)
+
+    @property
+    def files(self) -> list[str]:
+        """The file, and those beside it that belong to it; where they are remote, the URI."""
+        local = local_path(self.uri)
+        return beside(local) if local else [self.uri]
 
     def close(self) -> None:
         """Close the file in every thread; a later read opens it again."""
@@ -215,3 +228,13 @@ class _Pixels:
 
     def __reduce__(self) -> tuple[type[_Pixels], tuple[Any, ...]]:
         return _Pixels, (self._source, self._bands, self._untiled)
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    # Found by fuzzing: broken keys of a GeoTIFF raise this at whatever is asked of it next.
+    try:
+        yield
+    except CPLE_BaseError as error:
+        rule = "the input's header is whole"
+        raise Refusal(rule, f"{uri} ({error})", "Get the file again.") from error

@@ -116,7 +116,7 @@ def test_a_run_from_s3_to_s3_is_the_local_run(r2h, raster, tmp_path, bucket, pla
     assert not list(place.iterdir())
     record = json.loads(stored(f"{bucket}/a.run.json").popitem()[1])
     assert record == json.loads(out)
-    assert record["input"]["modified"]
+    assert record["input"]["files"][0]["etag"]
     # The consolidated metadata are written after the record.
     sizes = [
         len(value)

@@ -77,7 +77,7 @@ def test_a_raster_becomes_a_labelled_cube(r2h, raster, tmp_path):
     cube = tmp_path / "a.zarr"
     code, _, err = r2h.reconstruct(raster, cube)
     assert code == 0, err
-    assert "taken as srgb of camera srgb, white = 255" in err
+    assert "taken as srgb of camera srgb in light E, white = 255" in err
     opened = xr.open_zarr(cube)
     one = opened.reflectance.sel(wavelength=550, method="nearest")
     assert one.shape == (45, 50)

@@ -48,6 +48,14 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
         return fail(error, 1)
     except Stopped:
         return fail("stopped; what is finished is kept: run again with --resume", STOPPED)
+    except Exception as error:
+        from pipeline.device import out_of_memory  # noqa: PLC0415
+
+        if not out_of_memory(error):
+            raise
+        # Not another batch by itself: its shape may move a last bit.
+        kept = "what is finished is kept: run again with --resume and fewer --threads or --batch"
+        return fail(f"out of memory ({error}); {kept}", 1)
     if metrics:
         write_metrics(metrics, [record])
     if as_json:

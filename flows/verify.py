@@ -1,0 +1,117 @@
+"""A finished cube looked through end to end: what is stored, and a sample of it made again."""
+
+import json
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import numpy as np
+
+from flows.environment import environment
+from flows.job import Job, open_job
+from flows.record import record_path
+from flows.settings import ReconstructSettings, load
+from pipeline import verify
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.grid import Window
+from pipeline.source import known
+from pipeline.verify import Chunk, Mask
+
+ELSEWHERE = 20
+"""Counts of 1e-4 by which values may differ where something of the environment does: 0.002."""
+Report = dict[str, Any]
+
+
+def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> Report:
+    """What is wrong with a cube (``faults``, lines), and how it was looked at.
+
+    With its input: nodata is compared with the input's mask, metadata with those that its settings
+    make, and ``sample`` chunks are reconstructed again. Raises Refusal where there is no cube, no
+    record of its run, or another input.
+    """
+    cube = SpectralCube.open(uri)
+    faults = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
+    # What cannot be read cannot be looked at further.
+    whole = cube.chunks() - set().union(*(fault.chunks for fault in faults))
+    report: Report = {"cube": uri, "chunks": len(cube.chunks()), "input": "not looked at"}
+    if not with_input:
+        faults += verify.contents(cube, whole, None)
+        return report | {"faults": [fault.what for fault in faults]}
+    record = _record(uri)
+    job = _opened(record, uri, source)
+    faults += _metadata(job, cube)
+    faults += verify.contents(cube, whole, lambda window: _valid(job, window))
+    changed = sorted(_changed(record, environment(job)))
+    again = _sample(sorted(whole), sample)
+    allowed = ELSEWHERE if changed else 0
+    for chunk in again:
+        apart, holes = _again(job, cube, chunk)
+        if apart > allowed or holes:
+            what = f"chunk {chunk} made again differs by {apart * 1e-4:.4f}, nodata at {holes}"
+            faults.append(verify.Fault(what, frozenset([chunk])))
+    return report | {
+        "input": job.settings.source,
+        "made_again": len(again),
+        "compared": f"within {ELSEWHERE * 1e-4:g}, as of the recorded environment there differ "
+        f"{', '.join(changed)}" if changed else "exactly, in the recorded environment",
+        "faults": [fault.what for fault in faults],
+    }  # fmt: skip
+
+
+def _record(uri: str) -> dict[str, Any]:
+    try:
+        with fsspec.open(record_path(uri)) as file:
+            record: dict[str, Any] = json.load(file)
+            return record
+    except (OSError, ValueError) as error:
+        fix = "Look at what is stored alone, with --no-input."
+        raise Refusal("a cube has the record of its run beside it", error, fix) from None
+
+
+def _opened(record: dict[str, Any], uri: str, source: str | None) -> Job:
+    changes = {"destination": uri, "resume": True, "overwrite": False}
+    changes |= {"source": source or record["settings"]["source"]}
+    job = open_job(load(ReconstructSettings, None, **(record["settings"] | changes)))
+    known(record["input"], job.input, job.scene.files)
+    return job
+
+
+def _metadata(job: Job, cube: SpectralCube) -> list[verify.Fault]:
+    expected = f"memory://{uuid4()}/expected.zarr"
+    SpectralCube.create(expected, job.spec)
+    try:
+        return list(verify.metadata(cube.uri, expected))
+    finally:
+        SpectralCube.remove(expected)
+
+
+def _valid(job: Job, window: Window) -> Mask:
+    inside = window.shifted(job.plan.place.row, job.plan.place.col)
+    _, valid = job.scene.read(inside)
+    return valid if job.area is None else valid & job.area(inside)
+
+
+def _changed(record: dict[str, Any], now: dict[str, Any]) -> set[str]:
+    return {key for key, value in now.items() if record["environment"].get(key) != value}
+
+
+def _sample(chunks: list[Chunk], count: int) -> list[Chunk]:
+    places = np.linspace(0, len(chunks) - 1, min(count, len(chunks))).round().astype(int)
+    return [chunks[place] for place in dict.fromkeys(places.tolist())]
+
+
+def _again(job: Job, cube: SpectralCube, chunk: Chunk) -> tuple[float, int]:
+    """How far a chunk made again is from the stored one: counts of 1e-4, values' nodata."""
+    window = verify.window_of(cube, chunk)
+    place = window.shifted(job.plan.place.row, job.plan.place.col)
+    uri = f"memory://{uuid4()}/again.zarr"
+    height, width = window.height, window.width
+    spec = replace(job.spec, height=height, width=width, row0=place.row, col0=place.col)
+    one = SpectralCube.create(uri, spec)
+    try:
+        replace(job.connect(one), place=place).run(Window(0, 0, height, width))
+        return verify.differences(cube.uri, window, uri)
+    finally:
+        SpectralCube.remove(uri)

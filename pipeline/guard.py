@@ -1,0 +1,98 @@
+"""What a file made to harm may not do: read other files or hosts, or take memory without end."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from pathlib import Path
+
+from rasterio.io import DatasetReader
+
+from pipeline.errors import Refusal
+
+BLOCK = 256_000_000
+"""Most bytes of one block, decoded: what GDAL keeps of all (GDAL_CACHEMAX)."""
+SIDE = 2**24
+"""Most pixels of a side: a cube's labels are made for each row and column."""
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NOTES = 10_000_000
+# GDAL opens what OVERVIEW_FILE names, PROJ the grids that a CRS names: by any path, on any host.
+_ELSEWHERE = re.compile(
+    r"OVERVIEW_FILE|PARAMETERFILE|PROJ4_GRIDS|proj=pipeline|(?:grids|geoid\w*|file|init)=(?!@null\b)",
+    re.IGNORECASE,
+)
+
+
+def beside(path: Path) -> list[str]:
+    """The file and those beside it that GDAL takes its mask, place and nodata from, as paths."""
+    bare, full = path.suffix.lstrip("."), path.name
+    worlds = {"wld", f"{bare}w", f"{bare[:1]}{bare[-1:]}w"} if bare else set[str]()
+    names = {f"{full}.msk", f"{full}.aux.xml", *(f"{path.stem}.{kind}" for kind in worlds)}
+    names |= {name.upper() for name in names} | {f"{path.stem}.{kind.upper()}" for kind in worlds}
+    # os.path: pathlib raises where a name is too long to be one.
+    there = sorted(name for name in names if os.path.isfile(path.with_name(name)))  # noqa: PTH113
+    return [str(path), *(str(path.with_name(name)) for name in there)]
+
+
+def refuse_hidden(path: Path) -> None:
+    """Raise Refusal where what lies beside a local file would make GDAL read something else."""
+    for name in beside(path)[1:]:
+        with Path(name).open("rb") as file:
+            head = file.read(_NOTES + 1)
+        if name.lower().endswith(".msk") and not head.startswith(_TIFF):
+            raise _refused("a mask beside an image is a TIFF", name)
+        if name.lower().endswith(".aux.xml"):
+            text = html.unescape(head.decode("utf-8", errors="replace"))
+            if len(head) > _NOTES or _ELSEWHERE.search(text):
+                raise _refused("notes beside an image name no other file", name)
+
+
+def refuse_elsewhere(crs_wkt: str | None, uri: str) -> None:
+    """Raise Refusal where a CRS would make PROJ read a file or a host that it names."""
+    if crs_wkt and _ELSEWHERE.search(crs_wkt):
+        fix = "Give it a CRS without, with gdal_edit -a_srs EPSG:..."
+        raise Refusal("a CRS names no file to read", uri, fix)
+
+
+def refuse_bomb(dataset: DatasetReader, path: Path | None) -> None:
+    """Raise Refusal where one block, or what is decoded for it, would take too much memory."""
+    sizes = zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    each = [height * width * _bytes(kind) for (height, width), kind in sizes]
+    whole = dataset.height * dataset.width * sum(map(_bytes, dataset.dtypes))
+    together = dataset.interleaving is None or dataset.interleaving.name == "pixel"
+    most = sum(each) if together else max(each)
+    if path is not None and _interlaced(path):
+        most = whole
+    if most > BLOCK:
+        rule = f"a block of an image takes at most {BLOCK / 1e6:.0f} MB"
+        fix = "Convert it with gdal_translate -co TILED=YES."
+        raise Refusal(rule, f"{dataset.name} with {most / 1e6:.0f} MB", fix)
+
+
+def refuse_too_many(height: int, width: int, most: float) -> None:
+    """Raise Refusal where a scene has more pixels than are allowed, before anything is made."""
+    if height * width > most:
+        rule, fix = f"a scene has at most {most:g} pixels", "Raise --max-pixels if it is meant."
+        raise Refusal(rule, f"{height} x {width}", fix)
+    if max(height, width) > SIDE:
+        rule, fix = (
+            f"a side has at most {SIDE} pixels",
+            "Cut it with gdal_translate -srcwin.",
+        )
+        raise Refusal(rule, f"{height} x {width}", fix)
+
+
+def _bytes(kind: str) -> int:
+    return int(kind.removeprefix("complex").lstrip("_abcdefghijklmnopqrstuvwxyz") or 128) // 8
+
+
+def _interlaced(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(29)
+    return head.startswith(_PNG) and head[28:] != b"\0"
+
+
+def _refused(rule: str, name: str) -> Refusal:
+    return Refusal(rule, name, "Delete it, or move the image away from it.")

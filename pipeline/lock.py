@@ -1,0 +1,151 @@
+"""One run a destination: a lock that no dead owner holds for ever."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import fsspec
+
+from pipeline.errors import Refusal
+from pipeline.store import is_local, storage_errors
+
+LEASE = 120.0
+"""Seconds that a lock in an object store outlives its owner; clocks may differ by less."""
+_BEATS = 6
+_REACHED = "the destination must be reachable"
+_RULE = "one run at a time writes a cube"
+Check = Callable[[], None]
+"""Raises Refusal where the lock was lost."""
+
+
+@contextmanager
+def locked(cube: str) -> Iterator[Check]:
+    """Keep a cube's place for this run. Raises Refusal where another run has it.
+
+    Among local files the kernel keeps the lock and drops it with its owner. In an object store it
+    is a lease that is renewed while the owner lives.
+    """
+    uri = cube.rstrip("/").removesuffix(".zarr") + ".lock"
+    fs, path = fsspec.core.url_to_fs(uri)
+    with _file(Path(path)) if is_local(uri) else _lease(fs, path) as check:
+        yield check
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[Check]:
+    while True:
+        with _opened(path) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _taken(path, os.read(file, 200).decode(errors="replace")) from None
+            # Its owner may have deleted it between our opening and locking it.
+            if _names(path, file):
+                os.write(file, _owner().encode())
+                try:
+                    yield lambda: None
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise Refusal("the destination must be writable", error, "Choose another place.") from error
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _names(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _lease(fs: Any, root: str) -> Iterator[Check]:
+    """Numbered objects, each made once: the highest number owns, until its time is over."""
+    try:
+        older = _numbers(fs, root)
+    except storage_errors() as error:
+        raise Refusal(
+            "the destination must be reachable", error, "Choose another place."
+        ) from error
+    if older:
+        found = json.loads(fs.cat_file(f"{root}/{older[-1]:08}"))
+        if time.time() < found["until"]:
+            raise _taken(root, f"{found['owner']} until {time.ctime(found['until'])}")
+    number = (older or [0])[-1] + 1
+    try:
+        fs.pipe_file(f"{root}/{number:08}", _term(), mode="create")
+    except FileExistsError:
+        raise _taken(root, "a run that began at the same time") from None
+    except storage_errors() as error:
+        raise Refusal(_REACHED, error, "Choose another place.") from error
+    for one in older:
+        fs.rm_file(f"{root}/{one:08}")
+    ended, lost = Event(), Event()
+
+    def renew() -> None:
+        until = time.monotonic() + LEASE
+        while not ended.wait(LEASE / _BEATS) and not lost.is_set():
+            try:
+                if _numbers(fs, root)[-1:] != [number] or time.monotonic() > until:
+                    return lost.set()
+                fs.pipe_file(f"{root}/{number:08}", _term())
+                until = time.monotonic() + LEASE
+            except OSError:
+                continue  # the store is away; the term goes on, and ends
+        return None
+
+    def check() -> None:
+        if lost.is_set():
+            fix = "The store was out of reach for too long: run again with --resume."
+            raise Refusal(_RULE, "a lock that has passed to another run", fix)
+
+    heart = Thread(target=renew, daemon=True)
+    heart.start()
+    try:
+        yield check
+    finally:
+        ended.set()
+        heart.join()
+        if not lost.is_set():
+            fs.rm_file(f"{root}/{number:08}")
+
+
+def _numbers(fs: Any, root: str) -> list[int]:
+    fs.invalidate_cache()
+    try:
+        names = fs.ls(root, detail=False)
+    except FileNotFoundError:
+        return []
+    return sorted(int(last) for name in names if (last := name.rsplit("/", 1)[-1]).isdigit())
+
+
+def _term() -> bytes:
+    return json.dumps({"owner": _owner(), "until": time.time() + LEASE}).encode()
+
+
+def _owner() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _taken(place: object, owner: str) -> Refusal:
+    return Refusal(_RULE, f"{place} held by {owner}", "Wait for it, or choose another place.")

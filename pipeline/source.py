@@ -1,0 +1,67 @@
+"""An input as it was when a run began: told apart from what came after it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+
+from pipeline.errors import Refusal
+from pipeline.remote import local_path
+from pipeline.store import storage_errors
+
+State = dict[str, Any]
+"""``source``, and of each of its ``files`` bytes, time of change and ETag, as far as known."""
+
+
+def state(uri: str, files: Iterable[str]) -> State:
+    """What the file systems say of an input and the ``files`` it lies in; reads no pixel."""
+    return {"source": uri, "files": [_facts(name) for name in sorted(files)]}
+
+
+def _facts(name: str) -> dict[str, Any]:
+    if (path := local_path(name)) is not None:
+        about = path.stat()
+        return {"name": path.name, "bytes": about.st_size, "modified": about.st_mtime_ns}
+    last = PurePosixPath(urlsplit(name).path).name
+    try:
+        fs, remote = fsspec.core.url_to_fs(name)
+        fs.invalidate_cache()
+        info = fs.info(remote)
+    except storage_errors(ValueError, ImportError):
+        return {"name": last}  # GDAL reads what fsspec may have no driver for
+    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash")
+    changed = None if tag else str(info.get("LastModified") or info.get("mtime"))
+    return {"name": last, "bytes": info.get("size"), "etag": tag, "modified": changed}
+
+
+def digest(files: Iterable[str]) -> str | None:
+    """sha256 of local files, one after the other, hex; None where one is not local."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        path = local_path(name)
+        if path is None:
+            return None
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def known(before: State | None, now: State, files: Iterable[str]) -> State:
+    """An input as it is ``now``, with its digest: of ``before`` while sizes and times are as then.
+
+    Raises Refusal where it is another than before: the bytes decide, or where they are remote, what
+    their store says. A copy on another machine has another time and the same bytes.
+    """
+    if before and before["files"] == now["files"]:
+        return {**now, "sha256": before["sha256"]}
+    found = digest(files)
+    if before and (found is None or before["sha256"] != found):
+        change = f"{before['files']} when its cube was begun, {now['files']} now"
+        fix = "Give that input, or begin again with --overwrite."
+        raise Refusal("an input stays what it was when its cube was begun", change, fix)
+    return {**now, "sha256": found}

@@ -1,0 +1,213 @@
+"""Whether what is stored is whole: all of it there, decoded, within its range."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import fsspec
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.grid import Window
+from pipeline.layout import ARRAY, NODATA, SCALE
+from pipeline.overview import OWNED
+from pipeline.store import is_local, open_store
+
+_THREADS = 4
+_OVERVIEW = re.compile(r"overview_(\d+)")
+Chunk = tuple[int, int]
+Mask = NDArray[np.bool_]
+
+
+class Fault(NamedTuple):
+    """Something of a stored cube that is not as it must be."""
+
+    what: str
+    chunks: frozenset[Chunk] = frozenset()
+    """Chunks of the cube (row, col) that have to be made again for it."""
+
+
+def mend(cube: SpectralCube) -> list[Fault]:
+    """Delete the chunks of a local cube that a power loss cut, so that they are made again.
+
+    Every chunk that exists is read, as are its companions. In an object store an object is there
+    wholly or not at all, so nothing is read.
+    """
+    if not is_local(cube.uri):
+        return []
+    faults = damage(cube, cube.finished())
+    broken = sorted(set().union(*(fault.chunks for fault in faults)))
+    if broken and cube.sealed:
+        cube.unseal()
+    for chunk in broken:
+        cube.drop(*chunk)
+    return faults
+
+
+def damage(cube: SpectralCube, chunks: Iterable[Chunk]) -> list[Fault]:
+    """What is missing or cannot be read of the cube's ``chunks`` and of what is beside them."""
+    wanted = frozenset(chunks)
+    faults = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for uri in (cube.uri, Companion.uri(cube.uri)):
+            group = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)
+            for name, array in sorted(group.arrays()):
+                reading = _Reading(uri, name, array)
+                parts = [(i, above) for i in np.ndindex(*array.cdata_shape)
+                         if (above := _above(cube, name, array, i) & wanted)]  # fmt: skip
+                for (index, above), reason in zip(
+                    parts, pool.map(reading.reason, (index for index, _ in parts)), strict=True
+                ):
+                    if reason:
+                        faults.append(Fault(f"{name} chunk {index} {reason}", above))
+    return faults
+
+
+class _Reading:
+    """The stored chunks of one array."""
+
+    def __init__(self, uri: str, name: str, array: zarr.Array[Any]) -> None:
+        fs, root = fsspec.core.url_to_fs(f"{uri.rstrip('/')}/{name}")
+        self.array = array
+        self.keys = {path[len(root) + 1 :] for path in fs.find(root)}
+
+    def reason(self, index: tuple[int, ...]) -> str | None:
+        """Why a chunk is no good; None where it is."""
+        if self.array.metadata.encode_chunk_key(index) not in self.keys:
+            return "is missing"
+        sides = zip(index, self.array.chunks, strict=True)
+        try:
+            self.array[*(slice(i * side, (i + 1) * side) for i, side in sides)]
+        except (RuntimeError, ValueError) as error:
+            return f"cannot be read: {error}"
+        return None
+
+
+def _above(
+    cube: SpectralCube, name: str, array: zarr.Array[Any], index: tuple[int, ...]
+) -> frozenset[Chunk]:
+    """The chunks of the cube that a chunk of an array is made of; none for a coordinate."""
+    if array.ndim < 2:
+        return frozenset()
+    match = _OVERVIEW.fullmatch(name)
+    times = int(match[1]) if match else 1
+    if times not in (1, *OWNED) and not cube.sealed:
+        # Made when the cube is sealed, from the levels before.
+        return frozenset()
+    if array.chunks[:2] == (1, 1) and array.ndim == 3:
+        return frozenset([(index[0], index[1])])  # a record a chunk
+    rows, cols = (
+        range(i * side * times // cube.chunk, -(-(i + 1) * side * times // cube.chunk))
+        for i, side in zip(index[-2:], array.chunks[-2:], strict=True)
+    )
+    return frozenset((row, col) for row in rows for col in cols) & cube.chunks()
+
+
+def contents(
+    cube: SpectralCube, chunks: Iterable[Chunk], valid: Callable[[Window], Mask] | None
+) -> Iterator[Fault]:
+    """Chunks whose values leave the range written at creation, or whose nodata is not the input's.
+
+    ``valid`` says of a window of the cube which pixels must have values, (height, width); where it
+    is None, nodata is looked at alone: a pixel has it at all wavelengths or at none.
+    """
+    array = _array(cube.uri)
+    windows = [window_of(cube, chunk) for chunk in sorted(chunks)]
+
+    def reasons(window: Window) -> list[str]:
+        raw: NDArray[Any] = np.asarray(array[:, *window.slices])
+        return list(_misfits(raw, array.attrs["valid_range"], valid(window) if valid else None))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for window, found in zip(windows, pool.map(reasons, windows), strict=True):
+            place = (window.row // cube.chunk, window.col // cube.chunk)
+            for reason in found:
+                yield Fault(f"chunk {place} {reason}", frozenset([place]))
+
+
+def window_of(cube: SpectralCube, chunk: Chunk) -> Window:
+    """The pixels of a chunk (row, col) of a cube."""
+    row, col = (index * cube.chunk for index in chunk)
+    height, width = min(cube.chunk, cube.height - row), min(cube.chunk, cube.width - col)
+    return Window(row, col, height, width)
+
+
+def _misfits(raw: NDArray[Any], valid_range: Any, valid: Mask | None) -> Iterator[str]:
+    nodata = np.isnan(raw) if raw.dtype.kind == "f" else raw == NODATA[raw.dtype.name]
+    if (nodata.any(axis=0) != nodata.all(axis=0)).any():
+        yield "has nodata at some wavelengths of a pixel"
+    least, most = (raw.dtype.type(bound) for bound in valid_range)
+    if (((raw < least) | (raw > most)) & ~nodata).any():
+        yield f"has values outside {valid_range}"
+    if valid is not None and (wrong := int((nodata[0] == valid).sum())):
+        yield f"has nodata where the input has none, or none where it has some: {wrong} pixels"
+
+
+def _array(uri: str) -> zarr.Array[Any]:
+    array = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)[ARRAY]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def differences(uri: str, window: Window, part: str) -> tuple[float, int]:
+    """How a cube's window differs from a cube of just that window.
+
+    The largest difference of stored values, in counts of 1e-4, and at how many values only one of
+    them is nodata.
+    """
+    left, right = np.asarray(_array(uri)[:, *window.slices]), np.asarray(_array(part)[...])
+    bad = [np.isnan(v) if v.dtype.kind == "f" else v == NODATA[v.dtype.name] for v in (left, right)]
+    both = ~(bad[0] | bad[1])
+    scale = SCALE if left.dtype.kind == "f" else 1
+    apart = np.abs(left[both].astype(np.float64) - right[both]) / scale
+    return float(apart.max(initial=0)), int((bad[0] != bad[1]).sum())
+
+
+def metadata(stored: str, expected: str) -> Iterator[Fault]:
+    """Metadata and coordinates of a store that are not those of another, chunk values aside."""
+    here, there = (_described(uri) for uri in (stored, expected))
+    for name in sorted(here.keys() | there.keys()):
+        if here.get(name) != there.get(name):
+            yield Fault(f"{name} is not as it was created")
+
+
+def consolidated(cube: SpectralCube) -> Iterator[Fault]:
+    """Whether the copy of all metadata that seals a cube is what the single ones say."""
+    one, all_ = (
+        zarr.open_group(open_store(cube.uri), mode="r", use_consolidated=kind)
+        for kind in (False, None)
+    )
+    if not cube.sealed:
+        yield Fault("the cube is not sealed")
+        return
+    if one.attrs.asdict() != all_.attrs.asdict():
+        yield Fault("the consolidated attributes are others")
+    for name in sorted(set(one.array_keys()) | set(all_.array_keys())):
+        if name not in all_ or name not in one or one[name].metadata != all_[name].metadata:
+            yield Fault(f"the consolidated metadata of {name} are others")
+
+
+def _described(uri: str) -> dict[str, Any]:
+    """Of a store, each metadata object as JSON and the values of each coordinate."""
+    fs, root = fsspec.core.url_to_fs(uri)
+    found: dict[str, Any] = {}
+    for path in fs.find(root):
+        name = path[len(root) + 1 :]
+        if name.rsplit("/", 1)[-1] in (".zgroup", ".zattrs", ".zarray", "zarr.json"):
+            found[name] = json.loads(fs.cat_file(path))
+            found[name].pop("consolidated_metadata", None)
+    group = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)
+    for name, array in group.arrays():
+        if array.ndim < 2:
+            try:
+                found[f"{name}, its values,"] = np.asarray(array[...]).tobytes()
+            except (RuntimeError, ValueError):
+                found[f"{name}, its values,"] = "cannot be read"
+    return found

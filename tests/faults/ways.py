@@ -1,0 +1,122 @@
+"""The ways a run is disturbed; each function returns how often it did so."""
+
+import contextlib
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.commands.common import STOPPED
+from tests.faults.run import Run, assert_same, aux, clear, go_on
+
+
+def signals(source: Path, plain: Path, number: signal.Signals, times: int, most: float) -> int:
+    """End by a signal at a random moment, again and again, until ``times`` met a living run."""
+    cube, hits, more = plain.with_name(f"{number.name}.zarr"), 0, ()
+    while hits < times:
+        run = Run(source, cube, *more)
+        time.sleep(random.uniform(0, most))
+        run.signal(number)
+        code, said = run.end()
+        more = ("--resume",)
+        if code in (-number, STOPPED):
+            hits += 1
+        elif code == 2 and "--overwrite" in said:
+            more = ("--overwrite",)  # it was ended while it was created
+        else:
+            assert code == 0, (code, said)
+            assert_same(plain, cube)
+            clear(cube)
+            more = ()
+    go_on(source, cube)
+    assert_same(plain, cube)
+    return hits
+
+
+def truncations(source: Path, plain: Path, times: int) -> int:
+    """Cut a stored chunk, or one beside it, at a random length, as a power loss does."""
+    cube = plain.with_name("cut.zarr")
+    go_on(source, cube)
+    for _ in range(times):
+        chunks = [path for path in (cube / "reflectance").iterdir() if path.name[0] != "."]
+        chunks += [path for path in aux(cube).rglob("*.*.*") if path.is_file()]
+        cut = random.choice(chunks)
+        whole = cut.read_bytes()
+        cut.write_bytes(whole[: random.choice([0, len(whole) - 1, random.randrange(len(whole))])])
+        if random.random() < 0.5:
+            (cube / ".zmetadata").unlink()
+        said = go_on(source, cube)
+        assert "made again" in said, (cut, said)
+        assert_same(plain, cube)
+    return times
+
+
+def full_disk(source: Path, plain: Path, times: int, most: float) -> int:
+    """Fill a small disk at a random moment of a run."""
+    hits = 0
+    with small_disk(plain.with_name("disk")) as disk:
+        cube, ballast = disk / "full.zarr", disk / "ballast"
+        while hits < times:
+            run = Run(source, cube)
+            time.sleep(random.uniform(0, most))
+            with ballast.open("wb", buffering=0) as file:
+                while run.alive:
+                    with contextlib.suppress(OSError):
+                        file.write(bytes(65536))
+                        continue
+                    time.sleep(0.01)
+            code, said = run.end()
+            ballast.unlink()
+            assert code in (0, 1, 2), said
+            assert code == 0 or "No space left" in said or "must have room" in said, said
+            hits += code != 0
+            go_on(source, cube)
+            assert_same(plain, cube)
+            clear(cube)
+    return hits
+
+
+def read_only(source: Path, plain: Path) -> int:
+    """A destination on a disk that cannot be written, then can."""
+    with small_disk(plain.with_name("sealed")) as disk:
+        cube = disk / "ro.zarr"
+        for state, codes in (("ro", {2}), ("rw", {0})):
+            subprocess.run(["mount", "-o", f"remount,{state}", str(disk)], check=True)
+            code, said = Run(source, cube).end()
+            assert code in codes, said
+        assert_same(plain, cube)
+    return 1
+
+
+def rivals(source: Path, plain: Path, times: int) -> int:
+    """Two runs begin at once, on nothing or on a cube half done: one works, the other refuses."""
+    cube = plain.with_name("rivals.zarr")
+    for number in range(times):
+        more = ()
+        if number % 2:
+            go_on(source, cube)
+            (cube / ".zmetadata").unlink()
+            for path in (cube / "reflectance").glob("0.[2-9].*"):
+                path.unlink()
+            more = ("--resume",)
+        two = [Run(source, cube, *more) for _ in range(2)]
+        codes, said = zip(*(run.end() for run in two), strict=True)
+        # One may have come when the other had finished: then --resume finds nothing to do.
+        assert sorted(codes) == [0, 2] or (more and codes == (0, 0)), (codes, said)
+        assert_same(plain, cube)
+        clear(cube)
+    return times
+
+
+@contextmanager
+def small_disk(place: Path, size: str = "6m") -> Iterator[Path]:
+    """A file system of its own in memory. Raises CalledProcessError without the right to mount."""
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

@@ -1,0 +1,191 @@
+"""Faults in short; `make faults` has them by the hundred. Each ends in the undisturbed store."""
+
+import errno
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+import torch
+import zarr
+import zarr.storage._local as local_store
+
+import model
+from flows import cli
+from flows.commands.common import STOPPED
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.sums import Sums
+from tests.faults import ways
+from tests.faults.run import TILING, Run, assert_same, aux, go_on, raster
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """An undisturbed cube; its source is beside it."""
+    folder = tmp_path_factory.mktemp("faults")
+    source = raster(folder / "source.tif", 96, 128)
+    code, said = Run(source, folder / "plain.zarr").end()
+    assert code == 0, said
+    return folder / "plain.zarr"
+
+
+@pytest.fixture
+def source(plain):
+    return plain.with_name("source.tif")
+
+
+@pytest.fixture
+def cube(tmp_path):
+    return tmp_path / "a.zarr"
+
+
+@pytest.fixture
+def r2h(monkeypatch, capsys):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["r2h", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return left.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+def begun(words):
+    return ("reconstruct", *words, *TILING)
+
+
+def test_kills_and_stops(source, plain):
+    assert ways.signals(source, plain, signal.SIGKILL, 2, 2.0) == 2
+    assert ways.signals(source, plain, signal.SIGTERM, 1, 2.0) == 1
+
+
+def test_two_at_once(source, plain):
+    assert ways.rivals(source, plain, 1) == 1
+
+
+@pytest.mark.parametrize("after", [0, 3, 30, 60])
+def test_a_full_disk(r2h, source, plain, cube, monkeypatch, after):
+    put, puts = local_store._put, []
+
+    def full(path, value, exclusive=False):
+        puts.append(path)
+        if len(puts) > after:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".partial").write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return put(path, value, exclusive)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_store, "_put", full)
+        code, said = r2h(*begun((source, cube)))
+    assert code in (1, 2)
+    assert "No space left" in said
+    if cube.exists():
+        more = "--resume" if "--resume" in said else "--overwrite"
+        assert r2h(*begun((source, cube)), more)[0] == 0
+    else:
+        assert r2h(*begun((source, cube)))[0] == 0
+    assert_same(plain, cube)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    ],
+    ids=["host", "CUDA", "torch"],
+)
+def test_no_memory_left(r2h, source, plain, cube, monkeypatch, error):
+    call, calls = model.Reconstructor.__call__, []
+
+    def full(self, rgb, noise=None):
+        calls.append(1)
+        if len(calls) > 12:
+            raise error
+        return call(self, rgb, noise)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.Reconstructor, "__call__", full)
+        code, said = r2h(*begun((source, cube)))
+    assert code == 1
+    assert "--resume and fewer --threads" in said
+    assert "Traceback" not in said
+    assert r2h(*begun((source, cube)), "--resume")[0] == 0
+    assert_same(plain, cube)
+
+
+def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch):
+    source = raster(tmp_path / "source.tif", 96, 128)
+    first, add = source.read_bytes(), Sums.add
+
+    def change(self, tile, values):
+        if tile.at == (1, 1):
+            source.write_bytes(first[:-1] + bytes([first[-1] ^ 1]))
+        return add(self, tile, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sums, "add", change)
+        code, said = r2h(*begun((source, cube)))
+    assert code == 2
+    assert "stays what it was" in said
+    assert not SpectralCube.open(str(cube)).sealed
+    source.write_bytes(first)
+    code, said = r2h(*begun((source, cube)), "--resume")
+    assert code == 2
+    assert "--overwrite" in said
+    assert r2h(*begun((source, cube)), "--overwrite")[0] == 0
+
+
+def test_a_resume_goes_on_with_a_copy_and_with_nothing_else(r2h, tmp_path, cube, monkeypatch):
+    source = raster(tmp_path / "source.tif", 96, 128)
+    add = Sums.add
+
+    def stop(self, tile, values):
+        if tile.at == (2, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return add(self, tile, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sums, "add", stop)
+        assert r2h(*begun((source, cube)))[0] == STOPPED
+    whole = source.read_bytes()
+    (tmp_path / "other").mkdir()
+    copy = tmp_path / "other" / "source.tif"
+    copy.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    code, said = r2h(*begun((copy, cube)), "--resume")
+    assert code == 2
+    assert "stays what it was" in said
+    copy.write_bytes(whole)
+    assert r2h(*begun((copy, cube)), "--resume")[0] == 0
+    assert r2h(*begun((source, cube.with_name("b.zarr"))))[0] == 0
+    assert_same(cube.with_name("b.zarr"), cube)
+
+
+def test_cut_metadata_are_said(r2h, source, plain, cube):
+    shutil.copytree(plain, cube)
+    shutil.copytree(aux(plain), aux(cube))
+    (cube / ".zmetadata").unlink()
+    for name in (".zattrs", ".zgroup", "reflectance/.zarray", "wavelength/0"):
+        whole = (cube / name).read_bytes()
+        (cube / name).write_bytes(b"")
+        with pytest.raises(Refusal, match="--overwrite"):
+            SpectralCube.open(str(cube))
+        (cube / name).write_bytes(whole)
+    SpectralCube.open(str(cube))
+
+
+def test_verify_says_what_is_wrong(r2h, source, plain, cube, capsys):
+    go_on(source, cube)
+    assert r2h("verify", cube, "--json")[0] == 0
+    array = zarr.open_group(cube, mode="r+", use_consolidated=False)["reflectance"]
+    array[:, 10, 10] = array[:, 10, 10] ^ 1
+    assert r2h("verify", cube, "--no-input")[0] == 0
+    code, _ = r2h("verify", cube, "--sample", "99")
+    assert code == 1
+    (cube / "reflectance" / "0.1.2").unlink()
+    assert r2h("verify", cube, "--no-input")[0] == 1
+    assert r2h("verify", cube, "--source", plain)[0] == 2

@@ -1,0 +1,112 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from pipeline import lock
+from pipeline.errors import Refusal
+from pipeline.lock import locked
+
+
+@pytest.fixture(params=["file", "memory"])
+def cube(request, tmp_path):
+    return str(tmp_path / "a.zarr") if request.param == "file" else f"memory://{uuid4()}/a.zarr"
+
+
+def test_one_works_and_the_other_refuses(cube):
+    with locked(cube) as held:
+        held()
+        with pytest.raises(Refusal, match=f"held by process {os.getpid()}"), locked(cube):
+            pass
+        with locked(cube.replace("a.zarr", "b.zarr")):
+            pass
+    with locked(cube):
+        pass
+
+
+def test_nothing_is_left(tmp_path):
+    with locked(str(tmp_path / "a.zarr")):
+        assert (tmp_path / "a.lock").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_many_at_once_one_has_it_at_a_time(cube):
+    together, inside, most = Barrier(8), [], []
+
+    def run(_):
+        together.wait()
+        for _ in range(40):
+            try:
+                with locked(cube):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+            except Refusal:
+                pass
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(8)))
+    assert set(most) == {1}
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    cube = str(tmp_path / "a.zarr")
+    code = (
+        "import sys, time; from pipeline.lock import locked\n"
+        "with locked(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, cube], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(Refusal, match=f"held by process {owner.pid}"), locked(cube):
+        pass
+    owner.kill()
+    owner.communicate()
+    with locked(cube):
+        pass
+
+
+def _leave(cube, until):
+    """What a killed owner leaves in an object store."""
+    place = cube.replace(".zarr", ".lock") + "/00000007"
+    fsspec.filesystem("memory").pipe_file(
+        place, json.dumps({"owner": "process 1 on elsewhere", "until": until}).encode()
+    )
+
+
+def test_a_lease_ends_with_its_time(cube):
+    if not cube.startswith("memory"):
+        pytest.skip("the kernel keeps locks of local files")
+    _leave(cube, time.time() + 5)
+    with pytest.raises(Refusal, match="process 1 on elsewhere until"), locked(cube):
+        pass
+    _leave(cube, time.time() - 1)
+    with locked(cube):
+        names = fsspec.filesystem("memory").ls(cube.replace(".zarr", ".lock"), detail=False)
+        assert [name.rsplit("/", 1)[-1] for name in names] == ["00000008"]
+
+
+def test_a_lease_is_renewed_and_a_lost_one_is_noticed(monkeypatch):
+    monkeypatch.setattr(lock, "LEASE", 0.6)
+    cube, fs = f"memory://{uuid4()}/a.zarr", fsspec.filesystem("memory")
+    with locked(cube) as held:
+        time.sleep(1.5)
+        held()
+        with pytest.raises(Refusal, match="one run at a time"), locked(cube):
+            pass
+        fs.pipe_file(cube.replace(".zarr", ".lock") + "/00000002", b"{}")
+        time.sleep(0.5)
+        with pytest.raises(Refusal, match="passed to another"):
+            held()
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Refusal, match="writable"), locked(str(tmp_path / "file" / "a.zarr")):
+        pass

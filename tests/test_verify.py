@@ -1,0 +1,143 @@
+"""What is stored is looked through: by `mend` at a resume, by `r2h verify` when it is finished."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+
+from pipeline import verify
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.verify import Fault
+from tests.toys import Toy, objects, scene, stream
+
+SIZE = (30, 40)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A sealed cube of 4 x 5 chunks with nodata, and its companion."""
+    path = tmp_path_factory.mktemp("verify") / "a.zarr"
+    whole = stream(path, scene(*SIZE, share_valid=0.9), Toy())
+    whole.run(whole.place)
+    whole.cube.seal()
+    return path
+
+
+@pytest.fixture
+def cube(finished, tmp_path):
+    for uri in (str(finished), Companion.uri(str(finished))):
+        shutil.copytree(uri, tmp_path / uri.rsplit("/", 1)[-1])
+    return tmp_path / "a.zarr"
+
+
+def faults(path, valid=None):
+    cube = SpectralCube.open(str(path))
+    found = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
+    whole = cube.chunks() - set().union(*(fault.chunks for fault in found))
+    return found + list(verify.contents(cube, whole, valid))
+
+
+def test_a_whole_cube_has_no_fault(cube):
+    of = scene(*SIZE, share_valid=0.9)
+    assert faults(cube, lambda window: of.read(window)[1]) == []
+
+
+def test_nodata_must_be_the_inputs(cube):
+    of = scene(*SIZE, share_valid=0.9)
+    of.valid[9, 17] ^= True
+    (fault,) = faults(cube, lambda window: of.read(window)[1])
+    assert fault.chunks == {(1, 2)}
+    assert "1 pixels" in fault.what
+
+
+@pytest.mark.parametrize("value", [65535, 40000])
+def test_values_leave_neither_their_range_nor_their_pixels(cube, value):
+    array = zarr.open_group(cube, mode="r+", use_consolidated=False)["reflectance"]
+    array.attrs["valid_range"] = [0, 30000]
+    chunk = array[:, 0:8, 8:16]
+    chunk[1, 3, 3] = value
+    chunk[:, 3, 3] = np.where(chunk[:, 3, 3] == 65535, value, chunk[:, 3, 3])
+    array[:, 0:8, 8:16] = chunk
+    named = [fault.what for fault in faults(cube) if fault.chunks]
+    assert len(named) == 1
+    assert named[0].startswith("chunk (0, 1) has")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "gone"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_damage_is_found_mended_and_comes_back_the_same(cube, finished, damage, beside):
+    for path in cube.parent.rglob("*.*.*"):
+        assert path.stat().st_size > 0
+    name = cube.with_name("a_aux.zarr") / "seam" / "2.3.0" if beside else cube / "reflectance/0.2.3"
+    whole = name.read_bytes()
+    name.unlink()
+    if damage != "gone":
+        turned = bytes([whole[-1] ^ 1])
+        name.write_bytes({"cut": whole[:-3], "empty": b"", "bit": whole[:-1] + turned}[damage])
+    (fault,) = faults(cube)
+    assert fault.chunks == {(2, 3)}
+    opened = SpectralCube.open(str(cube))
+    if damage != "gone" or beside:  # a chunk of the cube that is gone is simply not finished
+        assert verify.mend(opened) == [fault]
+        assert not opened.sealed
+    assert opened.chunks() - opened.finished() == {(2, 3)}
+    again = stream(cube.with_name("b.zarr"), scene(*SIZE, share_valid=0.9), Toy())
+    for old in (again.cube.uri, Companion.uri(again.cube.uri)):
+        shutil.rmtree(old)
+    again.cube.__init__(str(cube), zarr.open_group(cube, use_consolidated=False))
+    again.run(again.place)
+    again.cube.seal()
+    for kind in ("a.zarr", "a_aux.zarr"):
+        assert objects(cube.with_name(kind)) == objects(finished.with_name(kind))
+
+
+def test_every_cut_of_every_chunk_is_found(cube):
+    random.seed(0)
+    paths = sorted((cube / "reflectance").glob("0.*"))
+    for path in paths:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: random.randrange(len(whole))])
+    assert len(faults(cube)) == len(paths) == 20
+
+
+def test_metadata_are_those_of_the_creation(cube, finished):
+    assert not list(verify.metadata(str(cube), str(finished)))
+    group = zarr.open_group(cube, mode="r+", use_consolidated=False)
+    group["wavelength"][1] = 551
+    group["reflectance"].attrs["scale_factor"] = 1e-3
+    found = [fault.what for fault in verify.metadata(str(cube), str(finished))]
+    assert len(found) == 2
+    assert any("wavelength, its values," in what for what in found)
+    assert any("reflectance/.zattrs" in what for what in found)
+    assert Fault("the consolidated metadata of reflectance are others") in faults(cube)
+
+
+def test_a_v3_cube_is_mended_and_sealed_again(tmp_path):
+    from pipeline.cube import CubeSpec  # noqa: PLC0415
+    from pipeline.grid import Window  # noqa: PLC0415
+    from pipeline.layers import CENSUS, Layers  # noqa: PLC0415
+    from pipeline.seam import FIELDS  # noqa: PLC0415
+
+    spec = CubeSpec(8, 16, (400.0, 500.0), chunk=8, zarr_format=3)
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), spec)
+    values, valid = np.ones((2, 8, 16), np.float32), np.ones((8, 16), bool)
+
+    def fill():
+        for col in (0, 1):
+            flat = np.zeros((8, 8), np.uint8)
+            beside = Layers(flat, flat.astype(np.uint16), None, np.zeros(CENSUS, np.int64))
+            cube.companion.note(Window(0, 8 * col, 8, 8), np.zeros(FIELDS, np.int64), beside)
+        cube.write(Window(0, 0, 8, 16), values, valid)
+        cube.seal()
+        return objects(tmp_path)
+
+    # The companion's zeros are written too, so that each record is an object.
+    whole = fill()
+    path = tmp_path / "a.zarr/reflectance/c/0/0/1"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert len(verify.mend(cube)) == 1
+    assert not cube.sealed
+    assert fill() == whole
