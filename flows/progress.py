@@ -41,12 +41,12 @@ def in_sight(settings: ReconstructSettings) -> dict[str, Any]:
 
             return done
 
-        with _stopped_by_signals() as stop:
+        with stopped_by_signals() as stop:
             return reconstruct(settings, watch, stop)
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[Event]:
+def stopped_by_signals() -> Iterator[Event]:
     """Set by SIGTERM, as a spot machine sends it, or Ctrl-C; a second one ends the process."""
     stop, numbers = Event(), (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event
@@ -101,9 +102,26 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
         raise Refusal("the destination must be writable", error, "Choose another place.") from error
 
 
-def run_region(job: Job, region: Window) -> None:
-    """Write what a region of a prepared cube lacks. Doing it twice changes nothing."""
-    job.connect(SpectralCube.open(job.settings.destination)).run(region)
+@lru_cache(maxsize=1)
+def opened(settings: ReconstructSettings, parts: int, run: str) -> Job:  # noqa: ARG001
+    """`open_job`, once a run and process; ``run`` keeps a later run from an older input."""
+    return open_job(settings, parts)
+
+
+def run_region(
+    job: Job,
+    region: Window,
+    stop: Event | None = None,
+    done: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Write what a region of a prepared cube lacks; returns how many tiles that took.
+
+    Doing it twice changes nothing. Raises Stopped soon after ``stop`` is set.
+    """
+    stream = job.connect(SpectralCube.open(job.settings.destination), stop)
+    tiles = sum(map(stream.tiles, stream.unfinished(region)))
+    stream.run(region, done)
+    return tiles
 
 
 class SeamError(RuntimeError):

@@ -55,7 +55,10 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     # Bad input, and what does not fit, is told in a line before a server starts.
     job = open_job(settings, REGIONS)
     tell(line(job, check(job)))
-    return reconstruct_flow(settings)
+    state = reconstruct_flow(settings, return_state=True)
+    if state.is_cancelled():
+        raise Stopped
+    return state.result()
 
 
 @app.command()
