@@ -3,7 +3,6 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # cpu or cuda: which build of torch the image must hold. torch's wheel on pip's own index is the
 # CUDA one, gigabytes larger; for cpu give the index of CPU wheels that torch's installation page
 # names. An image that did not get what was asked for is not built.

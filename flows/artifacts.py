@@ -7,7 +7,8 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import matplotlib.image
 from prefect.artifacts import (
@@ -31,7 +32,8 @@ Row = dict[str, Any]
 
 def show_progress(total: int, of: str) -> Callable[[int], None]:
     """A bar of ``total`` things; returns what is told how many more are done."""
-    artifact = create_progress_artifact(0.0, key="progress", description=f"{total} {of} to do")
+    about = f"{total} {of} to do"
+    artifact = cast(UUID, create_progress_artifact(0.0, key="progress", description=about))
     done, told = 0, 0.0
 
     def advance(more: int) -> None:

@@ -1,7 +1,6 @@
 """Evaluation and training as Prefect flows, for prefect.yaml to deploy beside the main job."""
 
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, get_run_logger, task
 

@@ -17,14 +17,7 @@ from flows.settings import ReconstructSettings
 
 def in_sight(settings: ReconstructSettings) -> dict[str, Any]:
     """Run in this process with a bar on standard error; a signal stops it at the next tile."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tiles  {task.fields[speed]:.3f} Mpx/s  left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+    with tile_bar() as bar:
 
         def watch(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
             bar.console.print(
@@ -43,6 +36,18 @@ def in_sight(settings: ReconstructSettings) -> dict[str, Any]:
 
         with stopped_by_signals() as stop:
             return reconstruct(settings, watch, stop)
+
+
+def tile_bar() -> Progress:
+    """A bar of tiles on standard error; its tasks have a field ``speed``, Mpx/s."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("tiles  {task.fields[speed]:.3f} Mpx/s  left"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, transient=True, console=Console(stderr=True))
 
 
 @contextmanager

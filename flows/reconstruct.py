@@ -71,14 +71,20 @@ def _check_resume(job: Job) -> None:
             else ("a half-finished cube", "Add --resume to go on, --overwrite to begin again.")
         )
         raise Refusal("the destination must be new", f"{destination}, {state}", fix)
+    refuse_other_settings(job)
+    _ = cube.companion
+    _note_changed_input(job)
+
+
+def refuse_other_settings(job: Job) -> None:
+    """Raise Refusal where the cube was begun under settings that give another result."""
+    cube = SpectralCube.open(job.settings.destination)
     wanted = json.loads(json.dumps(dict(job.spec.settings)))
     for key in sorted(wanted.keys() | cube.settings.keys()):
         if wanted.get(key) != cube.settings.get(key):
             change = f"{key} {cube.settings.get(key)} in the cube, {wanted.get(key)} now"
             fix = "Resume as it was begun, or begin again with --overwrite."
             raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
-    _ = cube.companion
-    _note_changed_input(job)
 
 
 def _note_changed_input(job: Job) -> None:
@@ -128,15 +134,15 @@ class SeamError(RuntimeError):
     """Tiles disagree more than the run allows; the cube is whole but not sealed."""
 
 
-def finish(job: Job, seconds: float) -> dict[str, Any]:
-    """Seal the cube and complete `run.json` beside it; returns that record.
+def finish(job: Job, seconds: float, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Seal the cube and complete `run.json` beside it, with ``more``; returns that record.
 
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
     cube = SpectralCube.open(job.settings.destination)
     seam = certificate(cube.companion.total())
     measured = {"seconds": round(seconds, 3), "peak_bytes": peak_resident(), "seam": seam}
-    record = _write_record(job, measured)
+    record = _write_record(job, measured | (more or {}))
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
         state = "is sealed by an earlier run" if cube.sealed else "is not sealed"

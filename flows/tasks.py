@@ -7,7 +7,7 @@ the cube itself, so a task that runs again changes nothing.
 import time
 from collections.abc import Callable
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State, TaskRun
@@ -106,7 +106,7 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
         regions = plan_task(settings)
         done = show_progress(_todo(settings, regions), "tiles")
         try:
-            rows = [region_task(settings, region, stop, done) for region in regions]
+            rows = [cast(Row, region_task(settings, region, stop, done)) for region in regions]
         except CancelledRun:
             return Cancelled(message="told to stop; run it again with resume")
     show_table("regions", rows, "What each region took")

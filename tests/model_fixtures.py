@@ -1,11 +1,13 @@
 """Small models and inputs that the model's tests share."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from model import NetworkConfig, R2HDiff
+from model.checkpoint import save
 
 torch.set_num_threads(1)
 
@@ -44,6 +46,16 @@ def awake(model: R2HDiff, seed: int = 0) -> R2HDiff:
     model.denoiser.head.bias.normal_(0, 0.3, generator=random(seed + 1))
     model.deviation.fill_(0.3)
     return model
+
+
+def small_checkpoint(path: Path) -> Path:
+    """A model of few channels and 31 wavelengths in a file, as a run loads it."""
+    torch.manual_seed(0)
+    config = NetworkConfig(widths=(4, 8), heads=(1, 2), bottom=1, time_width=8)
+    model = awake(R2HDiff(config, torch.arange(400, 701, 10, dtype=torch.float64), prior(31)))
+    model.deviation.fill_(0.02)
+    save(model, path, {})
+    return path
 
 
 def tile(count: int = 2, side: int = 8, channels: int = 3, seed: int = 0) -> Tensor:

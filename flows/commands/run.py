@@ -1,25 +1,28 @@
 """`r2h reconstruct` and `r2h plan`."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from flows.commands.common import STOPPED, Config, Json, fail, tell
 from flows.options import with_options
 from flows.settings import ReconstructSettings, load
-from pipeline.errors import Stopped
+from pipeline.errors import Refusal, Stopped
 
 app = typer.Typer()
 
 
 @app.command()
 @with_options(ReconstructSettings)
-def reconstruct(
+def reconstruct(  # noqa: PLR0913 (an option each)
     source: Annotated[str, typer.Argument(help="RGB raster: GeoTIFF, COG, JP2, PNG or JPEG.")],
     destination: Annotated[str, typer.Argument(help="Cube to write, by custom NAME.zarr.")],
     config: Config = None,
     prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow.")] = False,
+    dask: Annotated[
+        str | None, typer.Option(help="Run on a Dask cluster: ADDRESS or local:N.")
+    ] = None,
     as_json: Json = False,
     *,
     given: dict[str, Any],
@@ -33,8 +36,13 @@ def reconstruct(
 
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
+    if prefect and dask:
+        raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
     try:
-        record = _with_prefect(settings) if prefect else in_sight(settings)
+        if prefect:
+            record = _with_prefect(settings)
+        else:
+            record = _on_dask(settings, dask) if dask else in_sight(settings)
     except OSError as error:
         return fail(f"{error}. What is finished is kept: run again with --resume", 1)
     except SeamError as error:
@@ -44,6 +52,12 @@ def reconstruct(
     if as_json:
         return typer.echo(json.dumps(record))
     return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+
+
+def _on_dask(settings: ReconstructSettings, cluster: str) -> dict[str, Any]:
+    from flows.cluster import reconstruct_on  # noqa: PLC0415
+
+    return reconstruct_on(cluster, settings)
 
 
 def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
@@ -58,7 +72,7 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     state = reconstruct_flow(settings, return_state=True)
     if state.is_cancelled():
         raise Stopped
-    return state.result()
+    return cast(dict[str, Any], state.result())
 
 
 @app.command()
