@@ -19,9 +19,9 @@ from uuid import uuid4
 from flows.forecast import line, peak_resident
 from flows.job import threads_of
 from flows.progress import stopped_by_signals, tile_bar
-from flows.reconstruct import check, finish, opened, prepare, refuse_other_settings, run_region
+from flows.reconstruct import check, finish, prepare, refuse_other_settings, run_region
+from flows.regions import opened, tiles_to_do
 from flows.settings import ReconstructSettings
-from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
 
@@ -67,8 +67,7 @@ def begin(ask: _Ask) -> _Begun:
     job = opened(*ask)
     about = f"{job.assumptions}\n{line(job, check(job))}"
     prepare(job)
-    stream = job.connect(SpectralCube.open(ask.settings.destination))
-    tiles = [(r, sum(map(stream.tiles, stream.unfinished(r)))) for r in job.plan.regions]
+    tiles = zip(job.plan.regions, tiles_to_do(job), strict=True)
     each = job.plan.place.height * job.plan.place.width / 1e6 / job.plan.tiles
     return _Begun(about, [(region, n) for region, n in tiles if n], each)
 

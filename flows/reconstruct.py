@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event
@@ -108,12 +107,6 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
         raise Refusal("the destination must be writable", error, "Choose another place.") from error
 
 
-@lru_cache(maxsize=1)
-def opened(settings: ReconstructSettings, parts: int, run: str) -> Job:  # noqa: ARG001
-    """`open_job`, once a run and process; ``run`` keeps a later run from an older input."""
-    return open_job(settings, parts)
-
-
 def run_region(
     job: Job,
     region: Window,
@@ -124,10 +117,15 @@ def run_region(
 
     Doing it twice changes nothing. Raises Stopped soon after ``stop`` is set.
     """
-    stream = job.connect(SpectralCube.open(job.settings.destination), stop)
-    tiles = sum(map(stream.tiles, stream.unfinished(region)))
-    stream.run(region, done)
-    return tiles
+    total = 0
+
+    def count(tiles: int) -> None:
+        nonlocal total
+        total += tiles
+        done(tiles)
+
+    job.connect(SpectralCube.open(job.settings.destination), stop).run(region, count)
+    return total
 
 
 class SeamError(RuntimeError):

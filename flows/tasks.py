@@ -19,9 +19,9 @@ from prefect.tasks import Task, exponential_backoff
 from flows.artifacts import Row, show_progress, show_report, show_table
 from flows.job import Job
 from flows.progress import stopped_by_signals
-from flows.reconstruct import finish, opened, prepare, run_region
+from flows.reconstruct import finish, prepare, run_region
+from flows.regions import opened, tiles_to_do
 from flows.settings import ReconstructSettings
-from pipeline.cube import SpectralCube
 from pipeline.errors import Stopped
 from pipeline.grid import Window
 
@@ -104,7 +104,7 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
     start = time.perf_counter()
     with stopped_by_signals() as stop:
         regions = plan_task(settings)
-        done = show_progress(_todo(settings, regions), "tiles")
+        done = show_progress(sum(tiles_to_do(_job(settings))), "tiles")
         try:
             rows = [cast(Row, region_task(settings, region, stop, done)) for region in regions]
         except CancelledRun:
@@ -113,9 +113,3 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
     record = seal_task(settings, time.perf_counter() - start)
     show_report(record)
     return record
-
-
-def _todo(settings: ReconstructSettings, regions: list[tuple[int, int, int, int]]) -> int:
-    stream = _job(settings).connect(SpectralCube.open(settings.destination))
-    windows = [rows for region in regions for rows in stream.unfinished(Window(*region))]
-    return sum(map(stream.tiles, windows))

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 
 from flows import cluster
 from flows.progress import in_sight
-from flows.reconstruct import opened
+from flows.regions import opened
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
