@@ -81,9 +81,9 @@ def prefect(tmp_path_factory):
     started = []
 
     def begin(*words):
-        log = (folder / f"{words[0]}.log").open("w")
         call = [sys.executable, "-m", "prefect", *words]
-        started.append(subprocess.Popen(call, cwd=ROOT, env=env, stdout=log, stderr=log))
+        with (folder / f"{words[0]}.log").open("w") as log:
+            started.append(subprocess.Popen(call, cwd=ROOT, env=env, stdout=log, stderr=log))
         return started[-1]
 
     def ask(path, body=None, method=None):
