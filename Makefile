@@ -5,7 +5,7 @@ BENCH ?=
 BIN := $(VENV)/bin
 PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
 
-.PHONY: demo test lint types setup evaluate train bench faults image-check clean
+.PHONY: demo test lint types setup evaluate train bench faults deploy-check image-check clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +44,9 @@ $(VENV)/.bench: $(VENV)/.ready
 
 faults: setup  ## Kill a run 50 times and compare with one that was left alone (minutes)
 	$(BIN)/python -m tests.faults
+
+deploy-check: setup  ## A Prefect server and worker on this machine: deploy, schedule, cancel, resume
+	$(BIN)/python -m pytest tests/test_deploy.py
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh
