@@ -11,7 +11,6 @@ from typing import Any, cast
 
 from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from prefect.tasks import Task, exponential_backoff
@@ -105,10 +104,12 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
     with stopped_by_signals() as stop:
         regions = plan_task(settings)
         done = show_progress(sum(tiles_to_do(_job(settings))), "tiles")
-        try:
-            rows = [cast(Row, region_task(settings, region, stop, done)) for region in regions]
-        except CancelledRun:
-            return Cancelled(message="told to stop; run it again with resume")
+        rows = []
+        for region in regions:
+            state = region_task(settings, region, stop, done, return_state=True)
+            if state.is_cancelled():
+                return Cancelled(message="told to stop; run it again with resume")
+            rows.append(cast(Row, state.result()))
     show_table("regions", rows, "What each region took")
     record = seal_task(settings, time.perf_counter() - start)
     show_report(record)
