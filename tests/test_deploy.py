@@ -114,6 +114,7 @@ def request(url, path, body=None, method=None):
         except urllib.error.HTTPError as error:
             if error.code != 503 or time.monotonic() > end:
                 raise
+            error.close()
             time.sleep(1)
 
 
@@ -252,6 +253,7 @@ def test_bad_parameters_are_refused_where_they_are_given(prefect, job):
         with pytest.raises(urllib.error.HTTPError) as refused:
             prefect.ask(path, {"parameters": {"settings": job("bad", **wrong)}})
         assert refused.value.code == 409
+        refused.value.close()
 
 
 def test_a_region_is_tried_again_where_that_can_help(prefect, job, monkeypatch):
