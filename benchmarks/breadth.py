@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flows.settings import TrainSettings, load
+from flows.learn_settings import TrainSettings
+from flows.settings import load
 from model.lift import apply_matrix, unseen, wiener_lift
 from pipeline.camera import Floats, load_camera, resampled
-from pipeline.datasets import CAVE_WAVELENGTHS, Crops, cave_cube, cave_scenes, spectral_prior
+from pipeline.cave import WAVELENGTHS, cave
+from pipeline.crops import Crops, spectral_prior
 from pipeline.materials import measured_reflectances
 from pipeline.metrics import mrae, psnr, sam
 
@@ -31,7 +33,7 @@ GROUPS = (
     ("pompoms", "stuffed_toys", "clay"),
     ("paints", "watercolors", "cd", "fake_and_real_beers"),
 )  # fmt: skip
-CAMERA = resampled(load_camera("basler-a2a5320-23uc"), CAVE_WAVELENGTHS)
+CAMERA = resampled(load_camera("basler-a2a5320-23uc"), WAVELENGTHS)
 SEEN = torch.from_numpy(CAMERA.sensitivities)[None]
 ITERATIONS = 1000
 
@@ -64,9 +66,8 @@ def fitted(stream: Crops) -> PixelNetwork:
     network = PixelNetwork(torch.from_numpy(spectral_prior(stream)))
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, ITERATIONS)
-    scales = stream.scales()
     for iteration in range(ITERATIONS):
-        rgb, cube, _ = map(torch.from_numpy, stream.at(iteration, scales))
+        rgb, cube, _ = map(torch.from_numpy, stream.at(iteration))
         optimiser.zero_grad()
         (network(rgb) - cube).abs().mean().backward()
         optimiser.step()
@@ -88,7 +89,8 @@ def leave_groups_out(scenes: dict[str, Floats], share: float, materials: Floats)
     for group in GROUPS:
         network = fitted(crops([c for n, c in scenes.items() if n not in group], share, materials))
         known = [scenes[name] for name in group]
-        scales = crops(known, 0, materials).scales()[:, 0]
+        of = crops(known, 0, materials)
+        scales = [float(of.seen(scene).scales[0]) for scene in range(len(known))]
         scores = [scored(network, cube, scale) for cube, scale in zip(known, scales, strict=True)]
         rows.append(np.mean(scores, axis=0))
     return np.array(rows)
@@ -96,10 +98,10 @@ def leave_groups_out(scenes: dict[str, Floats], share: float, materials: Floats)
 
 def main(root: str, measured: str, *shares: str) -> None:
     """Print a line a share."""
-    folders = cave_scenes(Path(root))
+    opened = cave(root)
     names = load(TrainSettings, "train-cave.toml").scenes
-    scenes = {name: np.ascontiguousarray(cave_cube(folders[name])[:, ::4, ::4]) for name in names}
-    materials = measured_reflectances(Path(measured), CAVE_WAVELENGTHS)
+    scenes = {name: np.ascontiguousarray(opened.read(name).cube[:, ::4, ::4]) for name in names}
+    materials = measured_reflectances(Path(measured), WAVELENGTHS)
     for share in map(float, shares or ("0", "0.5")):
         table = leave_groups_out(scenes, share, materials)
         figures = " ".join(f"{value:.3f}" for value in table.mean(axis=0))

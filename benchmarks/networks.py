@@ -31,7 +31,8 @@ class Held:
     """Answers the same values for every tile."""
 
     wavelengths = WAVELENGTHS
-    takes_noise = False
+    noises = 0
+    spread = False
 
     def __init__(self, values: Tensor) -> None:
         self._values = values
@@ -45,7 +46,8 @@ class Light:
     """A 31 x 3 matrix a pixel."""
 
     wavelengths = WAVELENGTHS
-    takes_noise = False
+    noises = 0
+    spread = False
 
     def __init__(self) -> None:
         ramp = torch.linspace(0, 1, len(WAVELENGTHS))
@@ -93,7 +95,7 @@ def plain(case: Case, scene: Mirrored) -> Callable[[Tensor], Tensor]:
     They do not say where a tile lies, so start noise is drawn anew for each.
     """
     network = reconstructor(replace(case, engine="torch"), scene)
-    channels = len(network.wavelengths) if network.takes_noise else 0
+    channels = len(network.wavelengths) * network.noises
 
     def forward(rgb: Tensor) -> Tensor:
         with torch.inference_mode():

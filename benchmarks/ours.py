@@ -25,7 +25,7 @@ CHUNK = 256
 class Unwritten(SpectralCube):
     """A cube that forgets what it is given."""
 
-    def write(self, *_: Any, **__: Any) -> None:
+    def store(self, *_: Any, **__: Any) -> None:
         """Do nothing."""
 
     def note(self, *_: Any, **__: Any) -> None:
@@ -43,7 +43,7 @@ def pipeline(case: Case, folder: Path) -> Steps:
 
 
 def unwritten(case: Case, folder: Path) -> Steps:
-    """The same, but nothing is quantised or written."""
+    """The same, but nothing is written."""
     stream = _stream(case, Unwritten, folder / "cube.zarr")
     yield
     _run(stream, case)

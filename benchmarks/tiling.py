@@ -11,12 +11,14 @@ from benchmarks.options import Options
 from benchmarks.tables import Table
 from flows.evaluate import through_tiles
 from flows.job import bind, chosen_engine
-from flows.settings import EvaluateSettings, load
+from flows.learn_settings import EvaluateSettings
+from flows.settings import load
 from pipeline.camera import load_camera, resampled
-from pipeline.datasets import CAVE_WAVELENGTHS, ReferenceScene, cave_cube, cave_scenes
+from pipeline.cave import WAVELENGTHS, cave
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.metrics import score
+from pipeline.reference import Reference, ReferenceScene
 
 OVERLAP = 32
 LIMIT = 0.1
@@ -51,24 +53,30 @@ def tiling(options: Options) -> Table:
 
 def _scenes(settings: EvaluateSettings, root: Path) -> Mapping[str, ReferenceScene]:
     """The validation scenes, and last a mosaic of them, four tiles of 256 high and six wide."""
-    camera = resampled(load_camera(settings.camera), CAVE_WAVELENGTHS)
-    folders = cave_scenes(root)
-    cubes = {name: cave_cube(folders[name]) for name in settings.scenes}
+    camera = resampled(load_camera(settings.camera), WAVELENGTHS)
+    known = cave(root)
+    cubes = {name: known.read(name).cube for name in settings.scenes}
     parts = [*cubes.values(), next(iter(cubes.values()))]
     rows = [np.concatenate(parts[i : i + 3], axis=2) for i in (0, 3)]
     cubes["mosaic of them, 1024 x 1536"] = np.concatenate(rows, axis=1)
-    return {name: ReferenceScene(name, cube, camera) for name, cube in cubes.items()}
+    return {
+        name: ReferenceScene.rendered(
+            Reference(name, cube, WAVELENGTHS, np.ones(cube.shape[1:], bool)), camera
+        )
+        for name, cube in cubes.items()
+    }
 
 
 def _psnr(settings: EvaluateSettings, scene: ReferenceScene, tile: int) -> float:
     here = settings.model_copy(update={"tile": tile, "overlap": OVERLAP})
     network = model.load()
-    scale = scene_scale(scene, scene.camera)
-    reconstructor = bind(here, network, chosen_engine(here, network), scene.camera, scale)
+    camera = resampled(load_camera(here.camera), WAVELENGTHS)
+    scale = scene_scale(scene, camera)
+    reconstructor = bind(here, network, chosen_engine(here, network), camera, scale)
     with TemporaryDirectory() as folder:
-        cube = through_tiles(here, scene, reconstructor, Path(folder) / "cube.zarr")
+        cube = through_tiles(here, scene, reconstructor, Path(folder) / "cube.zarr", camera, True)
         estimate, _ = cube.read(Window(0, 0, scene.height, scene.width))
-    return float(score(estimate, scene.reference)["psnr"])
+    return float(score(estimate, scene.reference.cube)["psnr"])
 
 
 def _count(scene: ReferenceScene, tile: int) -> int:

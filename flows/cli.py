@@ -2,10 +2,11 @@
 
 import typer
 
-from flows.commands import cube, learn, model, run
+from flows.commands import batch, camera, cube, data, export, learn, model, run
 from flows.commands.common import fail
 from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal
+from pipeline.store import storage_errors
 
 app = typer.Typer(
     help="Large RGB images to hyperspectral cubes, estimated by a diffusion model.",
@@ -13,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (run, cube, learn, model):
+for part in (run, batch, cube, camera, export, data, learn, model):
     app.add_typer(part.app)
 
 
@@ -23,5 +24,5 @@ def main() -> None:
         app()
     except (Refusal, CheckpointError) as error:
         fail(error, 2)
-    except OSError as error:
+    except storage_errors() as error:
         fail(error, 1)

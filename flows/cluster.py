@@ -24,6 +24,7 @@ from flows.regions import opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
+from pipeline.redact import redact
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -72,14 +73,15 @@ def begin(ask: _Ask) -> _Begun:
     return _Begun(about, [(region, n) for region, n in tiles if n], each)
 
 
-def fill(ask: _Ask, region: Window) -> dict[str, Any]:
+def fill(ask: _Ask, region: Window) -> dict[str, int]:
     """Write what a region lacks, on a worker; one at a time in a process, the model uses it all."""
     with _busy:
         job = opened(*ask)
         # A worker with another engine, device or version would mix two results in one cube.
         refuse_other_settings(job)
-        run_region(job, region, _stop(ask.run))
-    return {"peak_bytes": peak_resident()}
+        before = job.scene.retries
+        run_region(job, region, _stop(ask.run), lambda _: None)
+        return {"peak_bytes": peak_resident(), "retries": job.scene.retries - before}
 
 
 def end(ask: _Ask, seconds: float, more: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
         ask = _Ask(settings, REGIONS * len(_workers(client)), run)
         # Its future is let go with the answer, or a lost worker would make it run again.
         begun = client.submit(begin, ask, resources=needs, pure=False).result()
-        bar.console.print(begun.about, highlight=False, soft_wrap=True)
+        bar.console.print(redact(begun.about), highlight=False, soft_wrap=True)
         row = bar.add_task("reconstruct", total=sum(n for _, n in begun.todo), speed=0.0)
 
         def done(tiles: int) -> None:
@@ -147,8 +149,8 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
             task = bar.tasks[row]
             bar.update(row, speed=begun.megapixels * task.completed / (task.elapsed or 1))
 
-        peak = _run(client, ask, begun, needs, stop, done)
-        more = {"workers": len(_workers(client)), "peak_bytes": peak}
+        taken = _run(client, ask, begun, needs, stop, done)
+        more = {"workers": len(_workers(client)), **taken}
         seconds = time.perf_counter() - start
         sealing = client.submit(end, ask, seconds, more, resources=needs, pure=False)
         record: dict[str, Any] = sealing.result()
@@ -162,21 +164,23 @@ def _run(
     needs: dict[str, float],
     stop: Event,
     done: Callable[[int], None],
-) -> int:
-    """Fill all regions; returns the most memory that a worker held, bytes."""
+) -> dict[str, int]:
+    """Fill all regions; returns the most memory a worker held, bytes, and reads tried again."""
     from distributed import wait  # noqa: PLC0415
 
     tiles: dict[Future[Any], int] = {
         client.submit(fill, ask, region, resources=needs, retries=TRIES - 1, pure=False): count
         for region, count in begun.todo
     }
-    peak = 0
+    taken = {"peak_bytes": 0, "retries": 0}
     try:
         while tiles and not stop.is_set():
             with suppress(TimeoutError):
                 wait(list(tiles), timeout=1, return_when="FIRST_COMPLETED")
             for future in [future for future in tiles if future.done()]:
-                peak = max(peak, future.result()["peak_bytes"])
+                one = future.result()
+                taken["peak_bytes"] = max(taken["peak_bytes"], one["peak_bytes"])
+                taken["retries"] += one["retries"]
                 done(tiles.pop(future))
         if tiles:
             raise Stopped
@@ -184,7 +188,7 @@ def _run(
         client.cancel(list(tiles))
         client.run(_halt, ask.run)
         raise
-    return peak
+    return taken
 
 
 def _workers(client: "Client") -> dict[str, Any]:

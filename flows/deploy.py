@@ -1,47 +1,51 @@
-"""Evaluation and training as Prefect flows, for prefect.yaml to deploy beside the main job."""
+"""Evaluation and batches as Prefect flows, for prefect.yaml to deploy beside the main job."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Failed
 
 from flows.artifacts import Row, show_progress, show_table
+from flows.batch import BatchSettings, plan_batch, run_batch
 from flows.evaluate import evaluate
-from flows.settings import EvaluateSettings, TrainSettings
+from flows.learn_settings import EvaluateSettings
+from flows.progress import stopped_by_signals
+from flows.scorebook import SHOWN
 from flows.tasks import PATIENT
-from flows.train import train
+from pipeline.datasets import Name
 
 
 @task(name="evaluate", **PATIENT)
-def evaluate_task(settings: EvaluateSettings, root: str, out: str) -> list[Row]:
-    """Score the checkpoint; a row a scene and method."""
-    return evaluate(settings, Path(root), Path(out), get_run_logger().info)
+def evaluate_task(settings: EvaluateSettings, dataset: Name, root: str, out: str) -> dict[str, Any]:
+    """Score the checkpoint; returns what evaluation.json holds."""
+    return evaluate(settings, dataset, root, Path(out), get_run_logger().info)
 
 
 @flow(name="evaluate", persist_result=False)
-def evaluate_flow(settings: EvaluateSettings, root: str, out: str) -> list[Row]:
-    """Score a checkpoint on the scenes under ``root``; cubes and figures go to ``out``."""
-    rows = evaluate_task(settings, root, out)
-    show_table("scores", rows, "A row a scene and method, and their means")
-    return rows
+def evaluate_flow(settings: EvaluateSettings, dataset: Name, root: str, out: str) -> dict[str, Any]:
+    """Score a checkpoint on the scenes under ``root``; cubes, JSON and CSV go to ``out``."""
+    whole = evaluate_task(settings, dataset, root, out)
+    rows = [*whole["scenes"], *({"scene": "mean", **row} for row in whole["means"])]
+    shown = [{key: row[key] for key in ("scene", "method", *SHOWN)} for row in rows]
+    show_table("scores", shown, "A row a scene and method, and their means")
+    return whole
 
 
-@task(name="train", **PATIENT)
-def train_task(settings: TrainSettings, root: str, out: str) -> str:
-    """Train; a try after the first goes on from the last save."""
-    advance, seen = show_progress(settings.iterations, "iterations"), 0
+@flow(name="batch", persist_result=False)
+def batch_flow(settings: BatchSettings) -> list[Row] | State[Any]:
+    """Reconstruct many rasters, one after the other; returns the rows of the report.
 
-    def report(iteration: int, _loss: float) -> None:
-        nonlocal seen
-        advance(iteration - seen)
-        seen = iteration
-
-    return str(train(settings, Path(root), Path(out), report))
-
-
-@flow(name="train", persist_result=False)
-def train_flow(settings: TrainSettings, root: str, out: str) -> str:
-    """Train a checkpoint on the scenes under ``root`` into ``out``; returns its path.
-
-    Run again with the same ``out`` it goes on from the last save.
+    Run again it goes on with what is not done. It fails where scenes failed, after the others.
     """
-    return train_task(settings, root, out)
+    with stopped_by_signals() as stop:
+        planned = plan_batch(settings)
+        done = show_progress(len(planned.entries), "scenes")
+        rows = run_batch(planned, stop, lambda _: done(1))
+    show_table("scenes", rows, "What became of each scene")
+    if stop.is_set():
+        return Cancelled(message="told to stop; run it again")
+    if failed := [row["source"] for row in rows if row["state"] == "failed"]:
+        return Failed(message=f"{len(failed)} of {len(rows)} scenes failed: {failed[:3]}")
+    return rows

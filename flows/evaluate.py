@@ -1,8 +1,7 @@
 """Benchmarks: a data set's scenes through the same tiles as any image, scored on their truth."""
 
-import csv
-import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,117 +9,157 @@ import numpy as np
 import torch
 
 import model
+from flows.forecast import peak_resident
 from flows.job import bind, chosen_engine, threads_of
-from flows.settings import EvaluateSettings
+from flows.learn_settings import EvaluateSettings
+from flows.scenes import scenes_of, seen_by
+from flows.scorebook import FITTED, Row, about, differences, means, write
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED
-from pipeline.camera import load_camera, resampled
+from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cube import CubeSpec, SpectralCube
-from pipeline.datasets import CAVE_WAVELENGTHS, ReferenceScene, cave_cube, cave_scenes
+from pipeline.datasets import Name
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window
-from pipeline.metrics import score
+from pipeline.reference import Reference, ReferenceScene
+from pipeline.scores import PROTOCOLS, Scores
 from pipeline.stream import Reconstructor, Stream
 
-Row = dict[str, Any]
-MEAN = "mean"
-BASELINE = SHIPPED.with_name("root-polynomial-basler.safetensors")
+OURS, BASELINE, WHOLE = "r2h-diff", "root-polynomial", "r2h-diff whole"
 
 
 def evaluate(
-    settings: EvaluateSettings, root: Path, out: Path, tell: Callable[[str], None]
-) -> list[Row]:
+    settings: EvaluateSettings,
+    dataset: Name,
+    root: str | Path,
+    out: Path,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
     """Score model and baseline on every scene; write cubes, evaluation.json and .csv to ``out``.
 
-    A row a scene and method, and a mean row a method. The baseline is left out, and that is told,
-    where it was fitted for another camera.
+    Returns what evaluation.json holds (docs/evaluation.md). The baseline is left out, and that is
+    told, where it was fitted for another camera. One scene is in memory at a time.
     """
-    folders = cave_scenes(root)
-    if missing := [name for name in settings.scenes if name not in folders]:
-        raise Refusal("every scene named must be in the root", missing, "Unpack them there.")
+    opened, names = scenes_of(settings, dataset, root)
+    table = load_camera(settings.camera)
+    camera = resampled(table, seen_by(table, opened.wavelengths))
+    network = model.load(Path(settings.checkpoint) if settings.checkpoint else SHIPPED)
+    known = about(settings, opened, network)
+    eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for name in settings.scenes:
-        camera = resampled(load_camera(settings.camera), CAVE_WAVELENGTHS)
-        scene = ReferenceScene(name, cave_cube(folders[name]), camera)
-        for method, reconstructor in _methods(settings, scene, tell).items():
-            cube = through_tiles(settings, scene, reconstructor, out / f"{name}-{method}.zarr")
-            estimate, _ = cube.read(Window(0, 0, scene.height, scene.width))
-            rows.append({"scene": name, "method": method, **score(estimate, scene.reference)})
-            tell(f"{name} {method}: {rows[-1]['psnr']:.2f} dB")
-    rows += _means(rows)
-    _write(rows, out)
-    return rows
+    rows: list[Row] = []
+    for name in names:
+        reference = opened.read(name)
+        scene = _scene(settings, reference, camera)
+        for method, here, reconstructor in _methods(settings, network, scene, (camera, eye), tell):
+            path = out / f"{name.replace('/', '-')}-{method.replace(' ', '-')}.zarr"
+            start = time.perf_counter()
+            # A method is scored as it is used: regression as it answers.
+            consistent = method != BASELINE
+            cube = through_tiles(here, scene, reconstructor, path, eye, consistent)
+            seconds = time.perf_counter() - start
+            scores = scored(cube, reference, settings)
+            row = {"scene": name, "method": method, **scores.result()}
+            grid = TileGrid(scene.height, scene.width, here.tile, here.overlap)
+            tiles = grid.count(Window(0, 0, scene.height, scene.width))
+            measured = {"tiles": tiles, "seconds": round(seconds, 3), "peak_bytes": peak_resident()}
+            spread = {"by_wavelength": scores.by_wavelength(), "angles": scores.histogram()}
+            rows.append({**row, **measured, **spread})
+            tell(f"{name} {method}: {row['psnr']:.2f} dB, {tiles} tiles, {seconds:.1f} s")
+    whole = {**known, "scenes": rows, "means": means(rows), "differences": differences(rows)}
+    write(whole, out)
+    return whole
+
+
+def _scene(settings: EvaluateSettings, reference: Reference, camera: Camera) -> ReferenceScene:
+    if settings.rgb == "published":
+        return ReferenceScene.published(reference, camera)
+    return ReferenceScene.rendered(reference, camera, settings.rendering, settings.seed)
 
 
 def _methods(
-    settings: EvaluateSettings, scene: ReferenceScene, tell: Callable[[str], None]
-) -> dict[str, Reconstructor]:
-    network = model.load(Path(settings.checkpoint) if settings.checkpoint else SHIPPED)
-    scale = scene_scale(scene, scene.camera)
-    methods: dict[str, Reconstructor] = {
-        "r2h-diff": bind(settings, network, chosen_engine(settings, network), scene.camera, scale)
-    }
-    baseline = RootPolynomial.load(BASELINE)
-    if baseline.camera == settings.camera:
-        return methods | {"root-polynomial": baseline}
-    tell(f"no root-polynomial beside it: that was fitted for {baseline.camera}")
-    return methods
+    settings: EvaluateSettings,
+    network: model.R2HDiff,
+    scene: ReferenceScene,
+    cameras: tuple[Camera, Camera],
+    tell: Callable[[str], None],
+) -> Iterator[tuple[str, EvaluateSettings, Reconstructor]]:
+    """Each method with the settings it runs under; the camera as it is, and as the model's."""
+    camera, eye = cameras
+    scale = scene_scale(scene, camera)
+    ours = bind(settings, network, chosen_engine(settings, network), eye, scale)
+    yield OURS, settings, ours
+    if settings.whole:
+        # A tile must suit the network; what overhangs is padded as at any scene's edge.
+        side = -(-max(scene.height, scene.width) // 8) * 8
+        yield WHOLE, settings.model_copy(update={"tile": side, "overlap": 0}), ours
+    baseline = RootPolynomial.load(FITTED)
+    if baseline.camera == camera.name and baseline.wavelengths == camera.wavelengths:
+        yield BASELINE, settings, baseline
+    else:
+        span = f"{baseline.wavelengths[0]:g} to {baseline.wavelengths[-1]:g} nm"
+        tell(f"no {BASELINE} beside it: that was fitted for {baseline.camera}, {span}")
+
+
+def _padded(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
+    """The camera at the model's wavelengths: blind where the reference holds no light."""
+    if camera.wavelengths == wavelengths:
+        return camera
+    table = dict(zip(camera.wavelengths, camera.sensitivities.T, strict=True))
+    if unknown := {*table} - {*wavelengths}:
+        rule = "a model is scored by a data set whose wavelengths it has"
+        raise Refusal(rule, f"{sorted(unknown)} nm besides", "Choose another checkpoint.")
+    rows = np.stack([table.get(w, np.zeros(3, np.float32)) for w in wavelengths], axis=1)
+    return Camera(camera.name, wavelengths, rows, response=camera.response)
 
 
 def through_tiles(
-    settings: EvaluateSettings, scene: ReferenceScene, reconstructor: Reconstructor, path: Path
+    settings: EvaluateSettings,
+    scene: ReferenceScene,
+    reconstructor: Reconstructor,
+    path: Path,
+    camera: Camera,
+    consistent: bool,
 ) -> SpectralCube:
-    """Reconstruct a scene into a sealed cube at ``path``, as any image is."""
+    """Reconstruct a scene into a sealed cube at ``path``, as any image is.
+
+    What is stored renders back by the camera where it is to be ``consistent``.
+    """
     if path.exists():
         SpectralCube.remove(str(path))
-    if reconstructor.wavelengths != CAVE_WAVELENGTHS:
-        rule, fix = "a model is scored at the data set's wavelengths", "Choose another checkpoint."
-        raise Refusal(rule, reconstructor.wavelengths, fix)
-    spec = CubeSpec(scene.height, scene.width, CAVE_WAVELENGTHS, settings.chunk)
+    spec = CubeSpec(scene.height, scene.width, reconstructor.wavelengths, settings.chunk)
     cube = SpectralCube.create(str(path), spec)
     whole = Window(0, 0, scene.height, scene.width)
-    grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     torch.set_num_threads(1)
     stream = Stream(
         scene=scene,
-        camera=scene.camera,
-        grid=grid,
+        # The scene is linear already, white = 1, and so is a camera that is told no encoding.
+        camera=camera,
+        grid=TileGrid(scene.height, scene.width, settings.tile, settings.overlap),
         reconstructor=reconstructor,
         cube=cube,
         place=whole,
         seed=settings.seed,
         workers=threads_of(settings),
+        consistent=consistent,
     )
     stream.run(whole)
     cube.seal()
     return cube
 
 
-def _means(rows: list[Row]) -> list[Row]:
-    keys = [key for key in rows[0] if key not in ("scene", "method")]
-    methods = dict.fromkeys(row["method"] for row in rows)
-    of = {m: [row for row in rows if row["method"] == m] for m in methods}
-    return [
-        {"scene": MEAN, "method": m} | {k: float(np.mean([row[k] for row in of[m]])) for k in keys}
-        for m in methods
-    ]
-
-
-def _write(rows: list[Row], out: Path) -> None:
-    (out / "evaluation.json").write_text(json.dumps(rows, indent=2))
-    with (out / "evaluation.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def table(rows: list[Row]) -> str:
-    """The rows as text in columns."""
-    keys = list(rows[0])[2:]
-    lines = [f"{'scene':<22}{'method':<18}" + "".join(f"{key:>10}" for key in keys)]
-    for row in rows:
-        figures = "".join(f"{row[key]:>10.4f}" for key in keys)
-        lines.append(f"{row['scene']:<22}{row['method']:<18}{figures}")
-    return "\n".join(lines)
+def scored(cube: SpectralCube, reference: Reference, settings: EvaluateSettings) -> Scores:
+    """A stored cube's scores at the wavelengths it shares with its reference, chunk row by row."""
+    protocol = PROTOCOLS[settings.protocol]
+    shared = tuple(w for w in reference.wavelengths if w in cube.wavelengths)
+    chosen = [cube.wavelengths.index(w) for w in shared]
+    truth = reference.at(shared)
+    rows, cols = (protocol.rows(size) for size in truth.shape[1:])
+    scores = Scores(len(shared), protocol.floor)
+    for row in range(rows.start, rows.stop, settings.chunk):
+        part = slice(row, min(row + settings.chunk, rows.stop))
+        window = Window(row, cols.start, part.stop - row, cols.stop - cols.start)
+        estimate, _ = cube.read(window)
+        scores.add(estimate[chosen], truth[:, part, cols], reference.valid[part, cols])
+    return scores

@@ -40,8 +40,9 @@ def forecast(job: Job) -> Forecast:
     # Sums alone may be too many: told before the model takes memory of its own.
     refuse_too_big(job.plan, job.plan.buffer_bytes, job.memory, float("inf"))
     tile, batch, channels = job.grid.tile, job.settings.batch, len(job.reconstructor.wavelengths)
+    fields, answers = job.reconstructor.noises * channels, (1 + job.reconstructor.spread) * channels
     rgb = torch.full((batch, 3, tile, tile), 0.2, device=job.device)
-    noise = torch.zeros((batch, channels, tile, tile), device=job.device)
+    noise = torch.zeros((batch, fields, tile, tile), device=job.device)
 
     def once(_: int) -> None:
         job.reconstructor(rgb, noise).cpu()
@@ -52,7 +53,7 @@ def forecast(job: Job) -> Forecast:
             list(pool.map(once, range(job.workers)))
             seconds = time.perf_counter() - start
     # Waiting tiles with their noise, and answers: one more of each than are worked on.
-    queued = (job.workers + 1) * batch * (3 + 3 * channels) * tile**2 * 4
+    queued = (job.workers + 1) * batch * (3 + fields + 2 * answers) * tile**2 * 4
     blocks = min(BLOCKS, job.scene.height * job.scene.width * 3 * job.scene.dtype.itemsize)
     peak = peak_resident() + job.plan.buffer_bytes + queued + blocks
     each = seconds / (job.workers * batch)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -12,18 +13,21 @@ import torch
 import model
 from flows.settings import ReconstructSettings, TileSettings
 from model.checkpoint import SHIPPED
-from model.engine import Engine, best_engine
+from model.engine import Engine, Start, best_engine
 from pipeline.area import Area, box_window, load_area
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window, regions
+from pipeline.light import load_light
+from pipeline.mosaic import MosaicScene, open_scene
 from pipeline.plan import Needs, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
+from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
-FORMAT = 2
+FORMAT = 3
 """Of the provenance; a cube of another one is not resumed."""
 
 
@@ -32,7 +36,7 @@ class Job:
     """Everything a run needs, opened; nothing written yet."""
 
     settings: ReconstructSettings
-    scene: Scene
+    scene: RasterScene | MosaicScene
     camera: Camera
     grid: TileGrid
     reconstructor: model.Reconstructor
@@ -61,6 +65,7 @@ class Job:
             device=self.device,
             area=self.area,
             stop=stop,
+            consistent=True,
         )
 
     @property
@@ -68,8 +73,9 @@ class Job:
         """What the pixel values are taken for, in a line."""
         camera, scale = self.spec.settings["camera"], self.spec.settings["scale"]
         return (
-            f"taken as {camera['encoding']} of camera {camera['name']}, white = "
-            f"{camera['white']:g}, scene scale {scale:.4g}; estimated from RGB, not measured"
+            f"taken as {camera['encoding']} of camera {camera['name']} in light "
+            f"{camera['illuminant']}, white = {camera['white']}, scene scale {scale:.4g}; "
+            "estimated from RGB, not measured"
         )
 
 
@@ -84,37 +90,41 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
     if white is None:
         rule = "it must be known which pixel value means reflectance 1"
         raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
-    return resampled(load_camera(settings.camera), bands).reading(encoding, white)
+    camera = load_camera(settings.camera, load_light(settings.illuminant))
+    return resampled(camera, bands).reading(encoding, white)
 
 
-def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
+def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None = None) -> Job:
     """Open the scene and the model and plan the work, in so many ``parts`` where halos allow it.
 
-    Raises Refusal or CheckpointError.
+    With a ``scale`` given (None: the scene's own, measured) no pixel is read. Raises Refusal or
+    CheckpointError.
     """
-    scene = RasterScene.open(settings.source, settings.bands)
+    if settings.endpoint:
+        use_endpoint(settings.endpoint)
+    scene = open_scene(settings.source, settings.bands)
     checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
-    network = model.load(checkpoint).to(device := _device(settings))
+    network = _network(checkpoint, _stamp(checkpoint), device := _device(settings))
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     area = load_area(scene, settings.aoi) if settings.aoi else None
     place = area.window if area else _place(settings, scene)
-    scale = scene_scale(scene, camera)
+    scale = scene_scale(scene, camera) if scale is None else scale
     engine = chosen_engine(settings, network)
     reconstructor = bind(settings, network, engine, camera, scale)
     facts = {
         "input": scene.header,
-        "camera": _camera_facts(camera),
+        "camera": _camera_facts(camera, settings.illuminant),
         "scale": scale,
         "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
         "checkpoint": model.describe(checkpoint)["digest"],
         "engine": engine,
     }
-    spec = _spec(settings, scene, place, reconstructor.wavelengths, facts)
+    spec = _spec(settings, scene, place, reconstructor, facts)
 
     memory = settings.memory * 1e9 if settings.memory else machine_memory()
     stored = 2 if settings.dtype == "uint16" else 4
-    needs = Needs(len(spec.wavelengths), stored, 3 * scene.dtype.itemsize)
+    needs = Needs(len(spec.wavelengths), stored, 3 * scene.dtype.itemsize, spec.spread)
     if settings.region:
         cut = regions(place.height, place.width, settings.chunk, settings.region)
         work = planned(grid, place, settings.chunk, needs, cut)
@@ -138,6 +148,16 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
     )
 
 
+@lru_cache(maxsize=2)
+def _network(checkpoint: Path, stamp: int, device: str) -> model.R2HDiff:  # noqa: ARG001
+    return model.load(checkpoint).to(device)
+
+
+def _stamp(path: Path) -> int:
+    # A file that is written anew is loaded anew; of one that is not there, the model tells.
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
 def chosen_engine(settings: TileSettings, network: model.R2HDiff) -> Engine:
     """The engine that is asked for, or the best there is."""
     return best_engine(network) if settings.engine == "auto" else settings.engine
@@ -147,14 +167,21 @@ def bind(
     settings: TileSettings, network: model.R2HDiff, engine: Engine, camera: Camera, scale: float
 ) -> model.Reconstructor:
     """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
-    sensitivities = torch.from_numpy(camera.sensitivities)
     try:
-        return model.Reconstructor(
-            network, sensitivities, scale, settings.steps, engine, settings.start
-        )
+        seen = camera.sensitivities.tobytes()
+        return _bound(network, seen, settings.steps, engine, settings.start).at(scale)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera and engine must suit the model", error, fix) from error
+
+
+@lru_cache(maxsize=4)
+def _bound(
+    network: model.R2HDiff, sensitivities: bytes, steps: int, engine: Engine, start: Start
+) -> model.Reconstructor:
+    """The model for a camera, float32 sensitivities (3, bands): its graph serves all scenes."""
+    seen = torch.frombuffer(bytearray(sensitivities), dtype=torch.float32).reshape(3, -1)
+    return model.Reconstructor(network, seen, 1.0, steps, engine, start)
 
 
 def threads_of(settings: TileSettings) -> int:
@@ -185,10 +212,11 @@ def _device(settings: ReconstructSettings) -> str:
     return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
 
 
-def _camera_facts(camera: Camera) -> dict[str, Any]:
+def _camera_facts(camera: Camera, illuminant: str) -> dict[str, Any]:
     digest = hashlib.sha256(camera.sensitivities.tobytes()).hexdigest()
     return {
         "name": camera.name,
+        "illuminant": illuminant,
         "encoding": camera.encoding,
         "white": camera.white,
         "sensitivities": digest,
@@ -199,18 +227,19 @@ def _spec(
     settings: ReconstructSettings,
     scene: Scene,
     place: Window,
-    wavelengths: tuple[float, ...],
+    reconstructor: model.Reconstructor,
     facts: dict[str, Any],
 ) -> CubeSpec:
     keys = ("tile", "overlap", "chunk", "start", "seed", "steps", "dtype", "zarr_format")
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
     fixed = {"format": FORMAT, "precision": "float32", "samples": 1}
-    fixed["codec"] = "zstd 1"
+    fixed |= {"codec": "zstd 1", "consistent": True}
     return CubeSpec(
         height=place.height,
         width=place.width,
-        wavelengths=wavelengths,
+        wavelengths=reconstructor.wavelengths,
+        spread=reconstructor.spread,
         chunk=settings.chunk,
         dtype=settings.dtype,
         zarr_format=settings.zarr_format,

@@ -49,7 +49,9 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     default = "" if silent else f" (default {field.default})"
     text = f"{field.description}{default}"
     if field.annotation is bool:
-        option = typer.Option(f"--{name.replace('_', '-')}", help=text, show_default=False)
+        flag = f"--{name.replace('_', '-')}"
+        both = f"{flag}/--no{flag[1:]}" if field.default else flag
+        option = typer.Option(both, help=text, show_default=False)
         annotation: Any = Annotated[bool | None, option]
     else:
         metavar = name.rsplit("_", maxsplit=1)[-1].upper()

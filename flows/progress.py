@@ -1,5 +1,6 @@
 """A run that a person watches: a bar on standard error, and signals that stop it in order."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,24 +14,33 @@ from flows.forecast import Forecast, line
 from flows.job import Job
 from flows.reconstruct import reconstruct
 from flows.settings import ReconstructSettings
+from pipeline.redact import redact
+
+logger = logging.getLogger("r2h")
 
 
-def in_sight(settings: ReconstructSettings) -> dict[str, Any]:
-    """Run in this process with a bar on standard error; a signal stops it at the next tile."""
-    with tile_bar() as bar:
+def in_sight(settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
+    """Run in this process, a signal stopping it at the next tile.
+
+    What is taken for granted and planned is told on standard error with a bar, or logged.
+    """
+    if not bar:
+        with stopped_by_signals() as stop:
+            return reconstruct(settings, logged, stop)
+    with tile_bar() as shown:
 
         def watch(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
-            bar.console.print(
-                job.assumptions, line(job, known), sep="\n", highlight=False, soft_wrap=True
+            shown.console.print(
+                redact(job.assumptions), line(job, known), sep="\n", highlight=False, soft_wrap=True
             )
             megapixels = job.plan.place.height * job.plan.place.width / 1e6
-            row = bar.add_task("reconstruct", total=tiles, speed=0.0)
+            row = shown.add_task("reconstruct", total=tiles, speed=0.0)
 
             def done(tiles: int) -> None:
-                bar.advance(row, tiles)
-                task = bar.tasks[row]
+                shown.advance(row, tiles)
+                task = shown.tasks[row]
                 speed = megapixels * task.completed / job.plan.tiles / (task.elapsed or 1)
-                bar.update(row, speed=speed)
+                shown.update(row, speed=speed)
 
             return done
 
@@ -48,6 +58,14 @@ def tile_bar() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, transient=True, console=Console(stderr=True))
+
+
+def logged(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
+    """Log what is planned, and of the tiles nothing."""
+    facts = {"source": job.settings.source, "destination": job.settings.destination}
+    logger.info("scene begun", extra={**facts, "tiles": tiles, "seconds": round(known.seconds, 1)})
+    logger.info("%s", job.assumptions)
+    return lambda _: None
 
 
 @contextmanager

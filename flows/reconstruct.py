@@ -3,25 +3,28 @@
 import json
 import logging
 import time
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from threading import Event
 from typing import Any
 
 import fsspec
-import torch
 from fsspec.core import url_to_fs
 
 from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_not_fit
 from flows.job import Job, open_job
+from flows.record import input_changed, input_of, write_record
 from flows.settings import ReconstructSettings
+from pipeline import layers
+from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
+from pipeline.moment import Moment, given
+from pipeline.scene import RasterScene
 from pipeline.seam import certificate
+from pipeline.sidecar import publish, refuse_foreign, withdraw, write_sidecars
+from pipeline.store import storage_errors
 
-PACKAGES = ("r2h", "torch", "onnxruntime", "numpy", "zarr", "rasterio", "prefect")
 logger = logging.getLogger("r2h")
 
 
@@ -34,7 +37,11 @@ def prepare(job: Job) -> None:
     settings = job.settings
     fs, path = url_to_fs(settings.destination)
     if fs.exists(path) and settings.resume:
-        return SpectralCube.open(settings.destination).sweep()
+        cube = SpectralCube.open(settings.destination)
+        if not cube.sealed:
+            withdraw(settings.destination)
+        return cube.sweep()
+    withdraw(settings.destination)
     if fs.exists(path):
         SpectralCube.remove(settings.destination)
     return _create(job, fs, path)
@@ -45,9 +52,11 @@ def check_destination(job: Job) -> None:
     try:
         fs, path = url_to_fs(job.settings.destination)
         exists = fs.exists(path)
-    except (ValueError, ImportError, OSError) as error:
+    except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."
         raise Refusal("the destination must be reachable", error, fix) from error
+    if job.settings.sidecars:
+        refuse_foreign(job.settings.destination)
     if exists and not job.settings.overwrite:
         _check_resume(job)
 
@@ -88,31 +97,23 @@ def refuse_other_settings(job: Job) -> None:
 
 def _note_changed_input(job: Job) -> None:
     # Noted, not refused: a copy on another machine has another time and the same pixels.
-    try:
-        with fsspec.open(record_path(job.settings.destination)) as file:
-            before = json.load(file)["input"]
-    except FileNotFoundError:
-        return
-    if before != (now := _input(job)):
-        logger.warning("the input was %s when the cube was begun and is %s now", before, now)
+    if before := input_changed(job):
+        logger.warning(
+            "the input was %s when the cube was begun and is %s now", before, input_of(job)
+        )
 
 
 def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
     try:
         SpectralCube.create(job.settings.destination, job.spec)
-        _write_record(job, {})
-    except OSError as error:
+        write_record(job, {})
+    except storage_errors() as error:
         if fs.isdir(path):
             SpectralCube.remove(job.settings.destination)
         raise Refusal("the destination must be writable", error, "Choose another place.") from error
 
 
-def run_region(
-    job: Job,
-    region: Window,
-    stop: Event | None = None,
-    done: Callable[[int], None] = lambda _: None,
-) -> int:
+def run_region(job: Job, region: Window, stop: Event, done: Callable[[int], None]) -> int:
     """Write what a region of a prepared cube lacks; returns how many tiles that took.
 
     Doing it twice changes nothing. Raises Stopped soon after ``stop`` is set.
@@ -125,22 +126,37 @@ def run_region(
         done(tiles)
 
     job.connect(SpectralCube.open(job.settings.destination), stop).run(region, count)
+    _told(job, region)
     return total
+
+
+def _told(job: Job, region: Window) -> None:
+    at = [region.row, region.col, region.height, region.width]
+    facts = {"destination": job.settings.destination, "region": at}
+    logger.info("region done", extra=facts)
 
 
 class SeamError(RuntimeError):
     """Tiles disagree more than the run allows; the cube is whole but not sealed."""
 
 
-def finish(job: Job, seconds: float, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def finish(job: Job, seconds: float, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Seal the cube and complete `run.json` beside it, with ``more``; returns that record.
 
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
     cube = SpectralCube.open(job.settings.destination)
-    seam = certificate(cube.companion.total())
-    measured = {"seconds": round(seconds, 3), "peak_bytes": peak_resident(), "seam": seam}
-    record = _write_record(job, measured | (more or {}))
+    seam = certificate(cube.companion.seam())
+    measured = {
+        "seconds": round(seconds, 3),
+        "peak_bytes": peak_resident(),
+        "read_bytes": job.plan.read_bytes,
+        "stored_bytes": sum(_stored(uri) for uri in (cube.uri, Companion.uri(cube.uri))),
+        "retries": job.scene.retries,
+        "seam": seam,
+        "quality": layers.certificate(cube.companion.census()),
+    }
+    record = write_record(job, {**measured, **(more or {})})
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
         state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
@@ -149,48 +165,37 @@ def finish(job: Job, seconds: float, more: dict[str, Any] | None = None) -> dict
             f"{worst:.4f}. The cube {state}: --resume with a higher limit seals it, --overwrite "
             "with larger tiles begins again."
         )
+    if job.settings.sidecars:
+        # They are drawn from the coarser overviews.
+        cube.companion.complete()
+        write_sidecars(cube)
     cube.seal()
+    if job.settings.sidecars:
+        _publish(job, cube)
+    kept = ("source", "destination", "megapixels", "tiles", "seconds", "retries")
+    facts = {**record, **job.settings.model_dump(include={"source", "destination"})}
+    logger.info("scene done", extra={key: facts[key] for key in kept})
     return record
 
 
-def record_path(destination: str) -> str:
-    """Where `run.json` of a cube is: beside it."""
-    return destination.rstrip("/").removesuffix(".zarr") + ".run.json"
+def _stored(uri: str) -> int:
+    fs, path = url_to_fs(uri)
+    return int(fs.du(path))
 
 
-def _write_record(job: Job, more: dict[str, Any]) -> dict[str, Any]:
-    record = {
-        "cube": job.settings.destination,
-        "input": _input(job),
-        "settings": job.settings.model_dump(mode="json"),
-        "provenance": dict(job.spec.settings),
-        "device": job.device,
-        "threads_per_tile": torch.get_num_threads(),
-        "batch": job.settings.batch,
-        "versions": {name: _version(name) for name in PACKAGES},
-        "tiles": job.plan.tiles,
-        "regions": len(job.plan.regions),
-        "halo": round(job.plan.halo, 4),
-        "megapixels": job.plan.place.height * job.plan.place.width / 1e6,
-        **more,
-    }
-    with fsspec.open(record_path(job.settings.destination), "w") as file:
-        json.dump(record, file, indent=2)
-    return record
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _input(job: Job) -> dict[str, Any]:
-    """Where the input is and when it was last changed, as far as its file system says."""
-    source = job.settings.source
-    local = Path(source.removeprefix("file://"))
-    return {"source": source, "modified": local.stat().st_mtime if local.is_file() else None}
+def _publish(job: Job, cube: SpectralCube) -> None:
+    """The STAC item, last of all: what finds it finds a cube that is whole."""
+    if job.settings.datetime:
+        when: Moment | None = given(job.settings.datetime)
+    else:
+        when = job.scene.taken if isinstance(job.scene, RasterScene) else None
+    if when is None:
+        logger.warning(
+            "no STAC item is written: it needs the time the picture was taken, and the input "
+            "names none. Give --datetime and add --resume."
+        )
+        return
+    publish(cube, when)
 
 
 Watch = Callable[[Job, Forecast, int], Callable[[int], None]]
@@ -207,16 +212,26 @@ def reconstruct(
     """
     start = time.perf_counter()
     job = open_job(settings)
-    known = check(job)
+    return carry_out(job, check(job), watch, stop, start)
+
+
+def carry_out(
+    job: Job, known: Forecast, watch: Watch, stop: Event | None, start: float
+) -> dict[str, Any]:
+    """Write the cube of a job that was checked; ``start`` is when it began, by perf_counter."""
     if stop is not None and stop.is_set():
         raise Stopped
     prepare(job)
-    stream = job.connect(SpectralCube.open(settings.destination), stop)
+    stream = job.connect(SpectralCube.open(job.settings.destination), stop)
     todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]
     done = watch(job, known, sum(map(stream.tiles, todo)))
+    ready = time.perf_counter()
     for region in job.plan.regions:
         stream.run(region, done)
-    return finish(job, time.perf_counter() - start)
+        _told(job, region)
+    now = time.perf_counter()
+    stages = {"prepare": round(ready - start, 3), "fill": round(now - ready, 3)}
+    return finish(job, now - start, {"stages": stages})
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

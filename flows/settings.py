@@ -5,17 +5,30 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.errors import Refusal
+from pipeline.moment import given
 
 
 def _split(value: Any) -> Any:
-    return value.split(",") if isinstance(value, str) else value
+    return value.split(",") if isinstance(value, str) and "," in value else value
 
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _moment(value: str | None) -> str | None:
+    return None if value is None else given(value).text
 
 
 Numbers = BeforeValidator(_split)
@@ -29,6 +42,13 @@ class Settings(BaseModel):
 
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Names of which one at most may be given."""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        for group in self.alternatives:
+            if sum(bool(getattr(self, name)) for name in group) > 1:
+                raise ValueError(f"give at most one of {', '.join(group)}")
+        return self
 
 
 class TileSettings(Settings):
@@ -54,13 +74,9 @@ class TileSettings(Settings):
     """Tiles computed at once on the CPU, each on one thread (none: one a core)."""
 
 
-class ReconstructSettings(TileSettings):
-    """`r2h reconstruct`: from one RGB raster to one cube."""
+class SceneSettings(TileSettings):
+    """How any RGB raster becomes a cube."""
 
-    source: str
-    """RGB raster: GeoTIFF, COG, JPEG 2000, PNG or JPEG."""
-    destination: str
-    """Cube to write, by custom NAME.zarr."""
     bands: Annotated[tuple[int, int, int] | None, Numbers] = None
     """Red, green and blue band, from 1 (none: by the file's colour interpretation)."""
     window: Annotated[tuple[int, int, int, int] | None, Numbers] = None
@@ -73,8 +89,11 @@ class ReconstructSettings(TileSettings):
     """Camera of the library, or a CSV file of sensitivities."""
     encoding: Literal["srgb", "linear"] | None = None
     """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
-    white: float | None = Field(None, gt=0)
-    """Pixel value of reflectance 1 (none: what the file declares, else 255 for 8-bit images)."""
+    white: Annotated[float | tuple[float, float, float] | None, Numbers] = None
+    """Pixel value of reflectance 1, or one for each of red, green and blue (none: what the file
+    declares, else 255 for 8-bit images)."""
+    illuminant: str = "E"
+    """Light of the scene, which the image is balanced for: E, D65, A, ... or a CSV file."""
     region: int | None = Field(None, ge=1)
     """Side of a unit of work in pixels, whole chunks (none: planned)."""
     memory: float | None = Field(None, gt=0)
@@ -92,12 +111,16 @@ class ReconstructSettings(TileSettings):
     """Stored type: uint16 (a count is 1e-4) or float32."""
     zarr_format: Annotated[Literal[2, 3], BeforeValidator(_whole)] = 2
     """2, which every reader opens, or 3."""
+    endpoint: str | None = None
+    """URL of an S3 service that is not AWS, as MinIO (none: AWS_ENDPOINT_URL, else AWS)."""
+    sidecars: bool = True
+    """Write a VRT, a colour quicklook and a STAC item beside the cube."""
+    datetime: Annotated[str | None, AfterValidator(_moment)] = None
+    """When the picture was taken, ISO 8601, else in UTC (none: what its EXIF or TIFF tags say)."""
     overwrite: bool = False
     """Replace the cube that is there."""
-    resume: bool = False
-    """Go on with the cube that is there."""
 
-    alternatives: ClassVar = (("window", "bbox", "aoi"), ("overwrite", "resume"))
+    alternatives: ClassVar[tuple[tuple[str, ...], ...]] = (("window", "bbox", "aoi"),)
 
     @model_validator(mode="after")
     def _seam_needs_overlap(self) -> Self:
@@ -113,58 +136,18 @@ class ReconstructSettings(TileSettings):
         return self
 
 
-class EvaluateSettings(TileSettings):
-    """`r2h evaluate`: which scenes, seen by which camera, through which tiles."""
+class ReconstructSettings(SceneSettings):
+    """`r2h reconstruct`: from one RGB raster to one cube."""
 
-    scenes: tuple[str, ...] = Field(min_length=1)
-    camera: str = "basler-a2a5320-23uc"
-    """Camera that renders the scenes."""
+    source: str
+    """RGB raster: GeoTIFF, COG, JPEG 2000, PNG or JPEG, at any path or URI; with a *, all that
+    match are sheets of one scene."""
+    destination: str
+    """Cube to write, by custom NAME.zarr."""
+    resume: bool = False
+    """Go on with the cube that is there."""
 
-
-class NetworkSettings(Settings):
-    """The network's switches; see `model.NetworkConfig`."""
-
-    target: Literal["residual", "cube"] = "residual"
-    hata: bool = True
-    gsrm: bool = True
-    normalise: bool = False
-
-
-class TrainSettings(Settings):
-    """`r2h train`: which scenes, which cameras, how long."""
-
-    kind: Literal["r2h-diff", "root-polynomial"] = "r2h-diff"
-    """What is trained: r2h-diff or root-polynomial."""
-    scenes: tuple[str, ...] = Field(min_length=1)
-    cameras: dict[str, float] = Field(min_length=1)
-    """Share of the crops that each camera sees; 'library' stands for all the others."""
-    held_out_cameras: tuple[str, ...] = ()
-    """Cameras of the library that training never sees."""
-    crop: int = Field(128, ge=8, multiple_of=8)
-    """Side of a crop in pixels."""
-    batch: int = Field(8, ge=1)
-    """Crops an iteration."""
-    exposure: float = Field(0.3, ge=0)
-    """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
-    iterations: int = Field(ge=1)
-    """Updates of the weights."""
-    learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate."""
-    gradient_weight: float = Field(1.0, ge=0)
-    """Of the gradient consistency loss; 0 switches it off."""
-    warm_up: int = Field(200, ge=1)
-    """Iterations until the learning rate is at its peak."""
-    save_every: int = Field(250, ge=1)
-    """Iterations between saves of the state."""
-    seed: int = Field(0, ge=0)
-    """Of weights, crops and noise."""
-    init: str | None = None
-    """Checkpoint that training starts from (none: random weights)."""
-    repaint: float = Field(0.0, ge=0, le=1)
-    """Share of the crops whose materials are exchanged for measured ones."""
-    reflectances: str | None = None
-    """Measured reflectances to repaint with, an .npz file."""
-    network: NetworkSettings = NetworkSettings()
+    alternatives: ClassVar = (*SceneSettings.alternatives, ("overwrite", "resume"))
 
 
 Some = TypeVar("Some", bound=Settings)

@@ -23,19 +23,18 @@ from flows.regions import opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.errors import Stopped
 from pipeline.grid import Window
+from pipeline.redact import redact
+from pipeline.store import storage_errors
 
 REGIONS = 16
 """Tasks of a run, where tiles computed twice allow it: each is shown, retried and stopped alone."""
 LASTING = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 """Errors of the operating system that another try meets again."""
-CLIENTS = ("aiohttp", "botocore", "obstore", "httpx", "urllib3")
-"""Packages whose own errors are of the network, and not all of them OSError."""
 
 
 def may_pass(error: object) -> bool:
     """Whether another try may succeed: a network or a disk that failed, not bad input."""
-    of = type(error).__module__.partition(".")[0]
-    return of in CLIENTS or (isinstance(error, OSError) and not isinstance(error, LASTING))
+    return isinstance(error, storage_errors()) and not isinstance(error, LASTING)
 
 
 def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -64,7 +63,7 @@ def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
         settings = settings.model_copy(update={"resume": True, "overwrite": False})
     job = _job(settings)
     prepare(job)
-    get_run_logger().info(job.assumptions)
+    get_run_logger().info(redact(job.assumptions))
     return [(r.row, r.col, r.height, r.width) for r in job.plan.regions]
 
 

@@ -1,56 +1,84 @@
 """Training, put together: scenes and cameras from the pipeline, the loop from the model."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
-from flows.settings import TrainSettings
+from flows.curves import draw_curve, tensorboard
+from flows.learn_settings import TrainSettings
+from flows.scenes import scenes_of, seen_by
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, save
 from model.train import Batch, TrainConfig, Trainer
 from pipeline.camera import Floats, library, load_camera, resampled
-from pipeline.datasets import CAVE_WAVELENGTHS, Crops, cave_cube, cave_scenes, spectral_prior
+from pipeline.crops import Crops, Cubes, spectral_prior
 from pipeline.errors import Refusal
 from pipeline.materials import measured_reflectances
+from pipeline.reference import DataSet
+
+MACHINE = {"device", "tensorboard"}
+"""Settings that a run may go on under other values of: they say where, not what."""
 
 
-def crops_of(settings: TrainSettings, root: Path) -> Crops:
-    """The training crops of a CAVE folder under these settings."""
-    folders = scene_folders(settings, root)
+def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
+    """The training crops of a data set's folder under these settings."""
+    dataset, names = scenes_of(settings, settings.dataset, root)
     shares = camera_shares(settings)
+    wavelengths = wavelengths_of(settings, dataset)
+    reads = [partial(_cube, dataset, name, wavelengths) for name in names]
     return Crops(
-        cubes=[cave_cube(folder) for folder in folders],
-        cameras=[resampled(load_camera(name), CAVE_WAVELENGTHS) for name in shares],
+        cubes=Cubes(reads, keep=settings.resident or len(names)),
+        cameras=[resampled(load_camera(name), wavelengths) for name in shares],
         shares=list(shares.values()),
         crop=settings.crop,
         batch=settings.batch,
         exposure=settings.exposure,
         seed=settings.seed,
         repaint=settings.repaint,
-        materials=_materials(settings),
+        materials=_materials(settings, wavelengths),
+        flips=settings.flips,
+        rotations=settings.rotations,
+        mix=settings.mix,
+        noise=settings.noise,
+        resident=settings.resident,
+        visit=settings.visit,
     )
 
 
-def _materials(settings: TrainSettings) -> Floats:
+def wavelengths_of(settings: TrainSettings, dataset: DataSet) -> tuple[float, ...]:
+    """The data set's wavelengths (nm) that every camera's table spans."""
+    wavelengths = dataset.wavelengths
+    for name in camera_shares(settings):
+        wavelengths = seen_by(load_camera(name), wavelengths)
+    return wavelengths
+
+
+def _cube(dataset: DataSet, name: str, wavelengths: tuple[float, ...]) -> Floats:
+    """A scene's cube with NaN where it is masked."""
+    reference = dataset.read(name)
+    if wavelengths == reference.wavelengths and reference.valid.all():
+        return reference.cube
+    cube = reference.at(wavelengths)
+    cube[:, ~reference.valid] = np.nan
+    return cube
+
+
+def _materials(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Floats:
     """Measured reflectances (n, bands), none where nothing is repainted."""
     if not settings.repaint:
-        return np.empty((0, len(CAVE_WAVELENGTHS)), np.float32)
+        return np.empty((0, len(wavelengths)), np.float32)
     if settings.reflectances is None:
         fix = "Give --reflectances, or --repaint 0."
         raise Refusal("repainting needs measured reflectances", settings.repaint, fix)
-    return measured_reflectances(Path(settings.reflectances), CAVE_WAVELENGTHS)
-
-
-def scene_folders(settings: TrainSettings, root: Path) -> list[Path]:
-    """Folders of the scenes named in the settings. Raises Refusal where one is missing."""
-    folders = cave_scenes(root)
-    if missing := [name for name in settings.scenes if name not in folders]:
-        raise Refusal("every scene named must be in the root", missing, "Unpack them there.")
-    return [folders[name] for name in settings.scenes]
+    return measured_reflectances(Path(settings.reflectances), wavelengths)
 
 
 def camera_shares(settings: TrainSettings) -> dict[str, float]:
@@ -79,24 +107,27 @@ def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
         return new_model(settings, crops)
     model = load(Path(settings.init))
     found = {"network": model.config, "wavelengths": tuple(model.wavelengths.tolist())}
-    network = NetworkConfig(**settings.network.model_dump())
-    wanted = {"network": network, "wavelengths": CAVE_WAVELENGTHS}
+    wanted = {"network": _network(settings, crops), "wavelengths": crops.cameras[0].wavelengths}
     if found != wanted:
         rule = "training starts from a checkpoint of the same network and wavelengths"
         raise Refusal(rule, f"{settings.init} with {found}", f"Wanted: {wanted}.")
     return model
 
 
+def _network(settings: TrainSettings, crops: Crops) -> NetworkConfig:
+    bands = len(crops.cameras[0].wavelengths)
+    return NetworkConfig(bands=bands, **settings.network.model_dump())
+
+
 def new_model(settings: TrainSettings, crops: Crops) -> R2HDiff:
     """An untrained model whose prior and unit come from the training spectra."""
     torch.manual_seed(settings.seed)
-    config = NetworkConfig(**settings.network.model_dump())
     prior = torch.from_numpy(spectral_prior(crops))
-    model = R2HDiff(config, torch.tensor(CAVE_WAVELENGTHS), prior)
-    scales = crops.scales()
+    wavelengths = torch.tensor(crops.cameras[0].wavelengths)
+    model = R2HDiff(_network(settings, crops), wavelengths, prior)
     with torch.no_grad():
         # Sixteen batches give the size of a state to about one in a hundred.
-        batches = [_tensors(*crops.at(i, scales)) for i in range(16)]
+        batches = [_tensors(*crops.at(i)) for i in range(16)]
         states = [model.to_state(b.cube, model.condition(b.rgb, b.sensitivities)) for b in batches]
         model.deviation.copy_(torch.cat(states).square().mean().sqrt())
     return model
@@ -107,34 +138,83 @@ def _tensors(*arrays: np.ndarray) -> Batch:
 
 
 def train(
-    settings: TrainSettings, root: Path, folder: Path, report: Callable[[int, float], None]
+    settings: TrainSettings,
+    root: str | Path,
+    folder: Path,
+    report: Callable[[int, float], None],
 ) -> Path:
-    """Train, or go on where ``folder`` left off; returns the checkpoint's path."""
+    """Train, or go on where ``folder`` left off; returns the checkpoint's path.
+
+    Under torchrun each process takes its share of every batch, and the first one writes. Raises
+    Refusal, or Diverged where training breaks.
+    """
     crops = crops_of(settings, root)
     config = TrainConfig(
         iterations=settings.iterations,
         learning_rate=settings.learning_rate,
         warm_up=settings.warm_up,
         gradient_weight=settings.gradient_weight,
+        clip_norm=settings.clip_norm,
+        average=settings.average,
         save_every=settings.save_every,
         seed=settings.seed,
+        precision=settings.precision,
     )
-    _keep_settings(settings, folder)
-    trainer = Trainer(start_of(settings, crops), config, folder)
-    trainer.resume()
+    with _processes(settings) as device:
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            _keep_settings(settings, folder)
+        if dist.is_initialized():
+            # The folder is there, and nobody reads what is being written.
+            dist.barrier()
+        trainer = Trainer(start_of(settings, crops), config, folder, device)
+        trainer.resume()
 
-    def batches(first: int) -> Iterator[Batch]:
-        return (_tensors(*arrays) for arrays in crops.stream(first))
+        def batches(first: int) -> Iterator[Batch]:
+            return (_tensors(*arrays) for arrays in crops.stream(first))
 
-    model = trainer.run(batches, report)
-    path = folder / "checkpoint.safetensors"
-    save(model, path, _provenance(settings))
+        path = folder / "checkpoint.safetensors"
+        with tensorboard(settings.tensorboard and trainer.rank == 0, folder) as record:
+
+            def tell(iteration: int, loss: float) -> None:
+                report(iteration, loss)
+                record(iteration, loss)
+
+            try:
+                model = trainer.run(batches, tell)
+            finally:
+                if trainer.rank == 0:
+                    draw_curve(folder)
+        if trainer.rank == 0:
+            save(model.cpu(), path, _provenance(settings))
     return path
+
+
+@contextmanager
+def _processes(settings: TrainSettings) -> Iterator[str]:
+    """The device of this process, joined with the others that torchrun started."""
+    cuda = settings.device != "cpu" and torch.cuda.is_available()
+    if settings.device == "cuda" and not cuda:
+        raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
+    if not dist.is_torchelastic_launched():
+        yield "cuda" if cuda else "cpu"
+        return
+    if settings.batch % (count := int(os.environ["WORLD_SIZE"])):
+        rule = f"a batch must be shared evenly by {count} processes"
+        raise Refusal(rule, settings.batch, "Choose a multiple with --batch.")
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
+    if cuda:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield device
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
 
 
 def _provenance(settings: TrainSettings) -> dict[str, Any]:
     """The settings as a checkpoint keeps them: its start by digest, files without their folders."""
-    kept = settings.model_dump(mode="json")
+    kept = settings.model_dump(mode="json", exclude=MACHINE)
     names = {key: Path(kept[key]).name for key in ("init", "reflectances") if kept[key]}
     start = {"init_digest": describe(Path(settings.init))["digest"]} if settings.init else {}
     return kept | names | start
@@ -143,11 +223,12 @@ def _provenance(settings: TrainSettings) -> dict[str, Any]:
 def _keep_settings(settings: TrainSettings, folder: Path) -> None:
     """Write the settings beside the state; refuse to go on under other ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, wanted = folder / "settings.json", settings.model_dump(mode="json")
-    begun = json.loads(path.read_text()) if path.exists() else wanted
-    for key, value in wanted.items():
-        if begun.get(key) != value:
-            change = f"{key} {begun.get(key)} when it was begun, {value} now"
+    path, wanted = folder / "settings.json", settings.model_dump(mode="json", exclude=MACHINE)
+    # What an earlier version did not know had today's default.
+    begun = TrainSettings(**json.loads(path.read_text())) if path.exists() else settings
+    for key, value in begun.model_dump(mode="json", exclude=MACHINE).items():
+        if wanted[key] != value:
+            change = f"{key} {value} when it was begun, {wanted[key]} now"
             fix = "Train in another folder, or as it was begun."
             raise Refusal("training goes on under the settings it was begun with", change, fix)
     path.write_text(json.dumps(wanted, indent=2))

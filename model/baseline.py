@@ -53,7 +53,8 @@ class RootPolynomial:
     It needs no scale: it follows the exposure by itself.
     """
 
-    takes_noise = False
+    noises = 0
+    spread = False
 
     def __init__(
         self, matrix: Tensor, wavelengths: Sequence[float], camera: str, degree: int = DEGREE

@@ -123,7 +123,8 @@ def _empty(path: Path, about: dict[str, Any]) -> R2HDiff:
         if shape.bottom > 64 or len(shape.widths) > 16:
             raise ValueError("absurdly large")
         with torch.device("meta"):
-            return R2HDiff(shape, torch.empty(shape.bands), torch.eye(shape.bands))
+            # Not torch.eye: on this device it imports the whole of torch._dynamo, seconds of it.
+            return R2HDiff(shape, torch.empty(shape.bands), torch.empty(shape.bands, shape.bands))
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise refused(path, f"an unknown configuration: {error}") from error
 

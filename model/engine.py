@@ -1,5 +1,6 @@
 """What carries out the model's arithmetic: torch as written, or ONNX Runtime on a folded graph."""
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -80,6 +81,8 @@ class Reconstructor:
     it.
     """
 
+    spread = False
+
     def __init__(
         self,
         model: R2HDiff,
@@ -94,8 +97,14 @@ class Reconstructor:
         wiener_lift(sensitivities.to(model.prior), model.prior)
         self._run = bind(model.eval(), sensitivities, steps, engine)
         self._scale = scale
-        self.takes_noise = start == "noise"
+        self.noises = int(start == "noise")
         self.wavelengths = tuple(model.wavelengths.tolist())
+
+    def at(self, scale: float) -> "Reconstructor":
+        """The same for a scene of another scale; what was compiled is shared."""
+        other = copy.copy(self)
+        other._scale = scale
+        return other
 
     @torch.inference_mode()
     def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -103,6 +112,6 @@ class Reconstructor:
 
         ``noise`` (N, bands, T, T) is what the chain starts from, where it starts from noise.
         """
-        if noise is None or not self.takes_noise:
+        if noise is None or not self.noises:
             noise = rgb.new_zeros(len(rgb), len(self.wavelengths), *rgb.shape[2:])
         return self._run(rgb / self._scale, noise).mul_(self._scale)

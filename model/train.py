@@ -1,20 +1,23 @@
 """The training loop: resumes bit for bit, keeps an average of the weights, stops when it breaks."""
 
-import csv
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from model.diagnosis import Diverged, Watch
 from model.loss import loss
 from model.reconstructor import R2HDiff
+from model.record import Record
 
 
 class Batch(NamedTuple):
@@ -39,9 +42,12 @@ class TrainConfig:
     gradient_weight: float = 1.0
     clip_norm: float = 1.0
     average: float = 0.999
-    """Decay of the exponential moving average of the weights, which is what ships."""
+    """Decay of the exponential moving average of the weights, which is what ships; 0 ships the
+    weights themselves."""
     save_every: int = 250
     seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's products. Weights, lift, projections and loss are float32 in any case."""
 
     def rate(self, iteration: int) -> float:
         """Learning rate at an iteration."""
@@ -53,18 +59,49 @@ def _cosine(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
+class Objective(nn.Module):
+    """The loss of a batch: a module, so that DistributedDataParallel can add up its gradients."""
+
+    def __init__(self, model: R2HDiff, gradient_weight: float) -> None:
+        super().__init__()
+        self.model, self.gradient_weight = model, gradient_weight
+
+    def forward(self, batch: Batch, noise: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the spread within images of the estimate and of the truth (2,)."""
+        condition = self.model.condition(batch.rgb, batch.sensitivities)
+        clean = self.model.to_state(batch.cube, condition)
+        state = self.model.schedule.diffuse(clean, noise, steps)
+        estimate = self.model.denoise(state, condition, steps)
+        spread = torch.stack([x.detach().std(dim=(2, 3)).mean() for x in (estimate, clean)])
+        return loss(estimate, clean, self.gradient_weight), spread
+
+
 class Trainer:
     """Model, averaged model, optimiser and the number of iterations done.
 
     Everything random in an iteration follows from (seed, iteration), so the state on disk is the
-    weights, their average, the optimiser's moments and that number.
+    weights, their average, the optimiser's moments and that number. Where torch.distributed is
+    initialised, every process is given the same batches and takes its share of each; the first
+    one writes.
     """
 
-    def __init__(self, model: R2HDiff, config: TrainConfig, folder: Path) -> None:
-        self.model, self.config, self.folder = model.train(), config, folder
-        self.average = deepcopy(model).requires_grad_(False).eval()
+    def __init__(
+        self, model: R2HDiff, config: TrainConfig, folder: Path, device: str = "cpu"
+    ) -> None:
+        self.model, self.config, self.folder = model.train().to(device), config, folder
+        self.device = torch.device(device)
+        self.average = deepcopy(self.model).requires_grad_(False).eval()
         self.optimiser = torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay)
         self.iteration = 0
+        self.rank, self.processes = 0, 1
+        if config.precision == "bfloat16":
+            _compute_in_bfloat16(self.model, self.device)
+        self._objective: nn.Module = Objective(self.model, config.gradient_weight)
+        if dist.is_initialized():
+            self.rank, self.processes = dist.get_rank(), dist.get_world_size()
+            self._objective = DistributedDataParallel(self._objective)
+        self._record = Record(folder / "loss.csv")
+        self._watch = Watch(config.warm_up)
 
     @property
     def state_path(self) -> Path:
@@ -76,14 +113,13 @@ class Trainer:
     ) -> R2HDiff:
         """Train to the last iteration; ``batches(i)`` yields them from iteration i on.
 
-        Raises FloatingPointError, with the state of the last save kept, when the loss or
-        its gradient is not finite.
+        Raises Diverged, with the state of the last save kept, when loss or gradient is not finite,
+        the loss explodes, or the network answers one value wherever it looks.
         """
         for batch in batches(self.iteration):
             if self.iteration >= self.config.iterations:
                 break
             value = self.step(batch)
-            self._log(value)
             report(self.iteration, value)
             if self.iteration % self.config.save_every == 0:
                 self.save()
@@ -92,32 +128,44 @@ class Trainer:
 
     def step(self, batch: Batch) -> float:
         """One update; returns the loss."""
+        rate = self.config.rate(self.iteration)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.config.rate(self.iteration)
-        value = self._loss(batch)
+            group["lr"] = rate
+        value, spread = self._objective(*self._share(batch))
         self.optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        seen = torch.stack([value.detach(), *spread])
+        if self.processes > 1:
+            dist.all_reduce(seen)
+            seen /= self.processes
+        mean, estimate, truth = (float(number) for number in seen)
         # A finite loss can have a gradient that is not, and the next save would keep the damage.
-        if not torch.isfinite(value + norm):
-            raise FloatingPointError(
-                f"loss and gradient must be finite; got {value.item()} and {norm.item()} at "
-                f"iteration {self.iteration}. Lower learning_rate and resume from the last save."
-            )
+        self._watch.look(self.iteration, mean, norm.item(), (estimate, truth))
         self.optimiser.step()
         self.iteration += 1
         self._follow()
-        return value.item()
+        if self.rank == 0:
+            self._record.add(self.iteration, mean, rate, norm.item())
+        return mean
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _share(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
+        """What this process computes of a batch, with its noise and steps, on the device.
+
+        Noise and steps are drawn for the whole batch, so that processes make no difference.
+        """
+        if len(batch.rgb) % self.processes:
+            raise ValueError(
+                f"a batch must be shared evenly; got {len(batch.rgb)} crops for {self.processes} "
+                "processes. Choose a multiple."
+            )
         random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.iteration)
         steps = torch.randint(len(self.model.schedule), (len(batch.rgb),), generator=random)
         noise = torch.randn(batch.cube.shape, generator=random)
-        condition = self.model.condition(batch.rgb, batch.sensitivities)
-        clean = self.model.to_state(batch.cube, condition)
-        state = self.model.schedule.diffuse(clean, noise, steps)
-        estimate = self.model.denoise(state, condition, steps)
-        return loss(estimate, clean, self.config.gradient_weight)
+        each = len(batch.rgb) // self.processes
+        mine = slice(self.rank * each, (self.rank + 1) * each)
+        parts = [part[mine].to(self.device, non_blocking=True) for part in (*batch, noise, steps)]
+        return Batch(*parts[:3]), parts[3], parts[4]
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -127,23 +175,16 @@ class Trainer:
         for average, current in pairs:
             average.lerp_(current, 1 - decay)
 
-    def _log(self, value: float) -> None:
-        with (self.folder / "loss.csv").open("a", newline="") as file:
-            csv.writer(file).writerow([self.iteration, f"{value:.6f}"])
-
-    def _forget_after_the_save(self) -> None:
-        log = self.folder / "loss.csv"
-        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-        log.write_text("".join(lines[: self.iteration]))
-
     def save(self) -> None:
         """Write the whole state; an earlier one is replaced in one move."""
+        if self.rank != 0:
+            return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
         partial = self.state_path.with_suffix(".partial")
-        tensors = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
         save_file(tensors, partial, {"iteration": str(self.iteration)})
         partial.replace(self.state_path)
 
@@ -154,7 +195,8 @@ class Trainer:
         with safe_open(self.state_path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.iteration = int(file.metadata()["iteration"])
-        self._forget_after_the_save()
+        if self.rank == 0:
+            self._record.forget_after(self.iteration)
         self.model.load_state_dict(_under(tensors, "model."))
         self.average.load_state_dict(_under(tensors, "average."))
         moments: dict[int, dict[str, Tensor]] = {}
@@ -165,5 +207,24 @@ class Trainer:
         return True
 
 
+def _compute_in_bfloat16(model: R2HDiff, device: torch.device) -> None:
+    """Let the network alone multiply in bfloat16: the lift and its inverse would not bear it."""
+    for part in (model.guide, model.denoiser):
+        part.forward = _rounded(part.forward, device)  # type: ignore[method-assign]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _rounded(forward: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    def run(*inputs: Any) -> Any:
+        with torch.autocast(device.type, torch.bfloat16):
+            answer = forward(*inputs)
+        return answer.float() if isinstance(answer, Tensor) else answer
+
+    return run
+
+
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+__all__ = ["Batch", "Diverged", "TrainConfig", "Trainer"]

@@ -17,7 +17,8 @@ from rasterio.windows import from_bounds
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.scene import Scene, without_place
+from pipeline.remote import without_place
+from pipeline.scene import Scene
 
 Box = tuple[float, float, float, float]
 _BLOCK = 512

@@ -1,6 +1,5 @@
 """What an image's pixel values mean: sensitivities, encoding and white."""
 
-import csv
 import math
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -11,14 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
+from pipeline.light import EQUAL_ENERGY, Light, load_light
+from pipeline.table import parse_table, read_text
 
 Encoding = Literal["srgb", "linear"]
+White = float | tuple[float, ...]
 Floats = NDArray[np.float32]
 
+COLUMNS = ("wavelength_nm", "red", "green", "blue")
+"""Of a camera's CSV."""
 LIBRARY = files("configs") / "cameras"
 _OBSERVER = "cie1931"
 SRGB = "srgb"
-"""Name of the camera of finished photographs: linear sRGB under equal-energy white."""
+"""Name of the camera of finished photographs: linear sRGB, by default under equal-energy white."""
 
 # IEC 61966-2-1: linear sRGB from CIE XYZ under D65.
 _SRGB_FROM_XYZ = np.array(
@@ -45,14 +49,21 @@ class Camera:
     sensitivities: Floats
     """(3, wavelengths); each row sums to 1, so a flat reflectance of 1 renders to (1, 1, 1)."""
     encoding: Encoding = "linear"
-    white: float = 1.0
-    """Pixel value that means reflectance 1."""
+    white: White = 1.0
+    """Pixel value that means reflectance 1, or one for each of red, green and blue."""
+    response: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Signal of each channel for a flat reflectance of 1, in the units of the camera's table."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.white < math.inf:
-            raise Refusal(
-                "white must be a positive, finite pixel value", self.white, "Give --white."
-            )
+        whites = self._whites.ravel().tolist()
+        if len(whites) not in {1, 3} or not all(0 < white < math.inf for white in whites):
+            rule = "white must be one positive, finite pixel value, or three"
+            raise Refusal(rule, self.white, "Give --white.")
+
+    @property
+    def _whites(self) -> Floats:
+        """(1 or 3, 1, 1)."""
+        return np.asarray(self.white, np.float32).reshape(-1, 1, 1)
 
     def render(self, cube: Floats) -> Floats:
         """Linear RGB (3, ...) of reflectance (wavelengths, ...), white = 1."""
@@ -64,18 +75,38 @@ class Camera:
 
         Raises Refusal for values that no light can have: nodata that the file does not declare.
         """
+        whites = self._whites
         if self.encoding == "linear":
-            return _plausible(values.astype(np.float32) / np.float32(self.white))
+            return _plausible(values.astype(np.float32) / whites)
         if values.dtype == np.uint8:
             # 256 answers are known beforehand; a power of every pixel costs forty times as much.
-            table = _from_srgb(np.arange(256, dtype=np.float32) / np.float32(self.white))
-            linear: Floats = table[values]
-            return linear
-        return _plausible(_from_srgb(values.astype(np.float32) / np.float32(self.white)))
+            tables = _from_srgb(np.arange(256, dtype=np.float32) / whites[:, 0])
+            linear = [tables[band % len(tables)][plane] for band, plane in enumerate(values)]
+            return np.stack(linear)
+        return _plausible(_from_srgb(values.astype(np.float32) / whites))
 
-    def reading(self, encoding: Encoding, white: float) -> "Camera":
+    def top(self, dtype: np.dtype[Any]) -> Floats:
+        """Linear values (3, 1, 1) at which pixel values of this type end; infinite for floats.
+
+        They end at white where that is 2^n - 1, as 255 or 4095, else at the type's largest value.
+        """
+        if dtype.kind not in "ui":
+            return np.full((3, 1, 1), np.inf, np.float32)
+        whites = self._whites
+        # What is beyond 1000 times white is refused.
+        ends = np.where(_full(whites), whites, np.minimum(np.iinfo(dtype).max, 1000 * whites))
+        return self.decode(np.broadcast_to(ends, (3, 1, 1)).astype(dtype))
+
+    def reading(self, encoding: Encoding, white: White) -> "Camera":
         """The same camera for pixel values of this encoding and white."""
         return replace(self, encoding=encoding, white=white)
+
+
+def _full(whites: Floats) -> NDArray[np.bool_]:
+    """Whether all bits of a pixel value of 8 or more are set."""
+    bits = np.log2(whites + 1)
+    full: NDArray[np.bool_] = (bits == np.rint(bits)) & (whites >= 255)
+    return full
 
 
 def _plausible(linear: Floats) -> Floats:
@@ -108,61 +139,57 @@ def library() -> list[str]:
     return sorted([SRGB, *names])
 
 
-def load_camera(name: str) -> Camera:
-    """A camera of the library by name, or of a CSV file by path.
+def source(name: str) -> str:
+    """What is said of a library camera's origin."""
+    if name == SRGB:
+        return "IEC 61966-2-1 and CIE 1931: finished photographs"
+    first = (LIBRARY / f"{name}.csv").read_text("utf-8").partition("\n")[0]
+    return first.removeprefix("# ")
+
+
+def write_camera(camera: Camera, path: Path, about: str) -> None:
+    """Write a camera as a CSV that `load_camera` reads, below a comment."""
+    table = zip(camera.wavelengths, *camera.sensitivities.tolist(), strict=True)
+    rows = [",".join(f"{value:.7g}" for value in row) for row in table]
+    path.write_text("\n".join([f"# {' '.join(about.split())}", ",".join(COLUMNS), *rows, ""]))
+
+
+def load_camera(name: str, light: Light | None = None) -> Camera:
+    """A camera of the library by name, or of a CSV file by path, in a light (none: equal energy).
 
     The CSV has the columns wavelength_nm, red, green, blue; lines that start with # are comments.
+    What it sees in that light is balanced: a flat reflectance of 1 stays (1, 1, 1).
     """
+    light = light or load_light(EQUAL_ENERGY)
     if name == SRGB:
-        return _linear_srgb()
+        return _linear_srgb(light)
     if name.endswith(".csv"):
-        return _from_csv(Path(name).stem, _read(Path(name)))
+        return _from_csv(Path(name).stem, read_text(Path(name)), light)
     if name not in library():
         fix = f"Choose one of {', '.join(library())}, or give a CSV file."
         raise Refusal("the camera must be in the library or a CSV file", name, fix)
-    return _from_csv(name, (LIBRARY / f"{name}.csv").read_text("utf-8"))
+    return _from_csv(name, (LIBRARY / f"{name}.csv").read_text("utf-8"), light)
 
 
-def _read(path: Path) -> str:
-    try:
-        # A spreadsheet begins its CSV with a byte order mark.
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refusal("a camera's CSV must be a readable text file", error, "Check it.") from error
-
-
-def _table(name: str, text: str) -> NDArray[np.float64]:
-    """(wavelengths, 4): wavelength_nm, red, green, blue."""
-    fix = "Give columns wavelength_nm,red,green,blue with a number in each cell."
-    rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
-    try:
-        columns = ("wavelength_nm", "red", "green", "blue")
-        table = np.array([[float(row[c]) for c in columns] for row in rows])
-    except (KeyError, TypeError, ValueError) as error:
-        found = f"{name}: {error!r}"
-        raise Refusal("a camera's CSV must be a table of numbers", found, fix) from None
-    if len(table) < 3 or not np.isfinite(table).all() or (np.diff(table[:, 0]) <= 0).any():
-        rule = "a camera's CSV must have 3 or more rows of finite numbers, at rising wavelengths"
-        raise Refusal(rule, f"{len(table)} rows in {name}", fix)
-    return table
-
-
-def _from_csv(name: str, text: str) -> Camera:
-    table = _table(name, text)
-    return _camera(name, table[:, 0], table[:, 1:].T)
+def _from_csv(name: str, text: str, light: Light) -> Camera:
+    table = parse_table(name, text, COLUMNS)
+    return _camera(name, table[:, 0], table[:, 1:].T * light.at(table[:, 0]))
 
 
 def _camera(name: str, wavelengths: NDArray[np.float64], rows: NDArray[np.float64]) -> Camera:
     total = rows.sum(axis=1, keepdims=True)
     if (total <= 0).any():
         raise Refusal("a camera's channels must each see light", name, "Check its table.")
-    return Camera(name, tuple(wavelengths.tolist()), (rows / total).astype(np.float32))
+    known, shares = tuple(wavelengths.tolist()), (rows / total).astype(np.float32)
+    red, green, blue = total[:, 0].tolist()
+    return Camera(name, known, shares, response=(red, green, blue))
 
 
-def _linear_srgb() -> Camera:
-    """Linear sRGB of reflectances under equal-energy white, adapted to D65 (Bradford)."""
-    observer = _table(_OBSERVER, (LIBRARY / f"{_OBSERVER}.csv").read_text("utf-8"))
-    xyz = observer[:, 1:].T / observer[:, 2].sum()
+def _linear_srgb(light: Light) -> Camera:
+    """Linear sRGB of reflectances in a light, whose white is adapted to D65 (Bradford)."""
+    observer = parse_table(_OBSERVER, (LIBRARY / f"{_OBSERVER}.csv").read_text("utf-8"), COLUMNS)
+    xyz = observer[:, 1:].T * light.at(observer[:, 0])
+    xyz /= xyz[1].sum()
     to_d65 = np.diag((_BRADFORD @ _D65) / (_BRADFORD @ xyz.sum(axis=1)))
     rows = _SRGB_FROM_XYZ @ np.linalg.inv(_BRADFORD) @ to_d65 @ _BRADFORD @ xyz
     return _camera(SRGB, observer[:, 0], rows)
@@ -178,5 +205,6 @@ def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
         span = f"{camera.name} at {known[0]:g} to {known[-1]:g} nm"
         fix = f"Give a table from {wanted[0]:g} to {wanted[-1]:g} nm."
         raise Refusal("a camera's table must span the model's wavelengths", span, fix)
-    rows = np.stack([np.interp(wanted, known, row) for row in camera.sensitivities])
+    table = camera.sensitivities * np.array(camera.response)[:, None]
+    rows = np.stack([np.interp(wanted, known, row) for row in table])
     return replace(_camera(camera.name, wanted, rows), encoding=camera.encoding, white=camera.white)

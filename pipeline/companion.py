@@ -8,13 +8,17 @@ from typing import Any
 import fsspec
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
+from pipeline import layers, overview
 from pipeline.errors import Refusal
-from pipeline.layout import CubeSpec, add_array
-from pipeline.seam import FIELDS, Counts, empty
-from pipeline.store import open_store
+from pipeline.grid import Window
+from pipeline.layers import CENSUS, Layers
+from pipeline.layout import CubeSpec, add_array, add_labels
+from pipeline.seam import FIELDS, Counts
+from pipeline.store import consolidate, open_store
 
-SEAM = "seam"
+SEAM, TALLY = "seam", "census"
 _MARK = "r2h_companion"
 
 
@@ -23,9 +27,17 @@ class Companion:
 
     def __init__(self, group: zarr.Group) -> None:
         self._group = group
-        array = group[SEAM]
-        assert isinstance(array, zarr.Array)
-        self._seam: zarr.Array[Any] = array.with_config({"write_empty_chunks": True})
+        self._arrays: dict[str, zarr.Array[Any]] = {
+            name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()
+        }
+        self._seam, self._tally = self._arrays[SEAM], self._arrays[TALLY]
+        valid = self._arrays["valid"]
+        (height, width), self._chunk = valid.shape, valid.chunks[0]
+        self._levels = {
+            factor: self._arrays[overview.name(factor)]
+            for factor in overview.factors(height, width, self._chunk)
+        }
+        self._owned = overview.owned(height, width, self._chunk)
 
     @staticmethod
     def uri(cube: str) -> str:
@@ -42,10 +54,18 @@ class Companion:
         store, marks = open_store(cls.uri(cube)), {_MARK: 1}
         # The mark goes in with the group, so that no kill leaves one without.
         group = zarr.create_group(store, zarr_format=spec.zarr_format, attributes=marks)
-        shape = (-(-spec.height // spec.chunk), -(-spec.width // spec.chunk), FIELDS)
-        about = {"long_name": "how tiles meet, in counts of 1e-4: see pipeline.seam"}
-        layout: dict[str, Any] = {"shape": shape, "chunks": (1, 1, FIELDS), "dtype": "int64"}
-        add_array(group, SEAM, ("chunk_row", "chunk_col", "field"), about, fill_value=0, **layout)
+        rows, cols = -(-spec.height // spec.chunk), -(-spec.width // spec.chunk)
+        for name, fields, about in (
+            (SEAM, FIELDS, "how tiles meet, in counts of 1e-4: see pipeline.seam"),
+            (TALLY, CENSUS, "pixels of each quality, and their closure: see pipeline.layers"),
+        ):
+            array: dict[str, Any] = {"shape": (rows, cols, fields), "chunks": (1, 1, fields)}
+            array |= {"dtype": "int64", "fill_value": 0}
+            axes = ("chunk_row", "chunk_col", f"{name}_field")
+            add_array(group, name, axes, {"long_name": about}, **array)
+        add_labels(group, spec)
+        layers.lay_out(group, spec)
+        overview.lay_out(group, spec)
         return cls(group)
 
     @classmethod
@@ -81,14 +101,41 @@ class Companion:
             fix = "Delete it yourself, or choose another name for the cube."
             raise Refusal("only a cube's companion is replaced", cls.uri(cube), fix)
 
-    def note(self, row: int, col: int, record: Counts) -> None:
-        """Write the seam record (FIELDS,) of a chunk."""
-        self._seam[row, col] = record
+    def note(self, window: Window, seam: Counts, beside: Layers) -> None:
+        """Write seam record (FIELDS,) and layers of the chunk at a window of the cube."""
+        at = (window.row // self._chunk, window.col // self._chunk)
+        self._arrays["quality"][window.slices] = beside.quality
+        self._arrays["closure"][window.slices] = beside.closure
+        if beside.uncertainty is not None:
+            self._arrays["uncertainty"][:, *window.slices] = beside.uncertainty
+        self._seam[at], self._tally[at] = seam, beside.census
 
-    def total(self) -> Counts:
+    def coarsen(self, window: Window, stored: NDArray[Any]) -> None:
+        """Write what follows from a chunk's stored values: its mask, and the levels it owns."""
+        self._arrays["valid"][window.slices] = overview.known(stored)
+        for factor in self._owned:
+            stored = overview.halved(stored)
+            place = Window(window.row // factor, window.col // factor, *stored.shape[1:])
+            self._levels[factor][:, *place.slices] = stored
+
+    def complete(self) -> None:
+        """Make the levels that no chunk's owner makes, and consolidate the metadata."""
+        overview.build(self._levels, self._chunk, self._owned)
+        consolidate(self._group)
+
+    def seam(self) -> Counts:
         """The sum of all seam records (FIELDS,)."""
-        rows = (np.asarray(self._seam[row]).sum(axis=0) for row in range(self._seam.shape[0]))
-        return sum(rows, start=empty())
+        return _total(self._seam)
+
+    def census(self) -> Counts:
+        """The sum of all census records (CENSUS,)."""
+        return _total(self._tally)
+
+
+def _total(records: zarr.Array[Any]) -> Counts:
+    start = np.zeros(records.shape[-1], np.int64)
+    rows = (np.asarray(records[row]).sum(axis=0) for row in range(records.shape[0]))
+    return sum(rows, start=start)
 
 
 def _is_companion(fs: fsspec.AbstractFileSystem, root: str) -> bool:

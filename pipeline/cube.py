@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from functools import cached_property
 from typing import Any
 
@@ -12,16 +11,16 @@ import fsspec
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.errors import ZarrUserWarning
 
 from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
-from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, lay_out
+from pipeline.layers import Layers
+from pipeline.layout import ARRAY, COORDINATES, NODATA, PEAK, SCALE, CubeSpec, about, lay_out
 from pipeline.seam import Counts
-from pipeline.store import open_store, sweep
+from pipeline.store import consolidate, open_store, sweep
 
-__all__ = ["CubeSpec", "SpectralCube", "quantise"]
+__all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
 _SETTINGS = "r2h"
 _CHUNK_KEY = re.compile(r".*/0[./](\d+)[./](\d+)")
@@ -41,6 +40,7 @@ class SpectralCube:
         self._array = _array(group, ARRAY).with_config({"write_empty_chunks": True})
         _, self.height, self.width = self._array.shape
         self.chunk: int = self._array.chunks[1]
+        self.dtype: np.dtype[Any] = self._array.dtype
         centres = np.asarray(_array(group, "wavelength")[:])
         self.wavelengths: tuple[float, ...] = tuple(centres.tolist())
 
@@ -68,7 +68,7 @@ class SpectralCube:
         lay_out(group, spec)
         Companion.create(uri, spec)
         # Last: a cube whose creation was cut short has no settings, and is not opened.
-        group.attrs[_SETTINGS] = dict(spec.settings)
+        group.attrs.update({**about(spec), _SETTINGS: dict(spec.settings)})
         return cls(uri, group)
 
     @staticmethod
@@ -106,27 +106,32 @@ class SpectralCube:
         Values are clipped to [0, 6.5534]. Chunks that exist are left as they are. Raises Refusal
         for a window that cuts a chunk, and for a valid value that is not finite.
         """
+        self.store(window, quantise(values, valid, self.dtype))
+
+    def store(self, window: Window, stored: NDArray[Any]) -> None:
+        """Write what `quantise` made (wavelength, height, width), and its overviews before it.
+
+        Chunks that exist are left as they are. Raises Refusal for a window that cuts a chunk.
+        """
         self._refuse_cut_chunks(window)
         for part in regions(window.height, window.width, self.chunk, self.chunk):
             place = part.shifted(window.row, window.col)
             if not self._fs.exists(self._chunk_path(place)):
-                rows, cols = part.slices
-                raw = quantise(values[:, rows, cols], valid[rows, cols], self._array.dtype)
+                raw = stored[:, *part.slices]
+                self.companion.coarsen(place, raw)
                 self._array[:, *place.slices] = raw
 
-    def note(self, window: Window, seam: Counts) -> None:
-        """Write the seam record of the chunk at a window, before the chunk itself."""
-        self.companion.note(window.row // self.chunk, window.col // self.chunk, seam)
+    def note(self, window: Window, seam: Counts, beside: Layers) -> None:
+        """Write seam record and layers of the chunk at a window, before the chunk itself."""
+        self.companion.note(window, seam, beside)
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Reflectance (wavelength, height, width) and valid (height, width); NaN where invalid."""
-        raw: NDArray[Any] = np.asarray(self._array[:, *window.slices])
-        if raw.dtype == np.float32:
-            return raw, ~np.isnan(raw[0])
-        valid = raw[0] != NODATA["uint16"]
-        values = np.divide(raw, np.float32(1 / SCALE), dtype=np.float32)
-        values[:, ~valid] = np.nan
-        return values, valid
+        return unpack(self.raw(window))
+
+    def raw(self, window: Window) -> NDArray[Any]:
+        """What is stored (wavelength, height, width), nodata included."""
+        return np.asarray(self._array[:, *window.slices])
 
     def finished(self) -> set[tuple[int, int]]:
         """The (chunk row, chunk column) whose object exists; lists names, reads no values."""
@@ -136,16 +141,14 @@ class SpectralCube:
         return {(int(key[1]), int(key[2])) for key in keys if key}
 
     def seal(self) -> None:
-        """Mark the cube complete: consolidate its metadata, and delete what a kill left over.
+        """Mark the cube complete: make its coarser overviews, and consolidate its metadata.
 
-        Raises Refusal while chunks are missing.
+        What a kill left over is deleted. Raises Refusal while chunks are missing.
         """
         self._refuse_missing_chunks()
+        self.companion.complete()
         self.sweep()
-        with warnings.catch_warnings():
-            # v3 has no consolidated metadata in its specification; xarray reads it all the same.
-            warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
-            zarr.consolidate_metadata(self._group.store)
+        consolidate(self._group)
 
     def sweep(self) -> None:
         """Delete the half-written files of a killed run; no other may be writing."""
@@ -199,6 +202,16 @@ def quantise(
     if not whole:
         stored[:, ~valid] = NODATA[dtype.name]
     return stored
+
+
+def unpack(raw: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Reflectance (wavelength, height, width) of stored values, NaN where invalid, and valid."""
+    if raw.dtype == np.float32:
+        return raw, ~np.isnan(raw[0])
+    valid = raw[0] != NODATA["uint16"]
+    values = np.divide(raw, np.float32(1 / SCALE), dtype=np.float32)
+    values[:, ~valid] = np.nan
+    return values, valid
 
 
 def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:

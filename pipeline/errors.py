@@ -1,15 +1,17 @@
 """The error a user can mend, and the one that is none."""
 
+from pipeline.redact import redact
+
 
 class Refusal(ValueError):
     """Input or settings the pipeline will not work on.
 
-    Its text is one line that says the rule, the offending value and the fix.
+    Its text is one line that says the rule, the offending value and the fix, without secrets.
     """
 
     def __init__(self, rule: str, value: object, fix: str) -> None:
         # What it is made of, so that it passes between processes.
-        super().__init__(rule, str(value), fix)
+        super().__init__(*map(redact, (rule, str(value), fix)))
 
     def __str__(self) -> str:
         return "{}; got {}. {}".format(*self.args)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from pipeline.errors import Refusal
+from pipeline.geozarr import cf_mapping, conventions
 from pipeline.grid import Window
 
 ARRAY = "reflectance"
+NOTE = "estimated from RGB, not measured"
 COORDINATES = ("wavelength", "fwhm", "good_wavelengths", "y", "x", "spatial_ref")
 SCALE = 1e-4  # reflectance of one uint16 count
 PEAK = 6.5534  # the largest reflectance that uint16 holds beside its nodata value
@@ -49,6 +51,8 @@ class CubeSpec:
     """The scene's row of the cube's first row."""
     col0: int = 0
     """The scene's column of the cube's first column."""
+    spread: bool = False
+    """Whether standard deviations are kept beside it."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able provenance, kept in the root attribute `r2h`."""
 
@@ -82,49 +86,80 @@ class CubeSpec:
         row, col = self.row0, self.col0
         return Affine(a, b, c + a * col + b * row, d, e, f + d * col + e * row)
 
-    def pixel_centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The y (height,) and x (width,) of the cube's pixels.
+    def pixel_centres(self, factor: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The y (height,) and x (width,) of the cube's pixels, or of squares of ``factor`` pixels.
 
         Map units where the transform is upright; else pixels from the scene's upper left corner,
         so that the first centre is 0.5 and the transform that readers guess is the identity.
         """
-        rows = np.arange(self.height, dtype=np.float64) + 0.5
-        cols = np.arange(self.width, dtype=np.float64) + 0.5
+        sides = (-(-side // factor) for side in (self.height, self.width))
+        rows, cols = ((np.arange(side, dtype=np.float64) + 0.5) * factor for side in sides)
         place = self.place
         if place is None or not self.upright:
             return rows + self.row0, cols + self.col0
         return place.f + place.e * rows, place.c + place.a * cols
 
 
+def about(spec: CubeSpec) -> dict[str, Any]:
+    """What the root group says to readers that know a convention: CF and GeoZarr."""
+    place = conventions((spec.height, spec.width), spec.place, spec.crs_wkt)
+    return {"Conventions": "CF-1.11", "comment": NOTE, **place}
+
+
 def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
     """Create the cube's array, without values, and its coordinates in a new group."""
-    _add_reflectance(group, spec)
+    add_reflectance(group, ARRAY, spec)
+    add_labels(group, spec)
+
+
+def add_labels(group: zarr.Group, spec: CubeSpec) -> None:
+    """Create the coordinates that a cube and what is beside it share."""
     _add_wavelengths(group, np.array(spec.wavelengths, np.float64))
-    for name, centres in zip(("y", "x"), spec.pixel_centres(), strict=True):
-        _add_coordinate(group, name, name, centres, _axis_attributes(name, spec))
+    add_centres(group, spec)
     if spec.crs_wkt or spec.rotated:
-        _add_coordinate(group, "spatial_ref", None, np.array(0), _reference(spec))
+        _add_coordinate(group, "spatial_ref", None, np.array(0), reference(spec))
 
 
-def _add_reflectance(group: zarr.Group, spec: CubeSpec) -> None:
-    bands = len(spec.wavelengths)
+def add_centres(group: zarr.Group, spec: CubeSpec, factor: int = 1) -> tuple[str, str]:
+    """Create the y and x of squares of ``factor`` pixels; returns their names."""
+    names = ("y", "x") if factor == 1 else (f"y_{factor}", f"x_{factor}")
+    for name, axis, centres in zip(names, ("y", "x"), spec.pixel_centres(factor), strict=True):
+        _add_coordinate(group, name, name, centres, axis_attributes(axis, spec))
+    return names
+
+
+def add_reflectance(
+    group: zarr.Group,
+    name: str,
+    spec: CubeSpec,
+    axes: tuple[str, str] = ("y", "x"),
+    factor: int = 1,
+    chunk: int | None = None,
+) -> None:
+    """Create an array of reflectance as a cube stores it, of squares of ``factor`` pixels."""
+    bands, side = len(spec.wavelengths), chunk or spec.chunk
     add_array(
         group,
-        ARRAY,
-        ("wavelength", "y", "x"),
-        _reflectance_attributes(spec),
-        shape=(bands, spec.height, spec.width),
-        chunks=(bands, spec.chunk, spec.chunk),
+        name,
+        ("wavelength", *axes),
+        _reflectance_attributes(spec) | _conventions(spec, factor),
+        shape=(bands, -(-spec.height // factor), -(-spec.width // factor)),
+        chunks=(bands, side, side),
         dtype=spec.dtype,
         fill_value=NODATA[spec.dtype],
     )
 
 
+def _conventions(spec: CubeSpec, factor: int) -> dict[str, Any]:
+    shape = (-(-spec.height // factor), -(-spec.width // factor))
+    place = spec.place and spec.place @ Affine.scale(factor)
+    return conventions(shape, place, spec.crs_wkt)
+
+
 def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
-    labels = ["fwhm", "good_wavelengths"]
     attributes: dict[str, Any] = {
         "long_name": "reflectance relative to white",
-        "comment": "estimated from RGB, not measured",
+        "comment": NOTE,
         "units": "1",
     }
     if spec.dtype == "uint16":
@@ -133,13 +168,19 @@ def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
         attributes |= {"_FillValue": NODATA["uint16"]} if spec.zarr_format == 3 else {}
     else:
         attributes |= {"valid_range": [0.0, PEAK]}
+    return attributes | georeferenced(spec, "fwhm", "good_wavelengths")
+
+
+def georeferenced(spec: CubeSpec, *labels: str) -> dict[str, str]:
+    """Attributes of an array that name its further coordinates and where its CRS is."""
+    attributes = {}
     if spec.crs_wkt or spec.rotated:
-        labels.append("spatial_ref")
+        labels = (*labels, "spatial_ref")
     if spec.crs_wkt and spec.upright:
         # GDAL 3.10 knows no rotation and takes no transform for the identity: with this it would
         # put such a cube in a wrong place, without it in none. rioxarray goes by the name.
         attributes["grid_mapping"] = "spatial_ref"
-    return attributes | {"coordinates": " ".join(labels)}
+    return attributes | ({"coordinates": " ".join(labels)} if labels else {})
 
 
 def _add_wavelengths(group: zarr.Group, nm: NDArray[np.float64]) -> None:
@@ -152,7 +193,8 @@ def _add_wavelengths(group: zarr.Group, nm: NDArray[np.float64]) -> None:
     _add_coordinate(group, "good_wavelengths", "wavelength", good, {"long_name": "1 where usable"})
 
 
-def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
+def axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
+    """What the coordinate y or x says of itself, after CF."""
     axis = {"axis": name.upper()}
     if not spec.upright:
         return axis | {"long_name": "pixel centre, in pixels from the scene's upper left corner"}
@@ -160,13 +202,19 @@ def _axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
         return axis | {"long_name": "pixel centre, in map units"}
     crs = CRS.from_wkt(spec.crs_wkt)
     if crs.is_geographic:
-        standard = {"y": "latitude", "x": "longitude"}[name]
-        return axis | {"standard_name": standard, "units": "degrees"}
-    return axis | {"standard_name": f"projection_{name}_coordinate", "units": crs.linear_units}
+        standard, units = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[
+            name
+        ]
+        return axis | {"standard_name": standard, "units": units}
+    # UDUNITS, whose names CF takes, has no spaces in them: US_survey_foot.
+    units = crs.linear_units.replace(" ", "_")
+    return axis | {"standard_name": f"projection_{name}_coordinate", "units": units}
 
 
-def _reference(spec: CubeSpec) -> dict[str, str]:
-    attributes = {"crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
+def reference(spec: CubeSpec) -> dict[str, Any]:
+    """What `spatial_ref` says: the CRS as WKT and after CF, and the transform."""
+    mapping = cf_mapping(spec.crs_wkt) if spec.crs_wkt else {}
+    attributes = {**mapping, "crs_wkt": spec.crs_wkt} if spec.crs_wkt else {}
     if spec.place:
         attributes["GeoTransform"] = " ".join(map(repr, spec.place.to_gdal()))
     return attributes
@@ -177,7 +225,7 @@ def _add_coordinate(
     name: str,
     dimension: str | None,
     values: NDArray[Any],
-    attributes: Mapping[str, str],
+    attributes: Mapping[str, Any],
 ) -> None:
     array: dict[str, Any] = {"shape": values.shape, "chunks": values.shape, "dtype": values.dtype}
     # In v2 xarray takes any fill value for nodata: it would turn a coordinate of 0 into NaN.

@@ -31,7 +31,7 @@ class Plan:
     """Most memory of sums under way and waiting to be written, of one region; the model's own
     comes on top."""
     disk_bytes: int
-    """Of the cube, before compression."""
+    """Of the cube and what is beside it, before compression."""
     read_bytes: int
     """Of pixels to be read, decoded; what tiles share is read for each."""
 
@@ -50,6 +50,19 @@ class Needs:
     """Of one stored value."""
     read_bytes: int
     """Of one pixel of the source, decoded."""
+    spread: bool = False
+    """Whether a standard deviation comes with each value."""
+
+    @property
+    def open_bytes(self) -> int:
+        """Of one pixel under way: float32 whatever is stored, its RGB and two masks."""
+        return 4 * (self.wavelengths * (1 + self.spread) + 3) + 2
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of one pixel of the cube and its layers; overviews are a third of the cube."""
+        values = self.wavelengths * self.stored_bytes
+        return values + -(-values // 3) + 4 + self.wavelengths * self.spread
 
 
 def plan(
@@ -83,7 +96,7 @@ def planned(grid: TileGrid, place: Window, chunk: int, needs: Needs, cut: list[W
         tiles=tiles,
         needed=grid.count(place),
         buffer_bytes=max(_buffer(grid, place, part, chunk, needs) for part in cut),
-        disk_bytes=place.height * place.width * needs.wavelengths * needs.stored_bytes,
+        disk_bytes=place.height * place.width * needs.disk_bytes,
         read_bytes=tiles * grid.tile**2 * needs.read_bytes,
     )
 
@@ -106,8 +119,9 @@ def _widest(grid: TileGrid, place: Window, chunk: int, needs: Needs, memory: flo
 def _buffer(grid: TileGrid, place: Window, part: Window, chunk: int, needs: Needs) -> int:
     """Most memory of the chunks of a region, in bytes: float32 whatever is stored."""
     open_ = open_chunks(grid, part.shifted(place.row, place.col), chunk)
-    one = min(chunk, part.height) * min(chunk, part.width) * needs.wavelengths * 4
-    # Those that wait or are written; being encoded, a chunk is also there rounded and compressed.
+    one = min(chunk, part.height) * min(chunk, part.width) * needs.open_bytes
+    # Those that wait or are written; being encoded, a chunk is also there rounded, halved and
+    # compressed.
     left = waiting(part.width, chunk) + 1
     return one * (open_ + left + 2 * min(left, WRITERS))
 

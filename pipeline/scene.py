@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import unquote, urlparse
+from urllib.parse import urlparse
 from weakref import WeakSet
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
+from pipeline.blocks import Blocks, read_pixels
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.moment import Moment, recorded
+from pipeline.remote import Source, local_path
 
-# Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
-os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
-
-DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG")
-_silence = threading.Lock()
+UNTILED = ("PNG", "JPEG")
+LARGE = 64e6
+"""Most bytes of a decoded PNG or JPEG that is read as it is. Either is read from its top only, so
+a larger one is first copied into tiles."""
 
 
 class Scene(Protocol):
@@ -80,53 +77,52 @@ class RasterScene:
     crs_wkt: str | None
     declared_white: float | None
     driver: str
-    _handles: _Handles = field(repr=False, compare=False)
+    _pixels: _Pixels = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene:
         """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
-        with _open(uri) as dataset:
+        source = Source(uri)
+        with source.open() as dataset:
             refuse_not_rgb(dataset)
             chosen = bands or rgb_bands(dataset)
+            dtype = shared_dtype(dataset, chosen)
+            decoded = dataset.height * dataset.width * dataset.count * dtype.itemsize
             return cls(
                 uri=uri,
                 bands=chosen,
                 height=dataset.height,
                 width=dataset.width,
-                dtype=shared_dtype(dataset, chosen),
+                dtype=dtype,
                 transform=None if dataset.transform.is_identity else dataset.transform,
                 crs_wkt=dataset.crs.to_wkt() if dataset.crs else None,
                 declared_white=declared_white(dataset, chosen),
                 driver=dataset.driver,
-                _handles=_Handles(uri),
+                _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
             )
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width) and valid (height, width) of a window inside the scene.
 
         A pixel is valid where rasterio's dataset mask is not 0 and all three bands are finite.
+        Raises Refusal where a local file is damaged, OSError where a remote one is out of reach.
         """
-        part = rasterio.windows.Window(window.col, window.row, window.width, window.height)
         try:
-            with _environment(self.uri):
-                dataset = self._handles.get()
-                values: NDArray[Any] = dataset.read(self.bands, window=part)
-                valid: NDArray[np.bool_] = dataset.dataset_mask(window=part) != 0
+            values, valid = self._pixels.read(window)
         except RasterioIOError as error:
-            self._refuse_damaged(window, error)
-            raise
-        return values, valid & np.isfinite(values).all(axis=0)
-
-    def _refuse_damaged(self, window: Window, error: RasterioIOError) -> None:
-        # A remote read may succeed at another try; a local file that cannot be read is damaged.
-        if _local_path(self.uri):
             found = f"{self.uri} at {window} ({error.__cause__ or error})"
             raise Refusal("the input is whole", found, "Get the file again.") from error
+        return values, valid & np.isfinite(values).all(axis=0)
+
+    @property
+    def retries(self) -> int:
+        """How often a read had to be tried again."""
+        return self._pixels.retries
 
     @property
     def header(self) -> dict[str, Any]:
         """What the file's header says, and the SHA-256 of it, for provenance."""
-        local = _local_path(self.uri)
+        local = local_path(self.uri)
         facts = {
             "name": local.name if local else PurePosixPath(urlparse(self.uri).path).name,
             "driver": self.driver,
@@ -136,14 +132,24 @@ class RasterScene:
             "bands": list(self.bands),
             "crs": self.crs_wkt,
             "transform": list(self.transform)[:6] if self.transform else None,
-            "bytes": local.stat().st_size if local else None,
+            "bytes": local.stat().st_size if local else self._pixels.size,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return {**facts, "digest": digest}
 
+    @property
+    def taken(self) -> Moment | None:
+        """When the picture was taken, as the file's tags say."""
+        with Source(self.uri).open() as dataset:
+            return recorded(dataset)
+
     def close(self) -> None:
         """Close the file in every thread; a later read opens it again."""
-        self._handles.close()
+        self._pixels.close()
+
+    def release(self) -> None:
+        """Close what the thread that asks has open; a later read opens it again."""
+        self._pixels.release()
 
 
 def scale_windows(height: int, width: int) -> list[Window]:
@@ -160,63 +166,52 @@ def _spread(size: int) -> list[int]:
     return [i * (size - 256) // (count - 1) for i in range(count)] if count > 1 else [0]
 
 
-class _Handles:
-    """One open dataset a thread: GDAL datasets are not thread-safe. Pickles to none open."""
+class _Pixels:
+    """A raster's pixels, from disk or from blocks that are fetched. Pickles to nothing open."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, source: Source, bands: tuple[int, int, int], untiled: bool) -> None:
+        self._source, self._bands, self._untiled = source, bands, untiled
         self._local = threading.local()
         # Weak: a dataset closes with the thread that opened it.
         self._opened: WeakSet[DatasetReader] = WeakSet()
+        self._blocks: Blocks | None = None
+        self._begin = threading.Lock()
 
-    def get(self) -> DatasetReader:
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if self._untiled:
+            self._source.tile()
+        if self._source.local:
+            with self._source.environment():
+                return read_pixels(self._handle(), self._bands, window)
+        with self._begin:
+            self._blocks = self._blocks or Blocks(self._source, self._bands)
+        return self._blocks.read(window)
+
+    def _handle(self) -> DatasetReader:
+        """One open dataset a thread: GDAL datasets are not thread-safe."""
         dataset = getattr(self._local, "dataset", None)
         if dataset is None or dataset.closed:
-            dataset = self._local.dataset = _open(self._uri)
+            dataset = self._local.dataset = self._source.open()
             self._opened.add(dataset)
         return dataset
+
+    @property
+    def size(self) -> int | None:
+        return self._source.size
+
+    @property
+    def retries(self) -> int:
+        return self._blocks.retries if self._blocks else 0
+
+    def release(self) -> None:
+        if (dataset := getattr(self._local, "dataset", None)) is not None:
+            dataset.close()
 
     def close(self) -> None:
         for dataset in list(self._opened):
             dataset.close()
+        if self._blocks:
+            self._blocks.close()
 
-    def __reduce__(self) -> tuple[type[_Handles], tuple[str]]:
-        return _Handles, (self._uri,)
-
-
-def _open(uri: str) -> DatasetReader:
-    path = _local_path(uri)
-    if path is not None and not (path.is_file() and path.stat().st_size):
-        raise Refusal("the input is an existing file with bytes in it", uri, "Check the path.")
-    with _environment(uri), without_place():
-        try:
-            # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.
-            return DatasetReader(path or uri, driver=list(DRIVERS), sharing=False)
-        except RasterioIOError as error:
-            rule = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
-            raise Refusal(rule, uri, f"Convert it with gdal_translate ({error}).") from error
-
-
-@contextmanager
-def without_place() -> Iterator[None]:
-    """Silence rasterio about rasters that have no place, in one thread at a time.
-
-    The warning filters that are set and restored belong to the process.
-    """
-    with _silence, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
-
-
-@contextmanager
-def _environment(uri: str) -> Iterator[None]:
-    # EMPTY_DIR spares remote stores a listing; on a local disk it would lose .msk and .tfw files.
-    options = {} if _local_path(uri) else {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
-    with rasterio.Env(**options):
-        yield
-
-
-def _local_path(uri: str) -> Path | None:
-    if uri.startswith("file://"):
-        return Path(unquote(urlparse(uri).path))
-    return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
+    def __reduce__(self) -> tuple[type[_Pixels], tuple[Any, ...]]:
+        return _Pixels, (self._source, self._bands, self._untiled)

@@ -152,7 +152,7 @@ def certificate(record: Counts) -> dict[str, Any]:
     share = n_inside / n_border if n_border and n_inside else 0.0
     return {
         "disagreement_mean": total / number * 1e-4 if number else None,
-        "disagreement_p99": _percentile(record[_BINS], 0.99) if number else None,
+        "disagreement_p99": percentile(record[_BINS], EDGES, 0.99) * 1e-4 if number else None,
         "gradient_ratio": float(border / inside * share) if share and inside else None,
         "energy_ratio": float(border2 / inside2 * share) if share and inside2 else None,
         "compared_in_overlaps": number,
@@ -161,7 +161,7 @@ def certificate(record: Counts) -> dict[str, Any]:
     }
 
 
-def _percentile(bins: Counts, share: float) -> float:
-    """Upper edge of the bin that holds it, in reflectance: at most a fifth too high."""
+def percentile(bins: Counts, edges: Counts, share: float) -> int:
+    """Upper edge of the bin that holds it, in counts: at most a fifth too high."""
     reached = int(np.searchsorted(np.cumsum(bins), share * bins.sum()))
-    return float(EDGES[reached] - 1) * 1e-4
+    return int(edges[reached] - 1)

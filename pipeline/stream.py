@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.ahead import ahead
 from pipeline.camera import Camera, Floats
-from pipeline.cube import SpectralCube
+from pipeline.closure import Closure
+from pipeline.cube import SpectralCube, quantise
 from pipeline.device import back, lane, there
 from pipeline.errors import Stopped
 from pipeline.grid import TileGrid, Window
+from pipeline.layers import Seen, layers
 from pipeline.noise import noise
 from pipeline.scene import Scene
 from pipeline.seam import Counts, Lines, gradients
@@ -34,8 +37,6 @@ WRITERS = 4
 """Threads that encode and write."""
 WAITING = 4
 """Most chunks that wait for a writer."""
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 class Reconstructor(Protocol):
@@ -46,11 +47,18 @@ class Reconstructor(Protocol):
         """Of the cube's channels, nm."""
 
     @property
-    def takes_noise(self) -> bool:
-        """Whether start noise is drawn for it."""
+    def noises(self) -> int:
+        """Fields of start noise that are drawn for it, K: one a sample."""
+
+    @property
+    def spread(self) -> bool:
+        """Whether C standard deviations follow the C values it answers."""
 
     def __call__(self, rgb: Tensor, noise: Tensor, /) -> Tensor:
-        """rgb (N, 3, T, T) and noise (N, C, T, T), or (N, 0, T, T), to (N, C, T, T)."""
+        """rgb (N, 3, T, T) and noise (N, K C, T, T) to (N, C, T, T), or with spread (N, 2 C, T, T).
+
+        Field k of the noise, channels k C to (k + 1) C, is that of sample k.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +83,8 @@ class Stream:
     """Of a scene window, the pixels (h, w) that are asked for; None for all."""
     stop: Event | None = None
     """Set from outside to end a run early; what is summed is still written."""
+    consistent: bool = False
+    """Whether spectra are moved so that they render back to the RGB (docs/decisions/0012)."""
 
     def run(self, region: Window, done: Callable[[int], None] = lambda _: None) -> None:
         """Write what is not yet written of a region (in the cube's pixels, whole chunks).
@@ -108,8 +118,10 @@ class Stream:
 
     def _fill(self, window: Window, done: Callable[[int], None]) -> None:
         within = window.shifted(self.place.row, self.place.col)
-        sums = Sums(self.grid, within, self.cube.chunk, len(self.reconstructor.wavelengths))
+        parts = 1 + self.reconstructor.spread
+        sums = Sums(self.grid, within, self.cube.chunk, self._channels, parts)
         lines = partial(gradients, rows=Lines.of(self.grid.rows), cols=Lines.of(self.grid.cols))
+        put = partial(self._write, lines=lines, closure=Closure(self.camera.sensitivities))
         with ExitStack() as stack:
             readers, models, writers = (
                 stack.enter_context(ThreadPoolExecutor(n, initializer=_one_thread))
@@ -118,14 +130,14 @@ class Stream:
             # However it ends, what is not begun is dropped and what is begun is waited for.
             for pool in (readers, models):
                 stack.callback(pool.shutdown, cancel_futures=True)
-            ahead = self.batch * (self.workers + 1)
-            tiles = _ahead(readers, self._load, self.grid.covering(within), ahead)
-            answers = _ahead(models, self._reconstruct, self._groups(tiles), self.workers)
+            depth = self.batch * (self.workers + 1)
+            tiles = ahead(readers, self._load, self.grid.covering(within), depth)
+            answers = ahead(models, self._reconstruct, self._groups(tiles), self.workers)
             writes: deque[Future[None]] = deque()
             for group in () if self._stopped else answers:
                 for tile, values in group:
                     for chunk in sums.add(tile, values):
-                        writes.append(writers.submit(self._write, chunk, lines, sums))
+                        writes.append(writers.submit(put, chunk, sums))
                         if len(writes) > waiting(within.width, self.cube.chunk):
                             writes.popleft().result()
                 done(len(group))
@@ -135,6 +147,10 @@ class Stream:
                 write.result()
         if self._stopped:
             raise Stopped
+
+    @property
+    def _channels(self) -> int:
+        return len(self.reconstructor.wavelengths)
 
     @property
     def _stopped(self) -> bool:
@@ -148,12 +164,20 @@ class Stream:
         wanted = valid if self.area is None else valid & self.area(inside)
         if not wanted.any():
             # It could only reach pixels that are nodata or not asked for.
-            return Tile(index, wanted, None, None)
+            return Tile(index, wanted, None, None, False)
         rgb = _filled(self.camera.decode(np.where(valid, values, 0)), valid)
         pad = ((0, 0), (0, window.height - inside.height), (0, window.width - inside.width))
-        channels = len(self.reconstructor.wavelengths) if self.reconstructor.takes_noise else 0
-        field = noise(window, channels, self.seed)
-        return Tile(index, wanted, np.pad(rgb, pad, mode="reflect"), field)
+        padded, filled = np.pad(rgb, pad, mode="reflect"), not valid.all()
+        return Tile(index, wanted, padded, self._noise(window), filled)
+
+    def _noise(self, window: Window) -> Floats:
+        """The fields of a window, one after the other (K C, h, w)."""
+        channels, count = self._channels, self.reconstructor.noises
+        out = np.empty((count * channels, window.height, window.width), np.float32)
+        for sample in range(count):
+            start = sample * channels
+            out[start : start + channels] = noise(window, channels, self.seed, sample)
+        return out
 
     def _groups(self, tiles: Iterable[Tile]) -> Iterator[list[Tile]]:
         """Consecutive tiles, at most a batch of them for the model.
@@ -186,11 +210,21 @@ class Stream:
         padded = samples + [torch.zeros_like(samples[0])] * missing
         return there(torch.stack(padded), self.device)
 
-    def _write(self, chunk: Chunk, lines: Callable[..., Counts], sums: Sums) -> None:
-        values, place = chunk.sums.numpy(), chunk.window.relative_to(self.place)
+    def _write(
+        self, chunk: Chunk, sums: Sums, lines: Callable[..., Counts], closure: Closure
+    ) -> None:
+        place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
+        values, deviation = chunk.sums[:channels].numpy(), chunk.sums[channels:].numpy()
+        if self.consistent:
+            closure.close(
+                values.reshape(channels, -1), chunk.rgb.reshape(3, -1), wanted.reshape(-1)
+            )
+        stored = quantise(values, wanted, self.cube.dtype)
+        seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
+        beside = layers(stored, seen, closure, deviation if self.reconstructor.spread else None)
         # The companion first: a chunk that exists has one.
-        self.cube.note(place, chunk.seam + lines(values, chunk.wanted, chunk.window))
-        self.cube.write(place, values, chunk.wanted)
+        self.cube.note(place, chunk.seam + lines(values, wanted, chunk.window), beside)
+        self.cube.store(place, stored)
         sums.spare.append(chunk.sums)
 
 
@@ -212,16 +246,3 @@ def waiting(width: int, chunk: int) -> int:
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[In], Out], items: Iterable[In], depth: int
-) -> Iterator[Out]:
-    """The answers in order, ``depth`` of them being worked on while one is used."""
-    waiting: deque[Future[Out]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > depth:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

@@ -26,6 +26,8 @@ class Tile(NamedTuple):
     rgb: Floats | None
     """(3, T, T), filled and padded; None where no pixel of the tile is wanted."""
     noise: Floats | None
+    filled: bool
+    """Whether it holds pixels that are not valid, and took the mean of the others."""
 
 
 class Chunk(NamedTuple):
@@ -34,17 +36,24 @@ class Chunk(NamedTuple):
     window: Window
     """In the scene."""
     sums: Tensor
-    """(C, h, w), reflectance so far."""
+    """(C, h, w), reflectance so far; with spread (2 C, h, w)."""
     wanted: Mask
     """(h, w)."""
+    rgb: Floats
+    """(3, h, w), linear; 0 where no tile that was asked for came."""
+    filled: Mask
+    """(h, w), whether a tile that was filled reached the pixel."""
     seam: Counts
 
 
 class Sums:
     """The chunks under way: each begins at zero and leaves when its last tile is summed."""
 
-    def __init__(self, grid: TileGrid, window: Window, chunk: int, channels: int) -> None:
-        self.grid, self.window, self.chunk, self.channels = grid, window, chunk, channels
+    def __init__(
+        self, grid: TileGrid, window: Window, chunk: int, channels: int, layers: int = 1
+    ) -> None:
+        self.grid, self.window, self.chunk = grid, window, chunk
+        self.channels, self.layers = channels, layers
         self.open: dict[Index, Chunk] = {}
         self.spare: deque[Tensor] = deque()
         """Memory of chunks that are written, to be used again."""
@@ -75,8 +84,10 @@ class Sums:
             height = min(self.chunk, self.window.height - row)
             width = min(self.chunk, self.window.width - col)
             window = Window(self.window.row + row, self.window.col + col, height, width)
-            sums = self._memory((self.channels, height, width))
-            self.open[at] = Chunk(window, sums, np.zeros((height, width), bool), empty())
+            sums = self._memory((self.layers * self.channels, height, width))
+            wanted, filled = np.zeros((2, height, width), bool)
+            rgb = np.zeros((3, height, width), np.float32)
+            self.open[at] = Chunk(window, sums, wanted, rgb, filled, empty())
         return self.open[at]
 
     def _memory(self, shape: tuple[int, int, int]) -> Tensor:
@@ -92,12 +103,14 @@ class Sums:
         assert shared is not None, "a chunk lies in the scene, and the tile touches it"
         here, there = shared.relative_to(chunk.window).slices, shared.relative_to(place).slices
         chunk.wanted[here] = tile.wanted[there]
-        if values is None:
+        if values is None or tile.rgb is None:
             return
+        chunk.rgb[:, *here] = tile.rgb[:, *there]
+        chunk.filled[here] |= tile.filled
         for meeting in meetings(self.grid, tile.at):
             if seen := meeting.intersection(shared):
                 part = seen.relative_to(place).slices
-                _compare(chunk, seen, values[:, *part], kernel[part])
+                _compare(chunk, seen, values[: self.channels, *part], kernel[part])
         chunk.sums[:, *here].addcmul_(values[:, *there], kernel[there])
 
 
@@ -107,6 +120,6 @@ def _compare(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None
     rest = 1 - kernel[at]
     here = seen.relative_to(chunk.window).slices
     # What is summed is the other tile's value times its weight, which is the rest of 1.
-    other = chunk.sums[:, *here][:, *at] / rest
+    other = chunk.sums[: len(values), *here][:, *at] / rest
     wanted = chunk.wanted[here][at] & (rest.numpy() > 0)
     chunk.seam[:] += disagreement(values[:, *at].numpy(), other.numpy(), wanted)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 import model as r2h
 from flows import baseline, settings
+from flows.learn_settings import TrainSettings
 from model import CheckpointError, RootPolynomial, checkpoint
 from model.baseline import features, monomials
 from pipeline.camera import load_camera
-from pipeline.datasets import cave_cube, cave_scenes
+from pipeline.cave import cave
 from pipeline.errors import Refusal
 from tests.model_fixtures import BANDS, WAVELENGTHS, random, small_model, tile
 from tests.toys import write_scene
@@ -89,7 +90,7 @@ def test_each_pixel_is_reconstructed_by_itself() -> None:
 
 def test_it_says_its_wavelengths_and_that_it_takes_no_noise() -> None:
     assert law(2).wavelengths == tuple(NM)
-    assert law(2).takes_noise is False
+    assert law(2).noises == 0
 
 
 @pytest.mark.parametrize("batch", [[], [(torch.zeros(1, 3, 4, 4), torch.zeros(1, BANDS, 4, 4))]])
@@ -153,8 +154,8 @@ def test_the_shipped_fit_gives_a_nearly_flat_grey_for_a_grey() -> None:
 
 
 def test_the_config_names_the_scenes_that_the_network_learnt_from() -> None:
-    ours = settings.load(settings.TrainSettings, "train-root-polynomial.toml")
-    network = settings.load(settings.TrainSettings, "train-cave.toml")
+    ours = settings.load(TrainSettings, "train-root-polynomial.toml")
+    network = settings.load(TrainSettings, "train-cave.toml")
     assert ours.kind == "root-polynomial"
     assert set(ours.scenes) == set(network.scenes)
     assert r2h.describe(SHIPPED)["training"]["scenes"] == list(ours.scenes)
@@ -168,7 +169,7 @@ def made_up_database(root: Path) -> None:
 
 def test_a_baseline_is_fitted_on_whole_scenes_seen_by_one_camera(tmp_path: Path) -> None:
     made_up_database(tmp_path)
-    asked = settings.TrainSettings(
+    asked = TrainSettings(
         kind="root-polynomial", scenes=("one", "two"), cameras={"srgb": 1}, iterations=1
     )
     path = baseline.fit_baseline(asked, tmp_path, tmp_path / "out")
@@ -181,7 +182,8 @@ def test_a_baseline_is_fitted_on_whole_scenes_seen_by_one_camera(tmp_path: Path)
 
 
 def whole_scenes(root: Path) -> tuple[Tensor, Tensor]:
-    cubes = [cave_cube(folder) for folder in cave_scenes(root).values()]
+    opened = cave(root)
+    cubes = [opened.read(name).cube for name in opened.paths]
     seen = [np.maximum(load_camera("srgb").render(cube), 0) for cube in cubes]
     return torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(cubes))
 
@@ -191,13 +193,13 @@ def test_a_baseline_of_more_cameras_than_one_is_refused(
     tmp_path: Path, cameras: dict[str, float]
 ) -> None:
     made_up_database(tmp_path)
-    asked = settings.TrainSettings(scenes=("one",), cameras=cameras, iterations=1)
+    asked = TrainSettings(scenes=("one",), cameras=cameras, iterations=1)
     with pytest.raises(Refusal, match="one camera"):
         baseline.fit_baseline(asked, tmp_path, tmp_path / "out")
 
 
 def test_a_scene_that_is_not_there_is_refused(tmp_path: Path) -> None:
     made_up_database(tmp_path)
-    asked = settings.TrainSettings(scenes=("three",), cameras={"srgb": 1}, iterations=1)
+    asked = TrainSettings(scenes=("three",), cameras={"srgb": 1}, iterations=1)
     with pytest.raises(Refusal, match="three"):
         baseline.fit_baseline(asked, tmp_path, tmp_path / "out")

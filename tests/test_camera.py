@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,16 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.color import xyz2rgb
+from typer.testing import CliRunner
 
+from flows.cli import app
 from pipeline.camera import (
     LIBRARY,
     SRGB,
     Camera,
-    _from_csv,
     library,
     load_camera,
     resampled,
     to_srgb,
+    write_camera,
 )
 from pipeline.errors import Refusal
 
@@ -114,7 +117,7 @@ def test_a_white_that_is_no_pixel_value_is_refused(white: float) -> None:
     [np.full(31, 0.2), 0.3 + 0.2 * np.sin(NM / 40), 0.6 * np.exp(-(((NM - 550) / 60) ** 2)) + 0.1],
 )
 def test_srgb_agrees_with_colorimetry(reflectance: np.ndarray) -> None:
-    observer = _from_csv("cie1931", (LIBRARY / "cie1931.csv").read_text())
+    observer = load_camera(str(LIBRARY / "cie1931.csv"))
     xyz = np.array(D65_FROM_E) @ observer.render(reflectance.astype(np.float32))
     got = to_srgb(load_camera(SRGB).render(reflectance.astype(np.float32)))
     np.testing.assert_allclose(got, xyz2rgb(xyz), atol=2e-3)
@@ -179,3 +182,38 @@ def test_resampling_is_linear_and_keeps_white(tmp_path: Path) -> None:
 def test_a_camera_is_not_extrapolated(tmp_path: Path, wavelengths: tuple[float, ...]) -> None:
     with pytest.raises(Refusal, match="span"):
         resampled(load_camera(written(tmp_path, TABLE)), wavelengths)
+
+
+@pytest.mark.parametrize("encoding", ["srgb", "linear"])
+def test_each_band_may_have_its_own_white(encoding: str) -> None:
+    values = np.random.default_rng(3).integers(0, 256, (3, 4, 5)).astype(np.uint8)
+    whites = (250.0, 200.0, 180.0)
+    each = [camera(encoding, white).decode(values)[n] for n, white in enumerate(whites)]
+    seen = load_camera(SRGB).reading(encoding, whites)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(seen.decode(values), np.stack(each))
+
+
+@pytest.mark.parametrize("white", [(1.0, 2.0), (1.0, 2.0, -3.0), (1.0, 2.0, 3.0, 4.0)])
+def test_a_white_has_one_value_or_three(white: tuple[float, ...]) -> None:
+    with pytest.raises(Refusal, match="white"):
+        load_camera(SRGB).reading("linear", white)
+
+
+def test_a_camera_that_is_written_is_read_again(tmp_path: Path) -> None:
+    one = load_camera("nikon-d700")
+    write_camera(one, tmp_path / "copy.csv", "a copy\nof another")
+    np.testing.assert_allclose(
+        load_camera(str(tmp_path / "copy.csv")).sensitivities, one.sensitivities, rtol=1e-6
+    )
+
+
+def test_the_library_is_listed_and_shown(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    listed = run(app, ["camera", "list", "--json"])
+    assert set(json.loads(listed.output)) == set(library())
+    plot = tmp_path / "plot.png"
+    shown = run(app, ["camera", "show", "nikon-d700", "--json", "--plot", str(plot)])
+    facts = json.loads(shown.output)
+    np.testing.assert_allclose(facts["red"], load_camera("nikon-d700").sensitivities[0])
+    assert facts["wavelengths_nm"] == list(WAVELENGTHS)
+    assert plot.read_bytes().startswith(b"\x89PNG")

@@ -1,171 +1,241 @@
-from dataclasses import replace
-from itertools import islice
+"""The three data sets in their owners' own forms, written small."""
+
 from pathlib import Path
 
+import fsspec
+import h5py
 import numpy as np
 import pytest
-from skimage.io import imsave
+from PIL import Image
+from scipy.io import savemat
 
-from pipeline.camera import load_camera
-from pipeline.datasets import (
-    CAVE_WAVELENGTHS,
-    Crops,
-    ReferenceScene,
-    cave_cube,
-    cave_scenes,
-    spectral_prior,
-)
+from pipeline.camera import load_camera, resampled
+from pipeline.datasets import open_dataset, recognised
 from pipeline.errors import Refusal
-from pipeline.exposure import scale_of
 from pipeline.grid import Window
-from tests.toys import write_scene
+from pipeline.reference import Reference, ReferenceScene
+from tests.owners import cube_of, write_arad, write_cave, write_harvard
 
-SIDE = 20
-CAMERAS = ["srgb", "nikon-d700", "basler-a2a5320-23uc"]
-
-
-def values(dtype: str) -> np.ndarray:
-    random = np.random.default_rng(0)
-    return random.integers(0, np.iinfo(dtype).max, (31, SIDE, SIDE + 4), dtype, endpoint=True)
+HEIGHT, WIDTH = 20, 24
+BASLER = load_camera("basler-a2a5320-23uc")
 
 
-def crops(**changes: object) -> Crops:
-    random = np.random.default_rng(1)
-    cubes = [random.random((31, SIDE, width), np.float32) ** 2 for width in (SIDE, 30)]
-    cameras = [load_camera(name) for name in CAMERAS]
-    plain = Crops(cubes, cameras, [0.5, 0.3, 0.2], 8, 16, 0.3, 5, repaint=0, materials=cubes[0][:0])
-    return replace(plain, **changes)
+@pytest.fixture
+def arad(tmp_path: Path) -> Path:
+    return write_arad(tmp_path, {1: cube_of(1), 2: cube_of(2), 901: cube_of(3)})
 
 
 @pytest.fixture
 def cave(tmp_path: Path) -> Path:
-    """A root as the database unpacks: a folder in each folder, with a photograph and litter."""
-    folder = write_scene(tmp_path / "beads_ms" / "beads_ms", "beads", values("uint16"))
-    imsave(folder / "beads_RGB.png", np.zeros((4, 4, 3), np.uint8), check_contrast=False)
+    """As the database unpacks: a folder in each folder, with a photograph and litter."""
+    folder = write_cave(tmp_path, "beads", (cube_of(4) * 65535).astype(np.uint16))
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / "beads_RGB.bmp")
     (folder / "Thumbs.db").write_bytes(b"litter")
     (tmp_path / "readme.txt").write_text("litter")
     return tmp_path
 
 
-def test_a_scene_is_value_by_65535(cave: Path) -> None:
-    cube = cave_cube(cave_scenes(cave)["beads"])
-    assert (cube.dtype, len(cube)) == (np.float32, len(CAVE_WAVELENGTHS))
-    np.testing.assert_allclose(cube, values("uint16") / 65535, rtol=1e-6)
+@pytest.fixture
+def harvard(tmp_path: Path) -> Path:
+    for number in range(6):
+        write_harvard(tmp_path, f"CZ_hsdb/img{number}", cube_of(number) * 0.02)
+    return tmp_path
 
 
-def test_a_scene_of_8_bit_rgba_is_value_by_255(cave: Path) -> None:
-    planes = values("uint8")
+def test_arad_is_read_as_it_lies(arad: Path) -> None:
+    opened = open_dataset("arad", arad)
+    assert list(opened.paths) == ["ARAD_1K_0001", "ARAD_1K_0002", "ARAD_1K_0901"]
+    scene = opened.read("ARAD_1K_0002")
+    np.testing.assert_allclose(scene.cube, cube_of(2), rtol=1e-6)
+    assert (scene.cube.dtype, scene.wavelengths) == (
+        np.float32,
+        tuple(map(float, range(400, 701, 10))),
+    )
+    assert scene.rgb is not None
+    assert scene.rgb.shape == (3, HEIGHT, WIDTH)
+    assert scene.valid.all()
+
+
+def test_arads_splits_are_its_lists_or_its_numbers(arad: Path) -> None:
+    numbered = open_dataset("arad", arad)
+    assert len(numbered.splits["train"]) == 897
+    assert "ARAD_1K_0314" not in numbered.splits["train"]
+    assert numbered.split("validation") == ("ARAD_1K_0901",)
+    (arad / "split_txt").mkdir()
+    (arad / "split_txt" / "valid_list.txt").write_text("ARAD_1K_0002\n\n")
+    listed = open_dataset("arad", arad)
+    assert listed.split("validation") == ("ARAD_1K_0002",)
+    with pytest.raises(Refusal, match="every scene"):
+        listed.split("test")
+
+
+def test_arads_own_photograph_is_read_with_its_exposure(arad: Path) -> None:
+    reference = open_dataset("arad", arad).read("ARAD_1K_0001")
+    scene = ReferenceScene.published(reference, BASLER)
+    clean = ReferenceScene.rendered(reference, BASLER)
+    # Noise, eight bits and JPEG lie between them, no exposure.
+    assert scene.rgb.mean() == pytest.approx(clean.rgb.mean(), rel=0.03)
+    assert np.corrcoef(scene.rgb.ravel(), clean.rgb.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("damage", ["cut", "no cube", "other bands", "other size", "not a jpeg"])
+def test_a_damaged_arad_scene_is_refused_by_name(arad: Path, damage: str) -> None:
+    path = arad / "Train_Spec" / "ARAD_1K_0001.mat"
+    photo = arad / "Train_RGB" / "ARAD_1K_0001.jpg"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:700])
+    elif damage == "not a jpeg":
+        photo.write_bytes(b"no")
+    else:
+        with h5py.File(path, "r+") as file:
+            if damage == "other bands":
+                file["bands"][...] += 5
+            else:
+                del file["cube"]
+            if damage == "other size":
+                file["cube"] = np.zeros((31, 5, 5))
+    with pytest.raises(Refusal, match="ARAD_1K_0001"):
+        open_dataset("arad", arad).read("ARAD_1K_0001")
+
+
+def test_cave_is_value_by_65535(cave: Path) -> None:
+    scene = open_dataset("cave", cave).read("beads")
+    assert (scene.cube.dtype, scene.cube.shape) == (np.float32, (31, HEIGHT, WIDTH))
+    np.testing.assert_allclose(scene.cube, cube_of(4), atol=1 / 65535)
+
+
+def test_a_cave_scene_of_8_bit_rgba_is_value_by_255(cave: Path) -> None:
+    planes = (cube_of(5) * 255).astype(np.uint8)
     rgba = np.stack([planes, planes, planes, np.full_like(planes, 255)], axis=-1)
-    write_scene(cave / "watercolors_ms" / "watercolors_ms", "watercolors", rgba)
-    assert list(cave_scenes(cave)) == ["beads", "watercolors"]
-    cube = cave_cube(cave_scenes(cave)["watercolors"])
-    np.testing.assert_allclose(cube, planes / 255, rtol=1e-6)
+    write_cave(cave, "watercolors", rgba)
+    opened = open_dataset("cave", cave)
+    assert list(opened.paths) == ["beads", "watercolors"]
+    np.testing.assert_allclose(opened.read("watercolors").cube, planes / 255, rtol=1e-6)
 
 
-def test_a_flat_layout_is_found_too(tmp_path: Path) -> None:
-    folder = write_scene(tmp_path / "cd_ms", "cd", values("uint16"))
-    assert cave_scenes(tmp_path) == {"cd": folder}
-
-
-def test_a_root_without_scenes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="_ms"):
-        cave_scenes(tmp_path)
+def test_caves_flat_layout_is_found_too(tmp_path: Path) -> None:
+    folder = write_cave(tmp_path, "cd", (cube_of(4) * 65535).astype(np.uint16))
+    folder.rename(tmp_path / "moved")
+    folder.parent.rmdir()
+    (tmp_path / "moved").rename(tmp_path / "cd_ms")
+    assert open_dataset("cave", tmp_path).paths == {"cd": "cd_ms"}
 
 
 def test_a_missing_png_is_refused(cave: Path) -> None:
-    folder = cave_scenes(cave)["beads"]
-    (folder / "beads_ms_17.png").unlink()
+    (cave / "beads_ms" / "beads_ms" / "beads_ms_17.png").unlink()
     with pytest.raises(Refusal, match="30 in"):
-        cave_cube(folder)
+        open_dataset("cave", cave).read("beads")
 
 
 @pytest.mark.parametrize("kept", [40, 300])
 def test_a_broken_png_is_refused_by_name(cave: Path, kept: int) -> None:
-    path = cave_scenes(cave)["beads"] / "beads_ms_17.png"
+    path = cave / "beads_ms" / "beads_ms" / "beads_ms_17.png"
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(Refusal, match=r"readable.*beads_ms_17"):
-        cave_cube(path.parent)
+        open_dataset("cave", cave).read("beads")
 
 
-def test_a_reference_scene_is_rendered_window_by_window() -> None:
-    cube, camera = crops().cubes[1], load_camera("srgb")
-    scene = ReferenceScene("toy", cube, camera)
-    assert (scene.height, scene.width, scene.declared_white) == (SIDE, 30, 1)
-    rgb, valid = scene.read(Window(3, 5, 7, 9))
-    expected = np.maximum(camera.render(cube), 0)[:, 3:10, 5:14]
+def test_harvard_is_divided_by_its_greatest_valid_value(harvard: Path) -> None:
+    opened = open_dataset("harvard", harvard)
+    assert opened.wavelengths == tuple(map(float, range(420, 721, 10)))
+    scene = opened.read("CZ_hsdb/img3")
+    raw = cube_of(3)
+    assert not scene.valid[0].any()
+    assert scene.valid[1:].all()
+    np.testing.assert_allclose(scene.cube, raw / raw[:, 1:].max(), rtol=1e-5)
+
+
+def test_harvard_is_calibrated_where_that_is_asked_for(harvard: Path) -> None:
+    sensitivity = np.linspace(0.2, 4, 31)
+    (harvard / "calib.txt").write_text("\n".join(f"{value:.6f}" for value in sensitivity))
+    plain = open_dataset("harvard", harvard).read("CZ_hsdb/img1").cube
+    known = open_dataset("harvard", harvard, calibrate=True).read("CZ_hsdb/img1").cube
+    ratio = (known / plain)[:, 3, 3]
+    np.testing.assert_allclose(ratio * sensitivity, (ratio * sensitivity)[0], rtol=1e-4)
+    (harvard / "calib.txt").write_text("1 2 3")
+    with pytest.raises(Refusal, match="31 positive"):
+        open_dataset("harvard", harvard, calibrate=True).read("CZ_hsdb/img1")
+    (harvard / "calib.txt").unlink()
+    with pytest.raises(Refusal, match=r"calib\.txt"):
+        open_dataset("harvard", harvard, calibrate=True).read("CZ_hsdb/img1")
+
+
+def test_only_harvard_is_calibrated(cave: Path) -> None:
+    with pytest.raises(Refusal, match="Harvard's"):
+        open_dataset("cave", cave, calibrate=True)
+
+
+def test_harvards_splits_are_ours_and_disjoint(harvard: Path) -> None:
+    opened = open_dataset("harvard", harvard)
+    train, validation = opened.split("train"), opened.split("validation")
+    assert {*train, *validation} == {*opened.paths}
+    assert not {*train} & {*validation}
+
+
+@pytest.mark.parametrize("damage", ["cut", "no ref"])
+def test_a_damaged_harvard_scene_is_refused_by_name(harvard: Path, damage: str) -> None:
+    path = harvard / "CZ_hsdb" / "img2.mat"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:3000])
+    else:
+        savemat(path, {"lbl": np.ones((4, 4))})
+    with pytest.raises(Refusal, match="img2"):
+        open_dataset("harvard", harvard).read("CZ_hsdb/img2")
+
+
+@pytest.mark.parametrize("name", ["arad", "cave", "harvard"])
+def test_a_data_set_may_lie_behind_any_uri(name: str, request: pytest.FixtureRequest) -> None:
+    root = request.getfixturevalue(name)
+    memory = fsspec.filesystem("memory")
+    memory.put(str(root), f"/{name}-{root.name}", recursive=True)
+    here, there = recognised(root), recognised(f"memory://{name}-{root.name}")
+    assert (here.name, here.paths) == (name, there.paths)
+    for scene in here.paths:
+        np.testing.assert_array_equal(here.read(scene).cube, there.read(scene).cube)
+
+
+def test_opening_reads_no_scene(arad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.arad._cube", lambda *_: pytest.fail("read"))
+    assert len(open_dataset("arad", arad).paths) == 3
+
+
+@pytest.mark.parametrize("name", ["arad", "cave", "harvard"])
+def test_a_root_of_another_layout_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refusal, match="root must hold"):
+        open_dataset(name, tmp_path)
+    with pytest.raises(Refusal, match="layout of one"):
+        recognised(tmp_path)
+    for gone in (tmp_path / "none", "nowhere://a"):
+        with pytest.raises(Refusal, match="root must be"):
+            recognised(gone)
+
+
+def test_a_scene_that_is_not_there_is_refused(cave: Path) -> None:
+    opened = open_dataset("cave", cave)
+    with pytest.raises(Refusal, match="cloth"):
+        opened.named(("beads", "cloth"))
+    with pytest.raises(Refusal, match="must be one that is listed"):
+        opened.split("validation")
+
+
+def test_a_reference_scene_is_read_window_by_window() -> None:
+    valid = np.ones((HEIGHT, WIDTH), bool)
+    valid[4, 6] = False
+    reference = Reference("toy", cube_of(0), BASLER.wavelengths, valid)
+    scene = ReferenceScene.rendered(reference, BASLER)
+    assert (scene.height, scene.width, scene.declared_white) == (HEIGHT, WIDTH, 1)
+    rgb, known = scene.read(Window(3, 5, 7, 9))
+    expected = np.maximum(BASLER.render(cube_of(0)), 0)[:, 3:10, 5:14]
     np.testing.assert_allclose(rgb, expected, atol=1e-6)
-    assert (rgb.dtype, valid.shape, valid.all()) == (scene.dtype, (7, 9), True)
+    assert (rgb.dtype, known.shape) == (scene.dtype, (7, 9))
+    assert np.argwhere(~known).tolist() == [[1, 1]]
 
 
-def test_an_iteration_depends_on_the_seed_and_its_number_alone() -> None:
-    first, second = crops(), crops()
-    scales = first.scales()
-    _ = [first.at(i, scales) for i in (9, 2)]
-    for one, other in zip(first.at(4, scales), second.at(4, scales), strict=True):
-        np.testing.assert_array_equal(one, other)
-    cube = first.at(4, scales)[1]
-    assert not np.array_equal(cube, first.at(5, scales)[1])
-    assert not np.array_equal(cube, crops(seed=6).at(4, scales)[1])
-
-
-@pytest.mark.parametrize("first", [0, 3])
-def test_a_stream_is_the_iterations_in_order(first: int) -> None:
-    crop = crops()
-    for iteration, got in enumerate(islice(crop.stream(first), 3), first):
-        for one, other in zip(got, crop.at(iteration, crop.scales()), strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-def test_a_crop_renders_to_its_rgb() -> None:
-    crop = crops()
-    rgb, cube, sensitivities = crop.at(0, crop.scales())
-    assert (rgb.shape, cube.shape, sensitivities.shape) == (
-        (16, 3, 8, 8),
-        (16, 31, 8, 8),
-        (16, 3, 31),
-    )
-    expected = np.maximum(np.einsum("ncw,nwyx->ncyx", sensitivities, cube), 0)
-    np.testing.assert_allclose(rgb, expected, atol=1e-5)
-    assert {array.dtype for array in (rgb, cube, sensitivities)} == {np.dtype(np.float32)}
-
-
-def test_a_crop_is_a_part_of_a_scene_turned_and_scaled() -> None:
-    cubes = [np.tile(np.arange(1, 401, dtype=np.float32).reshape(1, SIDE, SIDE), (31, 1, 1))]
-    crop = crops(cubes=cubes, exposure=0.0)
-    for part in crop.at(0, np.full((1, 3), 2.0))[1]:
-        steps = {tuple(sorted(np.abs(np.diff(2 * part[0], axis=axis)).ravel())) for axis in (0, 1)}
-        assert steps == {(1.0,) * 56, (20.0,) * 56}
-
-
-def test_scales_are_those_of_the_thinned_scenes() -> None:
-    crop = crops()
-    rgb = np.maximum(crop.cameras[2].render(crop.cubes[1][:, ::8, ::8]), 0)
-    assert crop.scales().shape == (2, 3)
-    assert crop.scales()[1, 2] == pytest.approx(scale_of(rgb))
-
-
-def test_exposure_spreads_the_scale() -> None:
-    flat = [np.ones((31, SIDE, SIDE), np.float32)]
-    crop = crops(cubes=flat, exposure=0.3, batch=200)
-    seen = np.log(crop.at(0, np.ones((1, 3)))[1][:, 0, 0, 0])
-    assert -0.3 <= seen.min() < -0.25
-    assert 0.25 < seen.max() <= 0.3
-
-
-def test_a_crop_larger_than_a_scene_is_refused() -> None:
-    assert crops(crop=SIDE).at(0, crops().scales())[0].shape == (16, 3, SIDE, SIDE)
-    with pytest.raises(Refusal, match=f"at most {SIDE}"):
-        crops(crop=SIDE + 1)
-
-
-def test_the_prior_is_symmetric_positive_definite() -> None:
-    prior = spectral_prior(crops())
-    assert (prior.shape, prior.dtype) == ((31, 31), np.float64)
-    np.testing.assert_array_equal(prior, prior.T)
-    assert np.linalg.eigvalsh(prior).min() > 0
-
-
-def test_the_prior_does_not_depend_on_a_scenes_exposure() -> None:
-    crop = crops()
-    darker = [crop.cubes[0] * np.float32(0.125), crop.cubes[1]]
-    np.testing.assert_allclose(spectral_prior(crops(cubes=darker)), spectral_prior(crop), rtol=1e-5)
+def test_a_scene_is_rendered_at_the_cameras_wavelengths() -> None:
+    wide = tuple(map(float, range(420, 721, 10)))
+    reference = Reference("toy", cube_of(0), wide, np.ones((HEIGHT, WIDTH), bool))
+    camera = resampled(BASLER, wide[:-2])
+    scene = ReferenceScene.rendered(reference, camera)
+    np.testing.assert_allclose(scene.rgb, camera.render(cube_of(0)[:-2]), atol=1e-6)
+    with pytest.raises(Refusal, match="photographs"):
+        ReferenceScene.published(reference, camera)

@@ -21,9 +21,11 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import tasks
+from flows.batch import BatchSettings
 from flows.commands.run import _with_prefect
+from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.progress import in_sight
-from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
+from flows.settings import ReconstructSettings, load
 from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal, Stopped
 from tests.model_fixtures import small_checkpoint
@@ -44,9 +46,10 @@ QUICK = {
 
 
 def test_deployments_begin_with_settings_that_hold():
-    assert DEPLOYMENTS.keys() == {"reconstruct", "evaluate", "train"}
+    assert DEPLOYMENTS.keys() == {"reconstruct", "batch", "evaluate", "train"}
     of = {name: d["parameters"]["settings"] for name, d in DEPLOYMENTS.items()}
     ReconstructSettings(**of["reconstruct"])
+    BatchSettings(**of["batch"])
     assert EvaluateSettings(**of["evaluate"]) == load(EvaluateSettings, "evaluate-cave.toml")
     assert TrainSettings(**of["train"]) == load(TrainSettings, "train-cave.toml")
 
@@ -109,7 +112,7 @@ def request(url, path, body=None, method=None):
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            with urllib.request.urlopen(asked, timeout=60) as answer:
+            with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
                 return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
             if error.code != 503 or time.monotonic() > end:

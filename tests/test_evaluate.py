@@ -6,10 +6,17 @@ import sys
 
 import numpy as np
 import pytest
+from prefect.states import Failed
+from prefect.testing.utilities import prefect_test_harness
 
+from benchmarks.figures import figures
 from flows import cli
+from flows.train_flow import _may_pass, train_task
 from model.checkpoint import describe, load
-from model.train import Trainer
+from model.train import Diverged, Trainer
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from tests.owners import cube_of, write_arad, write_harvard
 from tests.toys import write_scene
 
 SIDE = 40
@@ -68,25 +75,121 @@ def test_train_writes_a_checkpoint_and_goes_on(monkeypatch, cave, config, tmp_pa
     assert other["digest"] == describe(path)["digest"]
 
 
-def test_evaluate_scores_both_methods(monkeypatch, cave, config, tmp_path, capsys):
-    out = tmp_path / "out"
-    settings = tmp_path / "evaluate.toml"
-    settings.write_text('scenes = ["first", "second"]\ntile = 32\noverlap = 8\nsteps = 1\n')
+EVALUATION = 'scenes = ["first", "second"]\ntile = 32\noverlap = 8\nsteps = 1\n'
+
+
+def test_evaluate_scores_every_method(monkeypatch, cave, tmp_path, capsys):
+    out, settings = tmp_path / "out", tmp_path / "evaluate.toml"
+    settings.write_text(EVALUATION)
+    given = ("evaluate", "cave", "--root", cave, "--out", out, "--config", settings)
+    assert r2h(monkeypatch, *given, "--whole", "--rendering", "ntire2022") == 0
+    said = capsys.readouterr().out
+    assert "root-polynomial" in said
+    assert "r2h-diff whole less r2h-diff: mrae" in said
+    found = json.loads((out / "evaluation.json").read_text())
+    assert len(found["scenes"]) == 6
+    of = {(row["scene"], row["method"]): row for row in found["scenes"]}
+    tiled, whole = of["first", "r2h-diff"], of["first", "r2h-diff whole"]
+    assert (tiled["tiles"], whole["tiles"]) == (4, 1)
+    assert tiled["psnr"] != whole["psnr"]
+    mean = {row["method"]: row for row in found["means"]}["r2h-diff"]
+    both = (tiled["psnr"] + of["second", "r2h-diff"]["psnr"]) / 2
+    assert mean["psnr"] == pytest.approx(both)
+    assert mean["interval"]["psnr"][0] <= mean["psnr"] <= mean["interval"]["psnr"][1]
+    (less,) = [row for row in found["differences"] if row["method"] == "r2h-diff whole"]
+    gain = [
+        of[s, "r2h-diff whole"]["psnr"] - of[s, "r2h-diff"]["psnr"] for s in ("first", "second")
+    ]
+    assert less["psnr"] == pytest.approx(np.mean(gain))
+    assert len(mean["by_wavelength"]["psnr"]) == len(found["wavelengths_nm"]) == 31
+    assert sum(mean["angles"]) == 2 * SIDE * SIDE
+    with (out / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["scene"] for row in rows] == ["first"] * 3 + ["second"] * 3
+    assert float(rows[0]["psnr"]) == tiled["psnr"]
+
+
+def test_an_evaluation_says_what_decided_it(monkeypatch, cave, tmp_path):
+    out, settings = tmp_path / "out", tmp_path / "evaluate.toml"
+    settings.write_text(EVALUATION)
     given = ("evaluate", "cave", "--root", cave, "--out", out, "--config", settings)
     assert r2h(monkeypatch, *given) == 0
-    assert "root-polynomial" in capsys.readouterr().out
-    rows = json.loads((out / "evaluation.json").read_text())
-    assert len(rows) == 6
-    assert {"psnr", "mrae", "rmse", "sam", "ssim"} <= rows[0].keys()
-    of = {(row["scene"], row["method"]): row for row in rows}
-    mean = (of["first", "r2h-diff"]["psnr"] + of["second", "r2h-diff"]["psnr"]) / 2
-    assert abs(of["mean", "r2h-diff"]["psnr"] - mean) < 1e-9
-    with (out / "evaluation.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 6
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["checkpoint"]["digest"] == describe()["digest"]
+    assert (found["dataset"], found["parameters"]) == ("cave", 585_557)
+    assert found["gmac"] > 1
+    known = found["settings"]
+    keys = ("camera", "rendering", "rgb", "protocol", "tile", "overlap", "start", "seed", "steps")
+    assert all(known[key] is not None for key in keys)
+    assert found["engine"] in ("torch", "onnxruntime")
+    assert found["versions"]["numpy"] == np.__version__
+    (row, *_) = figures(found)
+    assert (row["digest"], row["mean"]["psnr"]) == (
+        describe()["digest"],
+        round(found["means"][0]["psnr"], 4),
+    )
+
+
+def test_training_as_a_flow_gives_the_same_checkpoint(monkeypatch, cave, tmp_path, capsys):
+    given = ("train", "train-smoke.toml", "--root", cave, "--iterations", "1", "--out")
+    assert r2h(monkeypatch, *given, tmp_path / "direct") == 0
+    with prefect_test_harness(server_startup_timeout=240):
+        assert r2h(monkeypatch, *given, tmp_path / "flow", "--prefect") == 0
+    # What the settings are at fault for is not tried again.
+    for error in (Refusal("a rule", 1, "A fix."), Diverged("nan", 3, "A fix.")):
+        assert not _may_pass(train_task, None, Failed(data=error))
+    assert _may_pass(train_task, None, Failed(data=OSError("the network went away")))
+    one, other = (describe(tmp_path / f / "checkpoint.safetensors") for f in ("direct", "flow"))
+    assert one == other
+
+
+def test_arad_is_scored_on_its_own_photographs(monkeypatch, tmp_path):
+    (root := tmp_path / "arad").mkdir()
+    write_arad(root, {1: cube_of(1), 901: cube_of(2)})
+    given = ("evaluate", "arad", "--root", root, "--out", tmp_path / "out", "--steps", "1")
+    small = ("--tile", "32", "--overlap", "8", "--protocol", "full")
+    assert r2h(monkeypatch, *given) == 2  # 20 pixels have no crop of 128
+    assert r2h(monkeypatch, *given, *small) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {row["scene"] for row in found["scenes"]} == {"ARAD_1K_0901"}
+    assert found["settings"]["rgb"] == "published"
+    assert all(np.isfinite(row["psnr"]) for row in found["scenes"])
+
+
+def test_harvard_is_scored_at_the_wavelengths_it_shares(monkeypatch, tmp_path, capsys):
+    (root := tmp_path / "harvard").mkdir()
+    for number in range(2):
+        write_harvard(root, f"img{number}", cube_of(number, 24, 28))
+    given = ("evaluate", "harvard", "--root", root, "--out", tmp_path / "out", "--steps", "1")
+    assert r2h(monkeypatch, *given, "--tile", "32", "--overlap", "8") == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["wavelengths_nm"] == [float(w) for w in range(420, 701, 10)]
+    # The baseline was fitted with the light of 400 and 410 nm too, which the reference lacks.
+    (row,) = found["scenes"]
+    assert row["scene"] == "img0"
+    assert sum(row["angles"]) == 23 * 28  # the masked row counts nowhere
+    assert SpectralCube.open(str(tmp_path / "out" / "img0-r2h-diff.zarr")).sealed
 
 
 def test_evaluate_refuses_what_is_not_there(monkeypatch, cave, tmp_path, capsys):
     assert r2h(monkeypatch, "evaluate", "cave", "--root", tmp_path / "none") == 2
     assert r2h(monkeypatch, "evaluate", "harvard", "--root", cave) == 2
+    assert r2h(monkeypatch, "evaluate", "other", "--root", cave) == 2
+    capsys.readouterr()
     assert r2h(monkeypatch, "evaluate", "cave", "--root", cave) == 2
     assert "cloth" in capsys.readouterr().err
+    given = ("evaluate", "cave", "--root", cave, "--rgb", "published", "--config")
+    (tmp_path / "evaluate.toml").write_text(EVALUATION)
+    assert r2h(monkeypatch, *given, tmp_path / "evaluate.toml") == 2
+    assert "photographs" in capsys.readouterr().err
+
+
+def test_the_shipped_checkpoints_are_listed_with_their_figures(monkeypatch, capsys):
+    assert r2h(monkeypatch, "model", "list", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["r2h-cave.safetensors"]["digest"] == describe()["digest"]
+    for row in rows.values():
+        assert row["figures"], "the figures are of other weights: python -m benchmarks.figures"
+        assert all(30 > figures["mean"]["sam"] > 1 for figures in row["figures"])
+    assert r2h(monkeypatch, "model", "list") == 0
+    assert "psnr" in capsys.readouterr().out

@@ -1,14 +1,17 @@
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
+import torchmetrics.functional.image as functional
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from pipeline.errors import Refusal
-from pipeline.metrics import Array, mrae, psnr, rmse, sam, score, ssim
+from pipeline.metrics import Array, ergas, mrae, psnr, rmse, sam, score, ssim
 
-METRICS = [mrae, rmse, psnr, sam, ssim]
+METRICS = [mrae, rmse, psnr, sam, ssim, ergas]
 
 
 def pair() -> tuple[np.ndarray, np.ndarray]:
@@ -29,6 +32,62 @@ def test_by_hand() -> None:
     assert psnr(x, y) == pytest.approx(10 * math.log10(4 / 0.17), abs=1e-6)
     angle = math.acos((0.3 * 0.2 + 0.4 * 0.8) / (0.5 * math.hypot(0.2, 0.8)))
     assert sam(x, y) == pytest.approx(math.degrees(angle) / 2, abs=1e-5)
+
+
+def test_ergas_by_hand() -> None:
+    x, y = spectra((0.3, 0.4)), spectra((0.2, 0.8))
+    expected = 100 * math.sqrt(((0.1 / 0.2) ** 2 + (0.4 / 0.8) ** 2) / 2)
+    assert ergas(x, y) == pytest.approx(expected, rel=1e-6)
+
+
+def test_as_torchmetrics_has_it() -> None:
+    x, y = (torch.from_numpy(array.astype(np.float64))[None] for array in pair())
+    mine = score(x[0].numpy(), y[0].numpy())
+    # Its mean counts windows that hang over the edge too; ours those inside.
+    _, full = functional.structural_similarity_index_measure(
+        x, y, sigma=1.5, data_range=1.0, return_full_image=True
+    )
+    theirs = {
+        "psnr": functional.peak_signal_noise_ratio(x, y, data_range=1.0),
+        "sam": functional.spectral_angle_mapper(x, y) * 180 / math.pi,
+        "ssim": full[..., 5:-5, 5:-5].mean(),
+        "ergas": functional.error_relative_global_dimensionless_synthesis(x, y, ratio=1.0),
+    }
+    for name, value in theirs.items():
+        assert mine[name] == pytest.approx(value.item(), rel=1e-6), name
+
+
+def mst_psnr(true: torch.Tensor, fake: torch.Tensor, peak: float = 255.0) -> float:
+    """MST++'s PSNR by its formula: clamped, times 255, re-laid in memory by `resize_`."""
+    count, size = len(true), true[0].numel()
+    flat = [image.clamp(0, 1).mul_(peak).resize_(count, size) for image in (true, fake)]
+    error = (flat[0] - flat[1]).square().sum(dim=1) / size
+    return (10 * torch.log10(peak**2 / error)).mean().item()
+
+
+def test_as_mst_plus_plus_computes_it() -> None:
+    x, y = (torch.from_numpy(array.astype(np.float64))[None] for array in pair())
+    y = y + 0.01
+    ours = x[0].numpy(), y[0].numpy()
+    relative = ((x - y).abs() / y).reshape(-1).mean().item()
+    assert mrae(*ours, floor=0) == pytest.approx(relative, abs=1e-6)
+    assert rmse(*ours) == pytest.approx((x - y).square().mean().sqrt().item(), abs=1e-6)
+    assert psnr(*ours) == pytest.approx(mst_psnr(y, x), abs=1e-6)
+
+
+def test_the_trap_of_tensors_that_are_not_contiguous() -> None:
+    # `clamp` keeps the strides of a transposed tensor and `resize_` then takes its memory for rows.
+    x, y = (torch.from_numpy(array.astype(np.float64))[None] for array in pair())
+    turned = y.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert torch.equal(turned, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert abs(mst_psnr(turned, x) - mst_psnr(y, x)) > 3
+    assert psnr(x[0].numpy(), turned[0].numpy()) == pytest.approx(mst_psnr(y, x), abs=1e-6)
+
+
+def test_mrae_without_a_floor_is_infinite_at_zero() -> None:
+    assert mrae(spectra((0.1, 0.2)), spectra((0.0, 0.2)), floor=0) == math.inf
 
 
 def test_mrae_has_a_floor_under_the_reference() -> None:
@@ -98,12 +157,12 @@ def test_layout_in_memory_is_no_matter(metric: Callable[[Array, Array], float]) 
 def test_score_names_every_metric() -> None:
     x, y = pair()
     assert score(x, y) == {metric.__name__: metric(x, y) for metric in METRICS}
-    assert list(score(x, y)) == ["mrae", "rmse", "psnr", "sam", "ssim"]
+    assert list(score(x, y)) == ["mrae", "rmse", "psnr", "sam", "ssim", "ergas"]
 
 
 def test_a_perfect_estimate() -> None:
     _, y = pair()
-    expected = {"mrae": 0, "rmse": 0, "psnr": math.inf, "sam": 0, "ssim": 1}
+    expected = {"mrae": 0, "rmse": 0, "psnr": math.inf, "sam": 0, "ssim": 1, "ergas": 0}
     assert score(y, y) == pytest.approx(expected, abs=1e-5)
 
 

@@ -13,6 +13,7 @@ from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_geom
 
 from flows import cli
+from flows.commands.common import STOPPED
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
 from pipeline.sums import Sums
@@ -64,7 +65,7 @@ def test_a_raster_becomes_a_labelled_cube(r2h, raster, tmp_path):
     cube = tmp_path / "a.zarr"
     code, _, err = r2h.reconstruct(raster, cube)
     assert code == 0, err
-    assert "taken as srgb of camera srgb, white = 255" in err
+    assert "taken as srgb of camera srgb in light E, white = 255" in err
     opened = xr.open_zarr(cube)
     one = opened.reflectance.sel(wavelength=550, method="nearest")
     assert one.shape == (45, 50)
@@ -79,15 +80,25 @@ def test_a_raster_becomes_a_labelled_cube(r2h, raster, tmp_path):
     assert record["tiles"] > 0
 
 
-def test_renders_back_to_what_it_saw_where_nothing_clips(r2h, raster, tmp_path):
-    r2h.reconstruct(raster, tmp_path / "a.zarr", "--dtype", "float32")
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_what_is_stored_renders_back_to_what_was_seen(r2h, raster, tmp_path, dtype):
+    with rasterio.open(raster, "r+") as file:
+        values = file.read()
+        # Every primary and mixture, from black to full.
+        values[:3, 25:] = np.random.default_rng(1).choice([0, 1, 40, 128, 255], (3, 20, 50))
+        file.write(values)
+    r2h.reconstruct(raster, tmp_path / "a.zarr", "--dtype", dtype)
     camera = load_camera("srgb")
     cube = xr.open_zarr(tmp_path / "a.zarr").reflectance.values
-    with rasterio.open(raster) as read:
-        seen = camera.reading("srgb", 255).decode(read.read((1, 2, 3)))
-    inside = (cube > 0).all(axis=0) & (cube < 6.5).all(axis=0)
-    assert inside.sum() > 20
-    assert np.abs(camera.render(cube) - seen)[:, inside].max() < 1e-4
+    seen = camera.reading("srgb", 255).decode(values[:3])
+    off = np.abs(camera.render(cube) - seen).max(axis=0)
+    known = ~np.isnan(cube[0])
+    assert off[known].max() < 2e-4
+    quality = json.loads((tmp_path / "a.run.json").read_text())["quality"]
+    assert quality["pixels"] == known.sum()
+    assert quality["closure_max"] == pytest.approx(off[known].max(), abs=2e-5)
+    assert quality["outside_gamut"] == 0
+    assert quality["saturated"] == pytest.approx((values[:3] == 255).any(axis=0).sum() / 2000)
 
 
 def test_info_says_what_it_is(r2h, raster, tmp_path):
@@ -178,7 +189,7 @@ def test_the_plan_says_what_the_run_does_and_writes_nothing(r2h, raster, tmp_pat
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr")
     record = json.loads((tmp_path / "a.run.json").read_text())
     assert planned["tiles"] == record["tiles"] == 42
-    assert (planned["regions"], planned["disk_bytes"]) == (12, 45 * 50 * 31 * 2)
+    assert (planned["regions"], planned["disk_bytes"]) == (12, 45 * 50 * (62 + 21 + 4))
     assert planned["seconds"] > 0
     assert "42 tiles in 12 region(s), 162.5% computed twice" in err
 
@@ -216,7 +227,7 @@ def test_a_run_told_to_stop_says_so_and_resumes(r2h, raster, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(Sums, "add", told)
         code, _, err = r2h.reconstruct(raster, tmp_path / "b.zarr", "--region", "64")
-    assert code == cli.STOPPED
+    assert code == STOPPED
     assert "--resume" in err
     assert 0 < len(SpectralCube.open(str(tmp_path / "b.zarr")).finished()) < 12
     assert r2h.reconstruct(raster, tmp_path / "b.zarr", "--region", "64", "--resume")[0] == 0

@@ -87,11 +87,11 @@ def test_the_same_noise_gives_the_same_cube_and_other_noise_another() -> None:
     assert not torch.equal(bound(model)(rgb, start_noise(seed=1)), first)
 
 
-def test_it_says_its_wavelengths_and_that_it_takes_noise() -> None:
+def test_it_says_its_wavelengths_and_how_much_noise_it_takes() -> None:
     reconstruct = bound(small_model())
     assert reconstruct.wavelengths == tuple(WAVELENGTHS.tolist())
-    assert reconstruct.takes_noise
-    assert not Reconstructor(small_model(), camera()[0]).takes_noise
+    assert reconstruct.noises == 1
+    assert Reconstructor(small_model(), camera()[0]).noises == 0
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime"])

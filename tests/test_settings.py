@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
+from flows.batch import BatchSettings
+from flows.learn_settings import EvaluateSettings, TrainSettings
+from flows.settings import ReconstructSettings, load
 from flows.train import camera_shares
 from pipeline.errors import Refusal
 
@@ -12,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_every_config_loads():
-    kinds = {"evaluate": EvaluateSettings, "train": TrainSettings}
+    kinds = {"batch": BatchSettings, "evaluate": EvaluateSettings, "train": TrainSettings}
     given = {"source": "a", "destination": "b"}
     for path in sorted((ROOT / "configs").glob("*.toml")):
         kind = kinds.get(path.stem.split("-")[0])
@@ -45,3 +47,8 @@ def test_what_was_given_wins_over_the_file(tmp_path):
 def test_an_unknown_key_is_named():
     with pytest.raises(Refusal, match="tiles"):
         load(ReconstructSettings, None, source="a", destination="b", tiles=3)
+
+
+@pytest.mark.parametrize(("text", "white"), [("200", 200.0), ("1,2,3.5", (1.0, 2.0, 3.5))])
+def test_white_is_one_value_or_three(text, white):
+    assert load(ReconstructSettings, None, source="a", destination="b", white=text).white == white

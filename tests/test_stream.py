@@ -21,11 +21,21 @@ from pipeline.stream import Stream
 from pipeline.sums import Sums, Tile
 from tests.toys import CAMERA, ArrayScene, Constant, Toy, objects, scene, stream
 
-FEW = settings(max_examples=30)
-"""Of examples that write cubes: each takes a tenth of a second."""
+FEW = settings(max_examples=10)
+"""Of examples that write cubes: each takes half a second."""
 SIDES = st.integers(1, 70)
 GRIDS = st.sampled_from([(8, 0), (16, 4), (16, 8), (24, 5)])
 CHUNKS = st.sampled_from([8, 12, 32])
+
+
+class Many(Toy):
+    """A mean over three fields of noise, and how far apart they put it."""
+
+    noises, spread = 3, True
+
+    def __call__(self, rgb, noise):
+        samples = torch.stack([super(Many, self).__call__(rgb, f) for f in noise.split(3, dim=1)])
+        return torch.cat([samples.mean(0), samples.std(0)], dim=1)
 
 
 def whole(path, of, reconstructor, **options):
@@ -70,13 +80,14 @@ def test_equals_the_plain_loop(height, width, grid, chunk, seed):
 
 
 @FEW
-@given(SIDES, SIDES, GRIDS, st.integers(1, 3), st.integers(1, 3), st.randoms())
-def test_partition_changes_no_byte(height, width, grid, factor, readers, random):
+@given(SIDES, SIDES, GRIDS, st.integers(1, 3), st.booleans(), st.randoms())
+def test_partition_changes_no_byte(height, width, grid, factor, consistent, random):
     chunk, of = 8, scene(height, width, 1, share_valid=0.8)
     with tempfile.TemporaryDirectory() as folder:
         first, other = Path(folder) / "a.zarr", Path(folder) / "b.zarr"
-        whole(first, of, Toy(), grid=grid, batch=2).seal()
-        run = stream(other, of, Toy(), grid=grid, batch=2, readers=readers)
+        asked = {"grid": grid, "batch": 2, "consistent": consistent}
+        whole(first, of, Many(), **asked).seal()
+        run = stream(other, of, Many(), **asked, readers=1)
         parts = regions(height, width, chunk, factor * chunk)
         random.shuffle(parts)
         for part in parts:
@@ -128,6 +139,7 @@ def test_values_under_the_mask_change_no_byte(height, width, grid, garbage):
         whole(first, of, Toy(), grid=grid)
         whole(other, soiled, Toy(), grid=grid)
         assert objects(first) == objects(other)
+        assert objects(aux(first)) == objects(aux(other))
 
 
 @FEW
@@ -138,9 +150,13 @@ def test_a_window_is_that_part_of_the_full_cube(data):
     height, width = data.draw(st.integers(1, 50 - row)), data.draw(st.integers(1, 40 - col))
     place = Window(row, col, height, width)
     with tempfile.TemporaryDirectory() as folder:
-        full = whole(Path(folder) / "a.zarr", of, Toy())
-        part = whole(Path(folder) / "b.zarr", of, Toy(), place=place)
+        asked = {"consistent": data.draw(st.booleans())}
+        full = whole(Path(folder) / "a.zarr", of, Toy(), **asked)
+        part = whole(Path(folder) / "b.zarr", of, Toy(), place=place, **asked)
         assert (np.asarray(part._array[:]) == np.asarray(full._array[:, *place.slices])).all()
+        parts, fulls = part.companion._arrays, full.companion._arrays
+        for layer in ("valid", "quality", "closure"):
+            assert (np.asarray(parts[layer][:]) == np.asarray(fulls[layer][place.slices])).all()
 
 
 def test_an_area_keeps_the_values_inside_and_computes_no_tile_outside(tmp_path):
@@ -196,7 +212,7 @@ def test_chunks_that_wait_are_bounded_with_and_without_a_mask(
         most.append(len(alive))
         return chunk_of(self, at)
 
-    def slow_write(self, chunk, *_):
+    def slow_write(self, chunk, *_, **__):
         time.sleep(0.002)
         alive.discard((chunk.window.row // 8, chunk.window.col // 8))
 
@@ -217,7 +233,7 @@ def test_the_plan_knows_how_many_chunks_are_open(height, width, grid, chunk, dat
     written = 0
     for index in lattice.covering(window):
         place = lattice.window(index).intersection(Window(0, 0, height, width))
-        tile = Tile(index, whole[: place.height, : place.width], None, None)
+        tile = Tile(index, whole[: place.height, : place.width], None, None, False)
         ready = sums.add(tile, torch.zeros(1, grid[0], grid[0]))
         most, written = max(most, len(sums.open) + len(ready)), written + len(ready)
     assert most == open_chunks(lattice, window, chunk)
@@ -314,3 +330,23 @@ def test_decodes_by_the_camera(tmp_path):
     object.__setattr__(run, "camera", CAMERA.reading("srgb", 255))
     tile = run._load((0, 0))
     assert np.allclose(tile.rgb, 0.5029, atol=1e-4)
+
+
+def test_fields_of_noise_are_those_of_the_samples(tmp_path):
+    run = stream(tmp_path / "a.zarr", scene(40, 40), Many(), seed=5)
+    window = run.grid.window((1, 2))
+    expected = [noise(window, 3, seed=5, sample=k) for k in range(3)]
+    assert (run._load((1, 2)).noise == np.concatenate(expected)).all()
+
+
+def test_spread_is_no_part_of_the_cube(tmp_path):
+    class Bare(Many):
+        spread = False
+
+        def __call__(self, rgb, noise):
+            return super().__call__(rgb, noise)[:, :3]
+
+    of = scene(40, 50, share_valid=0.9)
+    for name, toy in (("a", Many()), ("b", Bare())):
+        whole(tmp_path / f"{name}.zarr", of, toy)
+    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model.diagnosis import Diverged, Watch
 from model.lift import apply_matrix
 from model.train import Batch, TrainConfig, Trainer
 from tests.model_fixtures import awake, camera, random, small_model
@@ -48,6 +50,89 @@ def test_a_resumed_run_equals_a_straight_one_bit_for_bit(tmp_path: Path) -> None
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+def test_a_run_in_bfloat16_resumes_bit_for_bit_too(tmp_path: Path) -> None:
+    config = replace(CONFIG, precision="bfloat16")
+    straight = trainer(tmp_path / "straight", config=config)
+    straight.run(batches, silent)
+    trainer(tmp_path / "broken", config=config).run(lambda i: islice(batches(i), 3), silent)
+    resumed = trainer(tmp_path / "broken", seed=99, config=config)
+    assert resumed.resume()
+    resumed.run(batches, silent)
+    ours, theirs = load_file(resumed.state_path), load_file(straight.state_path)
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert {value.dtype for value in ours.values()} <= {torch.float32, torch.float64}
+
+
+def test_bfloat16_is_near_float32_and_leaves_the_lift_alone(tmp_path: Path) -> None:
+    plain = Trainer(awake(small_model()), CONFIG, tmp_path)
+    rounded = Trainer(awake(small_model()), replace(CONFIG, precision="bfloat16"), tmp_path)
+    one, other = (t.model.condition(*batch(0)[::2]) for t in (plain, rounded))
+    assert torch.equal(one.lift, other.lift)
+    first, second = plain.step(batch(0)), rounded.step(batch(0))
+    assert first != second
+    assert first == pytest.approx(second, rel=0.02)
+
+
+def test_the_record_says_nothing_twice_after_a_resume(tmp_path: Path) -> None:
+    config = replace(CONFIG, save_every=2)
+    killed = trainer(tmp_path, config=config)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(batches, lambda i, _: stop() if i == 3 else None)
+    resumed = trainer(tmp_path, config=config)
+    assert resumed.resume()
+    assert resumed.iteration == 2
+    resumed.run(batches, silent)
+    lines = (tmp_path / "loss.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == ["1", "2", "3", "4"]
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_loss_that_explodes_stops(tmp_path: Path) -> None:
+    watch = Watch(warm_up=0)
+    for iteration in range(60):
+        watch.look(iteration, 1.0, 1.0, (1, 1))
+    watch.look(60, 9.0, 1.0, (1, 1))
+    with pytest.raises(Diverged, match="a loss of 30 after 1"):
+        watch.look(61, 30.0, 1.0, (1, 1))
+
+
+def test_a_young_loss_may_jump() -> None:
+    watch = Watch(warm_up=0)
+    for iteration, loss in enumerate((1.0, 50.0, 0.1, 30.0)):
+        watch.look(iteration, loss, 1.0, (1, 1))
+
+
+def test_an_answer_of_one_value_stops_after_the_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.diagnosis.PATIENCE", 3)
+    still = TrainConfig(iterations=20, learning_rate=1e-12, warm_up=2)
+    flat = trainer(tmp_path, config=still)
+    with pytest.raises(Diverged, match="one value"):
+        flat.run(batches, silent)
+    assert flat.iteration == 5
+    other = Trainer(awake(small_model()), still, tmp_path)
+    other.run(batches, silent)
+    assert other.iteration == 20
+
+
+def test_a_batch_is_shared_evenly_or_refused(tmp_path: Path) -> None:
+    running = trainer(tmp_path)
+    running.rank, running.processes = 1, 2
+    part, noise, steps = running._share(batch(3))
+    torch.testing.assert_close(part.cube, batch(3).cube[1:])
+    running.rank, running.processes = 0, 1
+    _, whole, all_steps = running._share(batch(3))
+    assert torch.equal(noise, whole[1:])
+    assert torch.equal(steps, all_steps[1:])
+    running.processes = 3
+    with pytest.raises(ValueError, match="evenly"):
+        running._share(batch(3))
+
+
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
     assert trainer(tmp_path).resume() is False
 
@@ -69,7 +154,9 @@ def test_the_state_is_saved_on_the_way(tmp_path: Path) -> None:
     running = trainer(tmp_path, config=config)
     running.run(batches, lambda i, value: seen.append((i, running.state_path.exists())))
     assert seen == [(1, False), (2, False), (3, True), (4, True)]
-    assert len((tmp_path / "loss.csv").read_text().splitlines()) == 4
+    lines = (tmp_path / "loss.csv").read_text().splitlines()
+    assert lines[0] == "iteration,loss,rate,gradient_norm"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
 
 
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_save(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ class Toy:
     """Not linear, and every pixel of a tile moves every other."""
 
     wavelengths = WAVELENGTHS
-    takes_noise = True
+    noises = 1
+    spread = False
 
     def __init__(self):
         self.tiles = 0
@@ -59,7 +60,8 @@ class Toy:
 
 class Constant:
     wavelengths = WAVELENGTHS
-    takes_noise = False
+    noises = 0
+    spread = False
 
     def __init__(self, value):
         self.value = value
@@ -77,7 +79,15 @@ def scene(height, width, seed=0, share_valid=1.0):
 
 def stream(path, of, reconstructor, grid=(16, 4), chunk=8, place=None, **options):
     place = place or Window(0, 0, of.height, of.width)
-    spec = CubeSpec(place.height, place.width, WAVELENGTHS, chunk, row0=place.row, col0=place.col)
+    spec = CubeSpec(
+        place.height,
+        place.width,
+        WAVELENGTHS,
+        chunk,
+        row0=place.row,
+        col0=place.col,
+        spread=reconstructor.spread,
+    )
     cube = SpectralCube.create(str(path), spec)
     lattice = TileGrid(of.height, of.width, *grid)
     return Stream(of, CAMERA, lattice, reconstructor, cube, place, **options)

@@ -6,15 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.redact import redact, redacted
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
+Log = Annotated[
+    str | None, typer.Option(help="Log lines in place of a bar: json or text.", metavar="KIND")
+]
+Metrics = Annotated[
+    str | None, typer.Option(help="Figures of the run for a scheduler, in Prometheus' text format.")
+]
 STOPPED = 75
 """Exit code of a run that was told to stop: EX_TEMPFAIL of sysexits.h, try again later."""
 
 
 def tell(text: str) -> None:
     """Say something to the person at the screen."""
-    typer.echo(text, err=True)
+    typer.echo(redact(text), err=True)
 
 
 def fail(error: object, code: int) -> None:
@@ -32,6 +40,7 @@ def stderr() -> Any:
 
 def show(facts: dict[str, Any], as_json: bool) -> None:
     """Facts, as a table or as JSON."""
+    facts = redacted(facts)
     if as_json:
         typer.echo(json.dumps(facts))
         return

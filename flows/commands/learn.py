@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flows.commands.common import Config, Json, show, stderr, tell
+from flows.commands.common import Json, fail, show, stderr, tell
+from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.options import with_options
-from flows.settings import EvaluateSettings, TrainSettings, load
+from flows.settings import load
+from pipeline.datasets import Name
 from pipeline.errors import Refusal
 
 app = typer.Typer()
@@ -18,10 +20,12 @@ app = typer.Typer()
 @app.command()
 @with_options(EvaluateSettings)
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="cave.")],
-    root: Annotated[Path, typer.Option(help="Folder with the data set's own layout.")],
+    dataset: Annotated[str, typer.Argument(help="arad, cave or harvard.")],
+    root: Annotated[str, typer.Option(help="Folder or URI with the data set's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for cubes, JSON and CSV.")] = Path("evaluation"),
-    config: Config = "evaluate-cave.toml",
+    config: Annotated[
+        str | None, typer.Option(help="TOML file. [default: evaluate-DATASET.toml]")
+    ] = None,
     as_json: Json = False,
     *,
     given: dict[str, Any],
@@ -31,20 +35,23 @@ def evaluate(
     Example: r2h evaluate cave --root CAVE --out runs/evaluation
     """
     from flows.evaluate import evaluate as score  # noqa: PLC0415
-    from flows.evaluate import table  # noqa: PLC0415
+    from flows.scorebook import table  # noqa: PLC0415
 
-    if dataset != "cave":
-        raise Refusal("the data set must be one of cave", dataset, "Evaluate on cave.")
-    rows = score(load(EvaluateSettings, config, **given), root, out, tell)
-    typer.echo(json.dumps(rows) if as_json else table(rows))
+    if dataset not in get_args(Name):
+        names = ", ".join(get_args(Name))
+        raise Refusal(f"the data set must be one of {names}", dataset, "Choose one.")
+    settings = load(EvaluateSettings, config or f"evaluate-{dataset}.toml", **given)
+    whole = score(settings, dataset, root, out, tell)  # type: ignore[arg-type]
+    typer.echo(json.dumps(whole) if as_json else table(whole))
 
 
 @app.command()
 @with_options(TrainSettings)
 def train(
     config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
-    root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
+    root: Annotated[str, typer.Option(help="Folder or URI with the data set's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for the state and the checkpoint.")],
+    prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow.")] = False,
     as_json: Json = False,
     *,
     given: dict[str, Any],
@@ -53,17 +60,29 @@ def train(
 
     Example: r2h train train-cave.toml --root CAVE --out runs/cave
     """
+    from model.train import Diverged  # noqa: PLC0415 (torch takes a second to import)
+
     settings = load(TrainSettings, config, **given)
+    try:
+        show({"checkpoint": str(_train(settings, root, out, prefect))}, as_json)
+    except Diverged as error:
+        fail(error, 1)
+
+
+def _train(settings: TrainSettings, root: str, out: Path, prefect: bool) -> Path | str:
+    if prefect:
+        from flows.train_flow import train_flow  # noqa: PLC0415 (it takes seconds to import)
+
+        return train_flow(settings, root, str(out))
     if settings.kind == "root-polynomial":
         from flows.baseline import fit_baseline  # noqa: PLC0415
 
-        return show({"checkpoint": str(fit_baseline(settings, root, out))}, as_json)
+        return fit_baseline(settings, root, out)
     from flows.train import train as run  # noqa: PLC0415
 
     with Progress(*_train_columns(), console=stderr()) as bar:
         row = bar.add_task("train", total=settings.iterations, loss=0.0)
-        path = run(settings, root, out, lambda i, loss: bar.update(row, completed=i, loss=loss))
-    return show({"checkpoint": str(path)}, as_json)
+        return run(settings, root, out, lambda i, loss: bar.update(row, completed=i, loss=loss))
 
 
 def _train_columns() -> tuple[Any, ...]:

@@ -1,11 +1,12 @@
 """`r2h model`: checkpoints."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands.common import Json, show
+from flows.commands.common import Json, show, tell
 from model.checkpoint import SHIPPED
 
 app = typer.Typer()
@@ -25,3 +26,22 @@ def model_info(
     from model.cost import cost  # noqa: PLC0415
 
     show(cost(checkpoint), as_json)
+
+
+@group.command("list")
+def model_list(as_json: Json = False) -> None:
+    """List the checkpoints that come with the package, with their figures.
+
+    Example: r2h model list
+    """
+    from flows.models import shipped  # noqa: PLC0415
+
+    rows = shipped()
+    if as_json:
+        return typer.echo(json.dumps(rows))
+    for row in rows:
+        typer.echo(f"{row['name']}  {row['kind']}  {row['digest'][:12]}  {row['trained_on']}")
+        for figures in row["figures"]:
+            numbers = ", ".join(f"{key} {value:g}" for key, value in figures["mean"].items())
+            typer.echo(f"  {figures['what']}: {numbers}")
+    return tell("figures: means over scenes; docs/evaluation.md says how they are made")

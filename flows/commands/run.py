@@ -5,7 +5,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from flows.commands.common import STOPPED, Config, Json, fail, tell
+from flows.commands.common import STOPPED, Config, Json, Log, Metrics, fail, tell
 from flows.options import with_options
 from flows.settings import ReconstructSettings, load
 from pipeline.errors import Refusal, Stopped
@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 @with_options(ReconstructSettings)
-def reconstruct(  # noqa: PLR0913 (an option each)
+def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     source: Annotated[str, typer.Argument(help="RGB raster: GeoTIFF, COG, JP2, PNG or JPEG.")],
     destination: Annotated[str, typer.Argument(help="Cube to write, by custom NAME.zarr.")],
     config: Config = None,
@@ -23,6 +23,8 @@ def reconstruct(  # noqa: PLR0913 (an option each)
     dask: Annotated[
         str | None, typer.Option(help="Run on a Dask cluster: ADDRESS or local:N.")
     ] = None,
+    log: Log = None,
+    metrics: Metrics = None,
     as_json: Json = False,
     *,
     given: dict[str, Any],
@@ -31,24 +33,33 @@ def reconstruct(  # noqa: PLR0913 (an option each)
 
     Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
     """
+    from flows.logs import log_as  # noqa: PLC0415
+    from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
     from flows.reconstruct import SeamError  # noqa: PLC0415
+    from pipeline.store import storage_errors  # noqa: PLC0415
 
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
     if prefect and dask:
         raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
+    if log:
+        log_as(log)
     try:
         if prefect:
             record = _with_prefect(settings)
+        elif dask:
+            record = _on_dask(settings, dask)
         else:
-            record = _on_dask(settings, dask) if dask else in_sight(settings)
-    except OSError as error:
+            record = in_sight(settings, bar=log is None)
+    except storage_errors() as error:
         return fail(f"{error}. What is finished is kept: run again with --resume", 1)
     except SeamError as error:
         return fail(error, 1)
     except Stopped:
         return fail("stopped; what is finished is kept: run again with --resume", STOPPED)
+    if metrics:
+        write_metrics(metrics, [record])
     if as_json:
         return typer.echo(json.dumps(record))
     return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")

@@ -1,0 +1,250 @@
+"""Many rasters, one after the other, under one configuration."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+from pydantic import Field
+
+from flows.forecast import GB, Forecast, forecast
+from flows.inputs import Item, destination, from_paths, from_stac, from_text
+from flows.job import Job, open_job
+from flows.progress import logged
+from flows.reconstruct import SeamError, carry_out, check_destination
+from flows.record import input_changed
+from flows.settings import ReconstructSettings, SceneSettings, Settings, load
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal, Stopped
+from pipeline.plan import refuse_too_big
+from pipeline.redact import redact, redacted
+from pipeline.remote import local_path
+from pipeline.store import storage_errors
+
+Row = dict[str, Any]
+logger = logging.getLogger("r2h")
+
+
+class BatchSettings(Settings):
+    """`r2h batch`: which rasters become which cubes."""
+
+    inputs: tuple[str, ...] = ()
+    """Rasters: paths and URIs; with a *, each file that matches is a scene."""
+    listed: str | None = None
+    """Text file with a path, URI or glob a line."""
+    catalog: str | None = None
+    """Static STAC catalog, collection or item collection."""
+    asset: str = "visual"
+    """Key of the asset that is taken of each item."""
+    output: str
+    """Folder or URI below which cubes are written."""
+    name: str = "{stem}.zarr"
+    """Of each cube: stem, parent and index of the input; of items also id, collection and date."""
+    keep_going: bool = False
+    """Leave out inputs that cannot be done, as failed, rather than refuse the whole batch."""
+    report: str | None = None
+    """JSON lines, one a scene (none: batch.jsonl in the output)."""
+    scene: SceneSettings = Field(default_factory=lambda: load(SceneSettings, None))
+    """How each is done. With overwrite, cubes of other settings are replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A scene of a batch, looked at and not begun."""
+
+    settings: ReconstructSettings
+    state: str
+    """new, resume, replace, done or failed."""
+    reason: str | None = None
+    tiles: int = 0
+    megapixels: float = 0.0
+    buffer_bytes: int = 0
+    disk_bytes: int = 0
+
+    @property
+    def row(self) -> Row:
+        """Of the report, before anything is done."""
+        return {
+            "source": self.settings.source,
+            "destination": self.settings.destination,
+            "state": self.state,
+            "reason": self.reason,
+            "megapixels": self.megapixels,
+            "tiles": self.tiles,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All scenes, and what they will take."""
+
+    entries: tuple[Entry, ...]
+    forecast: Forecast | None
+    """None where nothing is to be done."""
+    report: str
+
+    @property
+    def todo(self) -> list[Entry]:
+        """Those that will be worked on."""
+        return [entry for entry in self.entries if entry.state not in ("done", "failed")]
+
+
+def plan_batch(settings: BatchSettings) -> Batch:
+    """Open every input, look at every destination, and reckon time, memory and disk.
+
+    Writes nothing. Raises Refusal where the configuration is bad, an input cannot be done (unless
+    ``keep_going``), or memory or disk would not do.
+    """
+    entries = tuple(map(_look, _scenes(settings)))
+    bad = [entry for entry in entries if entry.state == "failed"]
+    if bad and not settings.keep_going:
+        first = "; ".join(f"{entry.settings.source}: {entry.reason}" for entry in bad[:3])
+        rule = "every input of a batch can be done"
+        fix = "Mend them, or set keep_going."
+        raise Refusal(rule, f"{len(bad)} of {len(entries)} that cannot ({first})", fix)
+    report = settings.report or f"{settings.output.rstrip('/')}/batch.jsonl"
+    batch = Batch(entries, None, report)
+    if not batch.todo:
+        return batch
+    return Batch(entries, _refuse_what_does_not_fit(batch.todo, settings), report)
+
+
+def _scenes(settings: BatchSettings) -> Iterator[ReconstructSettings]:
+    sources = [from_paths(settings.inputs)]
+    sources += [from_text(settings.listed)] if settings.listed else []
+    sources += [from_stac(settings.catalog, settings.asset)] if settings.catalog else []
+    items: list[Item] = list(chain(*sources))
+    if not items:
+        raise Refusal("a batch has inputs", "none", "Give inputs, listed or catalog.")
+    taken: dict[str, str] = {}
+    shared = settings.scene.model_dump(exclude={"overwrite"})
+    for index, item in enumerate(items):
+        cube = destination(settings.output, settings.name, item, index)
+        for place in (cube, Companion.uri(cube)):
+            if place in taken:
+                found = f"{place} of {taken[place]} and of {item.source}"
+                raise Refusal("each input has its own cube", found, "Change `name`.")
+            taken[place] = item.source
+        yield ReconstructSettings(source=item.source, destination=cube, **shared).model_copy(
+            update={"overwrite": settings.scene.overwrite}
+        )
+
+
+def _look(settings: ReconstructSettings) -> Entry:
+    try:
+        # No pixel is read: the scene's scale is measured at its turn.
+        job = open_job(settings, scale=1.0)
+        state = _state(job)
+    except storage_errors(Refusal) as error:
+        return Entry(settings, "failed", _one_line(error))
+    changed = {"resume": state in ("resume", "done"), "overwrite": state == "replace"}
+    return Entry(
+        settings=settings.model_copy(update=changed),
+        state=state,
+        tiles=job.plan.tiles,
+        megapixels=job.plan.place.height * job.plan.place.width / 1e6,
+        buffer_bytes=job.plan.buffer_bytes,
+        disk_bytes=job.plan.disk_bytes,
+    )
+
+
+def _state(job: Job) -> str:
+    """What is to be done for a destination. Raises Refusal where something else is there."""
+    fresh = job.settings.model_copy(update={"overwrite": True})
+    check_destination(replace(job, settings=fresh))
+    fs, path = url_to_fs(job.settings.destination)
+    if not fs.exists(path):
+        return "new"
+    cube = SpectralCube.open(job.settings.destination)
+    wanted, found = json.loads(json.dumps(dict(job.spec.settings))), cube.settings
+    other = [k for k in sorted(wanted.keys() | found.keys()) if wanted.get(k) != found.get(k)]
+    if differ := [key for key in other if key != "scale"]:
+        if job.settings.overwrite:
+            return "replace"
+        fix = "Set overwrite, or choose another output."
+        raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
+    # Sealed and yet of a file that has changed: resuming compares the measured scale too.
+    return "done" if cube.sealed and not input_changed(job) else "resume"
+
+
+def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:
+    """What the batch takes; the largest scene needs the most memory."""
+    largest = max(todo, key=lambda entry: entry.buffer_bytes)
+    job = open_job(largest.settings, scale=1.0)
+    one = forecast(job)
+    refuse_too_big(job.plan, one.peak_bytes, job.memory, float("inf"))
+    disk = (settings.scene.disk or float("inf")) * GB
+    if (place := local_path(settings.output)) is not None:
+        there = next(p for p in (place.absolute(), *place.absolute().parents) if p.is_dir())
+        disk = min(disk, shutil.disk_usage(there).free)
+    if (needed := sum(entry.disk_bytes for entry in todo)) > disk:
+        rule = f"the cubes must have room; they take up to {needed / GB:.2f} GB"
+        raise Refusal(rule, f"{disk / GB:.2f} GB", "Choose another disk or fewer scenes.")
+    tiles = sum(entry.tiles for entry in todo)
+    return Forecast(one.seconds / job.plan.tiles * tiles, one.peak_bytes)
+
+
+def run_batch(batch: Batch, stop: Event, watch: Callable[[Row], None]) -> list[Row]:
+    """Do what is to be done; ``watch`` is told of each scene as it ends.
+
+    A scene that fails is told with its reason and the others go on. The report is written however
+    the batch ends; what was not begun when it was stopped is `waiting` there.
+    """
+    rows = [{**entry.row, "state": "waiting"} for entry in batch.entries]
+    try:
+        for number, entry in enumerate(batch.entries):
+            if entry.state in ("done", "failed"):
+                rows[number]["state"] = "skipped" if entry.state == "done" else "failed"
+            elif stop.is_set():
+                continue
+            else:
+                # A second signal ends the process: then this scene was stopped.
+                rows[number]["state"] = "stopped"
+                rows[number] |= _do(entry, batch, stop)
+            rows[number] = redacted(rows[number])
+            watch(rows[number])
+    finally:
+        _write(batch.report, rows)
+    return rows
+
+
+def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
+    start = time.perf_counter()
+    assert batch.forecast is not None, "there is something to do"
+    try:
+        job = open_job(entry.settings)
+        check_destination(job)
+        record = carry_out(job, batch.forecast, logged, stop, start)
+        job.scene.close()
+    except Stopped:
+        return {"state": "stopped", "seconds": round(time.perf_counter() - start, 3)}
+    except storage_errors(Refusal, SeamError, RuntimeError, MemoryError) as error:
+        reason = _one_line(error)
+        logger.error("scene failed", extra={"source": entry.settings.source, "reason": reason})
+        return {"state": "failed", "reason": reason, "seconds": _since(start)}
+    kept = ("seconds", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries")
+    return {"state": "done", **{key: record[key] for key in kept}, "seconds": _since(start)}
+
+
+def _since(start: float) -> float:
+    return round(time.perf_counter() - start, 3)
+
+
+def _one_line(error: BaseException) -> str:
+    return redact(" ".join(f"{error}".split()) or type(error).__name__)
+
+
+def _write(uri: str, rows: list[Row]) -> None:
+    if (path := local_path(uri)) is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with fsspec.open(uri, "w") as file:
+        file.writelines(json.dumps(redacted(row)) + "\n" for row in rows)

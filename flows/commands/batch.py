@@ -1,0 +1,73 @@
+"""`r2h batch`: many rasters under one configuration."""
+
+import json
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands.common import STOPPED, Json, Log, Metrics, tell
+from flows.settings import load
+from pipeline.redact import redact, redacted
+
+app = typer.Typer()
+
+
+@app.command()
+def batch(
+    config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    log: Log = None,
+    metrics: Metrics = None,
+    as_json: Json = False,
+) -> None:
+    """Reconstruct many rasters; run it again to go on with what is not done.
+
+    Exit code 0, 1 where scenes failed, 2 for a bad configuration, told before any work, 75 where it
+    was told to stop.
+
+    Example: r2h batch batch.toml --dry-run
+    """
+    from flows.batch import BatchSettings, plan_batch, run_batch  # noqa: PLC0415
+    from flows.logs import log_as  # noqa: PLC0415
+    from flows.metrics import write_metrics  # noqa: PLC0415
+    from flows.progress import stopped_by_signals  # noqa: PLC0415
+
+    if log:
+        log_as(log)
+    planned = plan_batch(load(BatchSettings, config))
+    expected = planned.forecast
+    if dry_run:
+        _show([entry.row for entry in planned.entries], as_json)
+    if expected and (dry_run or not log):
+        megapixels = sum(entry.megapixels for entry in planned.todo)
+        disk = sum(entry.disk_bytes for entry in planned.todo)
+        tell(
+            f"{len(planned.todo)} of {len(planned.entries)} scenes to do, {megapixels:.2f} Mpx: "
+            f"about {expected.seconds:.0f} s of the model, memory up to "
+            f"{expected.peak_bytes / 1e9:.1f} GB, disk up to {disk / 1e9:.2f} GB"
+        )
+    if dry_run:
+        return
+    with stopped_by_signals() as stop:
+        rows = run_batch(planned, stop, lambda row: None if log else tell(_line(row)))
+    if metrics:
+        write_metrics(metrics, rows)
+    _show(rows, as_json)
+    states = Counter(row["state"] for row in rows)
+    if not log:
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        tell(f"{counts}; {planned.report}")
+    raise typer.Exit(STOPPED if stop.is_set() else 1 if states["failed"] else 0)
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    for row in rows:
+        typer.echo(json.dumps(redacted(row)) if as_json else redact(_line(row)))
+
+
+def _line(row: dict[str, Any]) -> str:
+    seconds = f"{row['seconds']:8.2f} s" if "seconds" in row else " " * 10
+    reason = f"  {row['reason']}" if row["reason"] else ""
+    size = f"{row['megapixels']:9.3f} Mpx {seconds}"
+    return f"{row['state']:<8}{size}  {row['source']} -> {row['destination']}{reason}"

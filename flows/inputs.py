@@ -1,0 +1,131 @@
+"""The inputs of a batch: lists, globs, text files, and static STAC catalogs."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from string import Formatter
+from typing import Any
+from urllib.parse import urlsplit
+
+import fsspec
+
+from pipeline.errors import Refusal
+from pipeline.mosaic import matching
+from pipeline.remote import local_path
+from pipeline.store import storage_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One raster, and what a template may say of it."""
+
+    source: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def from_paths(texts: Iterable[str]) -> Iterator[Item]:
+    """Paths and URIs; one with * stands for all files that match."""
+    for text in texts:
+        path = local_path(text)
+        if "*" in text and not (path is not None and path.is_file()):
+            yield from map(Item, matching(text))
+        else:
+            yield Item(text)
+
+
+def from_text(uri: str) -> Iterator[Item]:
+    """A text file with a path, URI or glob a line; blank lines and those with # are left out."""
+    lines = (line.strip() for line in _read(uri).splitlines())
+    yield from from_paths(line for line in lines if line and not line.startswith("#"))
+
+
+def from_stac(uri: str, asset: str) -> Iterator[Item]:
+    """The asset of that key in each item of a static catalog, collection or item collection.
+
+    Raises Refusal for an item without it, and for a page of a search, which has others after it.
+    """
+    import pystac  # noqa: PLC0415 (the extra `stac`)
+    from pystac.stac_io import DefaultStacIO  # noqa: PLC0415
+
+    class Io(DefaultStacIO):
+        """Reads through fsspec, so that a catalog may lie where rasters do."""
+
+        def read_text(self, source: Any, *_: Any, **__: Any) -> str:
+            return _read(str(getattr(source, "href", source)))
+
+    io = Io()
+    try:
+        top = json.loads(_read(uri))
+        if top.get("type") == "FeatureCollection":
+            if any(link.get("rel") == "next" for link in top.get("links", ())):
+                rule, fix = "an item collection is whole", "Save all pages of the search as one."
+                raise Refusal(rule, f"{uri}, which has a next page", fix)
+            items = [pystac.Item.from_dict(feature) for feature in top["features"]]
+        elif top.get("type") == "Feature":
+            items = [pystac.Item.from_file(uri, stac_io=io)]
+        else:
+            items = list(pystac.Catalog.from_file(uri, stac_io=io).get_items(recursive=True))
+    except (pystac.STACError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, Refusal):
+            raise
+        rule, fix = "a catalog is STAC, in JSON", "Give a catalog, collection or item collection."
+        raise Refusal(rule, f"{uri} ({error})", fix) from error
+    for item in items:
+        if asset not in item.assets:
+            fix = "Name the asset's key with `asset`."
+            raise Refusal(f"each item has an asset '{asset}'", [item.id, *item.assets], fix)
+        href = item.assets[asset].href
+        here = item.get_self_href() or uri
+        source = href if local_path(here) and local_path(href) is None else _absolute(href, here)
+        date = item.datetime or item.common_metadata.start_datetime
+        known = {
+            "id": item.id,
+            "collection": item.collection_id,
+            "date": f"{date:%Y-%m-%d}" if date else None,
+        }
+        yield Item(source, {key: value for key, value in known.items() if value})
+
+
+def _absolute(href: str, start: str) -> str:
+    from pystac.utils import make_absolute_href  # noqa: PLC0415
+
+    return str(make_absolute_href(href, start, start_is_dir=False))
+
+
+def _read(uri: str) -> str:
+    try:
+        with fsspec.open(uri, "rt", encoding="utf-8") as file:
+            return str(file.read())
+    except storage_errors(UnicodeDecodeError, ValueError, ImportError) as error:
+        raise Refusal("a list of inputs is a readable text", f"{uri} ({error})", "Check it.") from (
+            error
+        )
+
+
+def destination(output: str, template: str, item: Item, index: int) -> str:
+    """Where the cube of an input goes: below ``output``, by a template.
+
+    Raises Refusal for a name that would leave that place, and for a field that is not there.
+    """
+    path = local_path(item.source) or PurePosixPath(urlsplit(item.source).path)
+    known = {"stem": path.stem, "parent": path.parent.name, "index": index, **item.fields}
+    try:
+        wanted = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        if unknown := wanted - known.keys():
+            raise Refusal(
+                f"a name's fields are among {', '.join(known)} for {item.source}",
+                sorted(unknown),
+                "Change `name`.",
+            )
+        name = template.format(**known)
+    except ValueError as error:
+        if isinstance(error, Refusal):
+            raise
+        raise Refusal("a name is a template", f"{template} ({error})", "Use {stem}.zarr.") from None
+    parts = name.split("/")
+    outside = any(part in ("", ".", "..") for part in parts)
+    if outside or any(sign in '\\:*?"<>|#' or ord(sign) < 32 for sign in name):
+        rule, fix = "a cube's name stays below the output", "Change `name`, or the input's."
+        raise Refusal(rule, name, fix)
+    return f"{output.rstrip('/')}/{name}"

@@ -1,0 +1,116 @@
+"""Settings of training and evaluation."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from flows.settings import Settings, TileSettings
+from pipeline.datasets import Name
+from pipeline.rendering import Rendering
+
+
+class EvaluateSettings(TileSettings):
+    """`r2h evaluate`: which scenes, seen by which camera, through which tiles, scored how."""
+
+    scenes: tuple[str, ...] = ()
+    """Scenes by name (none, and no split: all)."""
+    split: Literal["train", "validation", "test"] | None = None
+    """Scenes that the data set's owner lists for a use."""
+    camera: str = "basler-a2a5320-23uc"
+    """Camera that renders the scenes."""
+    rendering: Rendering = "clean"
+    """How: clean, or ntire2022 with shot noise, 8 bits and JPEG."""
+    rgb: Literal["rendered", "published"] = "rendered"
+    """What the methods are given: rendered from the cube, or published with it (ARAD_1K)."""
+    protocol: Literal["full", "ntire2022"] = "full"
+    """How scores are made: full, or ntire2022 (see docs/metrics.md)."""
+    whole: bool = False
+    """Also run each frame as one tile, to see what tiles cost."""
+    calibrate: bool = False
+    """Divide Harvard's cubes by calib.txt."""
+
+    alternatives: ClassVar = (("scenes", "split"),)
+
+
+class NetworkSettings(Settings):
+    """The network's switches; see `model.NetworkConfig`."""
+
+    target: Literal["residual", "cube"] = "residual"
+    hata: bool = True
+    gsrm: bool = True
+    normalise: bool = False
+
+
+class TrainSettings(Settings):
+    """`r2h train`: which scenes, which cameras, how long."""
+
+    kind: Literal["r2h-diff", "root-polynomial"] = "r2h-diff"
+    """What is trained: r2h-diff or root-polynomial."""
+    dataset: Name = "cave"
+    """Whose layout the root has: arad, cave or harvard."""
+    scenes: tuple[str, ...] = ()
+    """Scenes by name."""
+    split: Literal["train", "validation", "test"] | None = None
+    """Scenes that the data set's owner lists for a use."""
+    calibrate: bool = False
+    """Divide Harvard's cubes by calib.txt."""
+    resident: int | None = Field(None, ge=1)
+    """Scenes in memory, from which crops are drawn at a time (none: all)."""
+    visit: int = Field(250, ge=1)
+    """Iterations after which other scenes are read, where not all are in memory."""
+    cameras: dict[str, float] = Field(min_length=1)
+    """Share of the crops that each camera sees; 'library' stands for all the others."""
+    held_out_cameras: tuple[str, ...] = ()
+    """Cameras of the library that training never sees."""
+    crop: int = Field(128, ge=8, multiple_of=8)
+    """Side of a crop in pixels."""
+    batch: int = Field(8, ge=1)
+    """Crops an iteration."""
+    exposure: float = Field(0.3, ge=0)
+    """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
+    flips: bool = True
+    """Mirror half of the crops."""
+    rotations: bool = True
+    """Turn crops by quarters."""
+    mix: float = Field(0.0, ge=0, le=1)
+    """Share of the crops into which up to half of another scene's crop is mixed."""
+    noise: float = Field(0.0, ge=0, le=1)
+    """Share of the crops photographed as in NTIRE 2022: shot noise, 8 bits, JPEG."""
+    iterations: int = Field(ge=1)
+    """Updates of the weights."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    gradient_weight: float = Field(1.0, ge=0)
+    """Of the gradient consistency loss; 0 switches it off."""
+    warm_up: int = Field(200, ge=1)
+    """Iterations until the learning rate is at its peak."""
+    clip_norm: float = Field(1.0, gt=0)
+    """Largest norm of the gradient; a larger one is scaled down to it."""
+    average: float = Field(0.999, ge=0, lt=1)
+    """Decay of the moving average of the weights, which is what ships; 0 for the weights."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's products: bfloat16 where the hardware has it; all else stays float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it trains: auto, cpu or cuda."""
+    tensorboard: bool = False
+    """Write TensorBoard's records too."""
+    save_every: int = Field(250, ge=1)
+    """Iterations between saves of the state."""
+    seed: int = Field(0, ge=0)
+    """Of weights, crops and noise."""
+    init: str | None = None
+    """Checkpoint that training starts from (none: random weights)."""
+    repaint: float = Field(0.0, ge=0, le=1)
+    """Share of the crops whose materials are exchanged for measured ones."""
+    reflectances: str | None = None
+    """Measured reflectances to repaint with, an .npz file."""
+    network: NetworkSettings = NetworkSettings()
+
+    alternatives: ClassVar = (("scenes", "split"),)
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        # All of them would hold the scenes that others are scored on.
+        if not self.scenes and self.split is None:
+            raise ValueError("name scenes or a split to train on")
+        return self

@@ -1,0 +1,41 @@
+"""Figures of a run that a scheduler can scrape: Prometheus' text format, by its own library."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import fsspec
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+FIGURES = {
+    "megapixels": "Megapixels reconstructed",
+    "seconds": "Seconds of the scenes",
+    "read_bytes": "Bytes of pixels read, decoded; what tiles share counts for each",
+    "stored_bytes": "Bytes of the cubes and their companions as stored",
+    "retries": "Reads that had to be tried again",
+}
+
+
+def write_metrics(uri: str, records: Sequence[dict[str, Any]]) -> None:
+    """Write the sums of the records of one run: `run.json` of each scene, or lines of a batch."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, text: str, value: float, **labels: str) -> None:
+        made = known.get(name) or Gauge(name, text, list(labels), registry=registry)
+        known[name] = made
+        (made.labels(**labels) if labels else made).set(value)
+
+    known: dict[str, Gauge] = {}
+    for key, text in FIGURES.items():
+        gauge(f"r2h_{key}", text, sum(record.get(key) or 0 for record in records))
+    peak = max((record.get("peak_bytes") or 0 for record in records), default=0)
+    gauge("r2h_peak_memory_bytes", "Most memory of the process", peak)
+    stages: Counter[str] = Counter()
+    for record in records:
+        stages.update(record.get("stages") or {})
+    for name, value in stages.items():
+        gauge("r2h_stage_seconds", "Seconds by stage", value, stage=name)
+    for state, count in Counter(record.get("state", "done") for record in records).items():
+        gauge("r2h_scenes", "Scenes by how they ended", count, state=state)
+    with fsspec.open(uri, "wb") as file:
+        file.write(generate_latest(registry))

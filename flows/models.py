@@ -1,0 +1,29 @@
+"""The checkpoints that come with the package, and what they reached."""
+
+import json
+from typing import Any
+
+from model.checkpoint import SHIPPED, describe
+
+FIGURES = SHIPPED.with_name("figures.json")
+"""Evaluations of the shipped checkpoints, summed up by `benchmarks.figures`."""
+
+
+def shipped() -> list[dict[str, Any]]:
+    """Name, kind, digest, training data and figures of each; only figures of that very digest."""
+    known = json.loads(FIGURES.read_text())
+    found = []
+    for path in sorted(SHIPPED.parent.glob("*.safetensors")):
+        about = describe(path)
+        training = about["training"]
+        scenes = len(training.get("scenes") or ()) or training.get("split")
+        found.append(
+            {
+                "name": path.name,
+                "kind": about["kind"],
+                "digest": about["digest"],
+                "trained_on": f"{training.get('dataset', 'cave')}, {scenes} scenes",
+                "figures": [f for f in known if f["digest"] == about["digest"]],
+            }
+        )
+    return found

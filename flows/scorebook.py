@@ -1,0 +1,130 @@
+"""What an evaluation says and keeps: evaluation.json, evaluation.csv and a table for people."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import model
+from flows.job import chosen_engine
+from flows.learn_settings import EvaluateSettings
+from flows.record import PACKAGES, installed
+from model.checkpoint import SHIPPED, describe
+from model.cost import multiply_adds
+from pipeline.reference import DataSet
+from pipeline.scores import ANGLES, bootstrap
+
+Row = dict[str, Any]
+METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas")
+SHOWN = (*METRICS, "tiles", "seconds")
+FORMAT = 1
+FITTED = SHIPPED.with_name("root-polynomial-basler.safetensors")
+"""The baseline's fit."""
+
+
+def about(settings: EvaluateSettings, dataset: DataSet, network: model.R2HDiff) -> dict[str, Any]:
+    """All that decides the figures, and what the model costs."""
+    checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
+    known = describe(checkpoint)
+    return {
+        "format": FORMAT,
+        "dataset": dataset.name,
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint", "scenes"}),
+        "engine": chosen_engine(settings, network),
+        "checkpoint": {"name": checkpoint.name, "digest": known["digest"]},
+        "baseline": {"name": FITTED.name, "digest": describe(FITTED)["digest"]},
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "gmac": round(multiply_adds(network, settings.steps), 3),
+        "angle_edges": ANGLES.tolist(),
+        "wavelengths_nm": [w for w in dataset.wavelengths if w in known["wavelengths_nm"]],
+        "versions": {name: installed(name) for name in PACKAGES},
+    }
+
+
+def means(rows: list[Row]) -> list[Row]:
+    """A row a method: the mean of each metric over scenes and its bootstrap interval of 95 %."""
+    methods = dict.fromkeys(row["method"] for row in rows)
+    found = []
+    for method in methods:
+        mine = [row for row in rows if row["method"] == method]
+        values = {key: [row[key] for row in mine] for key in METRICS}
+        by_wavelength = {
+            key: np.mean([row["by_wavelength"][key] for row in mine], axis=0).tolist()
+            for key in mine[0]["by_wavelength"]
+        }
+        found.append(
+            {"method": method}
+            | {key: float(np.mean(value)) for key, value in values.items()}
+            | {"interval": {key: bootstrap(value) for key, value in values.items()}}
+            | {"tiles": sum(row["tiles"] for row in mine)}
+            | {"seconds": round(sum(row["seconds"] for row in mine), 3)}
+            | {"by_wavelength": by_wavelength}
+            | {"angles": np.sum([row["angles"] for row in mine], axis=0).tolist()}
+        )
+    return found
+
+
+def differences(rows: list[Row]) -> list[Row]:
+    """What each other method has more than the first, scene by scene, with its interval.
+
+    Of the frame as one tile against tiles it is what the tiles cost.
+    """
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    of = {(row["scene"], row["method"]): row for row in rows}
+    found = []
+    for method in methods[1:]:
+        scenes = [row["scene"] for row in rows if row["method"] == method]
+        less = {
+            key: [of[scene, method][key] - of[scene, methods[0]][key] for scene in scenes]
+            for key in METRICS
+        }
+        found.append(
+            {"method": method, "less": methods[0]}
+            | {key: float(np.mean(values)) for key, values in less.items()}
+            | {"interval": {key: bootstrap(values) for key, values in less.items()}}
+        )
+    return found
+
+
+def write(whole: dict[str, Any], out: Path) -> None:
+    """Write evaluation.json, and evaluation.csv with a row a scene and method."""
+    (out / "evaluation.json").write_text(json.dumps(whole, indent=2))
+    with (out / "evaluation.csv").open("w", newline="") as file:
+        keys = ["scene", "method", *SHOWN, "peak_bytes"]
+        writer = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(whole["scenes"])
+
+
+def table(whole: dict[str, Any]) -> str:
+    """The evaluation as text in columns: scenes, means with their intervals, and what it was."""
+    wide = max(len(str(row["scene"])) for row in whole["scenes"]) + 2
+    rows = [(row["scene"], row) for row in whole["scenes"]]
+    rows += [("mean", row) for row in whole["means"]]
+    lines = [f"{'scene':<{wide}}{'method':<18}" + "".join(f"{key:>10}" for key in SHOWN)]
+    for name, row in rows:
+        lines.append(
+            f"{name:<{wide}}{row['method']:<18}" + "".join(_cell(row[key]) for key in SHOWN)
+        )
+    for row in whole["means"]:
+        ends = ", ".join(f"{k} {a:.3f} to {b:.3f}" for k, (a, b) in row["interval"].items())
+        lines.append(f"{row['method']}, 95 % of means over scenes drawn again: {ends}")
+    for row in whole["differences"]:
+        ends = ", ".join(
+            f"{k} {row[k]:+.3f} ({a:+.3f} to {b:+.3f})" for k, (a, b) in row["interval"].items()
+        )
+        lines.append(f"{row['method']} less {row['less']}: {ends}")
+    settings = whole["settings"]
+    lines.append(
+        f"{whole['dataset']}, {settings['protocol']}, {settings['rgb']} {settings['rendering']}, "
+        f"{settings['camera']}; {whole['engine']}, tile {settings['tile']}, overlap "
+        f"{settings['overlap']}, start {settings['start']}; {whole['parameters']:,} parameters, "
+        f"{whole['gmac']} GMAC at 256 x 256; checkpoint {whole['checkpoint']['digest'][:12]}"
+    )
+    return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    return f"{value:>10d}" if isinstance(value, int) else f"{value:>10.4f}"

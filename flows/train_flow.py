@@ -1,0 +1,48 @@
+"""Training as a Prefect flow: one task, which goes on from the last save when it is tried again."""
+
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from flows.artifacts import show_progress
+from flows.baseline import fit_baseline
+from flows.learn_settings import TrainSettings
+from flows.train import train
+from model.train import Diverged
+from pipeline.errors import Refusal
+
+TOLD = 100
+"""Iterations between lines in the log."""
+
+
+def _may_pass(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
+    """Whether another try may succeed: not where the settings are at fault."""
+    found = state.result(raise_on_failure=False)
+    return not isinstance(found, Refusal | Diverged)
+
+
+@task(name="train", persist_result=False, retries=3, retry_condition_fn=_may_pass)
+def train_task(settings: TrainSettings, root: str, folder: str) -> str:
+    """Train to the end, or on from the last save; returns the checkpoint's path."""
+    logger = get_run_logger()
+    if settings.kind == "root-polynomial":
+        return str(fit_baseline(settings, root, Path(folder)))
+
+    advance, seen = show_progress(settings.iterations, "iterations"), 0
+
+    def tell(iteration: int, loss: float) -> None:
+        nonlocal seen
+        advance(iteration - seen)
+        seen = iteration
+        if iteration % TOLD == 0 or iteration == settings.iterations:
+            logger.info("iteration %d of %d, loss %.4f", iteration, settings.iterations, loss)
+
+    return str(train(settings, root, Path(folder), tell))
+
+
+@flow(name="train", persist_result=False)
+def train_flow(settings: TrainSettings, root: str, folder: str) -> str:
+    """Train one checkpoint; returns its path."""
+    return train_task(settings, root, folder)

@@ -1,0 +1,219 @@
+"""Consistency: a spectrum that is stored renders back to the colour that the camera saw.
+
+Every step is by the pixel and in a fixed order, so that a pixel's spectrum does not depend on which
+others are beside it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.layout import PEAK
+
+Values = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+
+CLOSED = np.float32(2e-5)
+"""Most that a band may be off before it is rounded. Rounding to counts of 1e-4 adds at most 5e-5
+times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
+FAR = np.float32(1e-4)
+"""A band that is farther off could not be closed, or nobody tried."""
+_BLOCK = 2048
+_QUICK, _SURE, _SWEEPS = 6, 40, 40
+_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+
+
+class Closure:
+    """What spectra within the stored range a camera, sensitivities (3, wavelengths), can see."""
+
+    def __init__(self, sensitivities: NDArray[np.float32]) -> None:
+        self.sensitivities = sensitivities
+
+    def residual(self, values: Values, rgb: Values) -> Values:
+        """What linear ``rgb`` (3, n) has beyond what ``values`` (wavelengths, n) render to."""
+        return _off(self.sensitivities.astype(values.dtype), values, rgb)
+
+    def outside(self, rgb: Values) -> Mask:
+        """The colours (n,), of linear ``rgb`` (3, n), that no spectrum in [0, PEAK] has.
+
+        What spectra in a box render to is a body bounded by planes, each spanned by two columns.
+        """
+        normals, reach = self._planes
+        out = np.zeros(rgb.shape[1], bool)
+        for part in blocks(rgb.shape[1]):
+            out[part] = (normals @ rgb[:, part].astype(np.float64) > reach[:, None]).any(axis=0)
+        return out
+
+    @cached_property
+    def _planes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        columns = self.sensitivities.T.astype(np.float64)
+        pairs = np.array(list(combinations(range(len(columns)), 2)))
+        normals = np.cross(columns[pairs[:, 0]], columns[pairs[:, 1]])
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        # Two columns in one direction span no plane.
+        normals = (normals / np.where(length > 0, length, 1))[length[:, 0] > 1e-12]
+        normals = np.concatenate([normals, -normals])
+        # Rounding must not call a colour on the border outside: such a one closes.
+        reach: NDArray[np.float64] = PEAK * np.maximum(normals @ columns.T, 0).sum(axis=1) + 1e-6
+        return normals, reach
+
+    def close(self, values: NDArray[np.float32], rgb: NDArray[np.float32], asked: Mask) -> None:
+        """Move, in place, ``values`` (wavelengths, n) to the nearest in [0, PEAK] that close.
+
+        Only where ``asked`` (n,) and they, clipped, render to another colour than ``rgb`` (3, n).
+        A colour that no spectrum has is approached as near as can be. What is not finite stays.
+        """
+        off = [np.empty(0, np.intp)]
+        for part in blocks(values.shape[1]):
+            seen = farthest(self.residual(_clipped(values[:, part]), rgb[:, part]))
+            at = part.start + np.flatnonzero((seen > CLOSED) & asked[part])
+            off.append(at[np.isfinite(values[:, at]).all(axis=0)])
+        at = np.concatenate(off)
+        hard = [at[:0]]
+        for part in blocks(at.size):
+            which = at[part]
+            closed, seen = _quick(self.sensitivities, values[:, which], rgb[:, which])
+            done = seen <= CLOSED
+            values[:, which[done]] = closed[:, done]
+            hard.append(which[~done])
+        self._insist(values, rgb, np.concatenate(hard))
+
+    def _insist(self, values: Values, rgb: Values, at: NDArray[np.intp]) -> None:
+        """Close the few that are hard: colours at the border of what there is, answers far off."""
+        exact, outside = self.sensitivities.astype(np.float64), self.outside(rgb[:, at])
+        for which, solve in ((at[~outside], _sure), (at[outside], _swept)):
+            for part in blocks(which.size):
+                one = which[part]
+                start = _clipped(values[:, one]).astype(np.float64)
+                values[:, one] = solve(exact, start, rgb[:, one].astype(np.float64))
+
+
+def blocks(size: int) -> list[slice]:
+    """Pixels 0 to ``size`` in parts whose spectra stay in the processor's cache."""
+    return [slice(at, min(at + _BLOCK, size)) for at in range(0, size, _BLOCK)]
+
+
+def _clipped(values: Values) -> Values:
+    clipped: Values = np.clip(values, values.dtype.type(0), values.dtype.type(PEAK))
+    return clipped
+
+
+def farthest(residual: Values) -> Values:
+    """The largest magnitude (n,) of the three bands of a residual (3, n)."""
+    most: Values = np.maximum(np.maximum(abs(residual[0]), abs(residual[1])), abs(residual[2]))
+    return most
+
+
+def _off(s: Values, values: Values, rgb: Values) -> Values:
+    # A plane after the other: a matrix product's last bit depends on where a pixel stands.
+    out, scratch = rgb.astype(values.dtype), np.empty(rgb.shape, values.dtype)
+    for column, plane in zip(s.T, values, strict=True):
+        out -= np.multiply(column[:, None], plane, out=scratch)
+    return out
+
+
+def _moved(s: Values, start: Values, by: Values) -> Values:
+    """``start`` + s^T ``by``, by (3, n)."""
+    moved: Values = start + s[0][:, None] * by[0] + s[1][:, None] * by[1] + s[2][:, None] * by[2]
+    return moved
+
+
+def _newton(s: Values, moved: Values, rest: Values, damping: Values | float) -> Values:
+    """The step (3, n) after which what is not at a limit would render to ``rest`` more."""
+    free = (moved >= 0) & (moved <= PEAK)
+    products = np.stack([s[i] * s[j] for i, j in _PAIRS])
+    sums = np.zeros((6, rest.shape[1]), s.dtype)
+    for column, plane in zip(products.T, free, strict=True):
+        sums += column[:, None] * plane
+    a, b, c, d, e, f = sums.astype(np.float64) + damping * products.sum(axis=1)[:, None]
+    # The inverse of a symmetric matrix by its cofactors.
+    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
+    bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
+    x, y, z = rest.astype(np.float64)
+    step = np.stack([aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z])
+    solved: Values = (step / (a * aa + b * ab + c * ac)).astype(s.dtype)
+    return solved
+
+
+def _quick(s: Values, start: Values, rgb: Values) -> tuple[Values, Values]:
+    """The nearest to ``start`` that close, by Newton's method on the dual: a few steps for most.
+
+    min |x - start|^2 with s x = rgb and 0 <= x <= PEAK has the solution x = clip(start + s^T l):
+    three unknowns a pixel. Returns the spectra, and how far each is off.
+    """
+    out, seen = np.empty_like(start), np.full(start.shape[1], np.inf, start.dtype)
+    at, by = np.arange(start.shape[1]), np.zeros_like(rgb)
+    with np.errstate(all="ignore"):
+        for _ in range(_QUICK):
+            moved = _moved(s, start, by)
+            spectra = _clipped(moved)
+            rest = _off(s, spectra, rgb)
+            out[:, at], seen[at] = spectra, farthest(rest)
+            left = ~(seen[at] <= CLOSED)
+            if not left.any():
+                break
+            at, start, rgb = at[left], start[:, left], rgb[:, left]
+            by = by[:, left] + _newton(s, moved[:, left], rest[:, left], 1e-6)
+    return out, seen
+
+
+def _sure(s: Values, start: Values, rgb: Values) -> Values:
+    """Between the nearest that closes with no limits and the smallest within them.
+
+    Both render to the colour, so all between them do; the first within the limits is taken. From
+    zero the dual is solved for every colour there is, however far off ``start`` is.
+    """
+    least = _smallest(s, rgb)
+    free = _moved(s, start, _newton(s, np.zeros_like(start), _off(s, start, rgb), 0.0))
+    toward = least - free
+    with np.errstate(all="ignore"):
+        needed = np.where(
+            free < 0, -free / toward, np.where(free > PEAK, (PEAK - free) / toward, 0)
+        )
+    share = np.clip(np.nan_to_num(needed, nan=1.0, posinf=1.0), 0, 1).max(axis=0)
+    return _clipped(free + share * toward)
+
+
+def _smallest(s: Values, rgb: Values) -> Values:
+    """The spectra of least square that close: steps are damped more where they went too far."""
+    zero = np.zeros((s.shape[1], 1))
+    out, at = np.zeros((s.shape[1], rgb.shape[1])), np.arange(rgb.shape[1])
+    by, damping = np.zeros_like(rgb), np.full(rgb.shape[1], 1e-4)
+    moved, rest = out.copy(), rgb
+    for _ in range(_SURE):
+        step = _newton(s, moved, rest, damping)
+        next_moved = _moved(s, zero, by + step)
+        next_rest = _off(s, _clipped(next_moved), rgb)
+        # Nearer, or not yet past the best along the step: then the dual has gained.
+        gains = (next_rest**2).sum(axis=0) < (rest**2).sum(axis=0)
+        gains |= (next_rest * step).sum(axis=0) >= 0
+        by = np.where(gains, by + step, by)
+        moved, rest = np.where(gains, next_moved, moved), np.where(gains, next_rest, rest)
+        damping = np.where(gains, np.maximum(damping / 10, 1e-7), damping * 10)
+        out[:, at] = _clipped(moved)
+        if not (left := farthest(rest) > CLOSED / 4).any():
+            break
+        at, by, damping, rgb = at[left], by[:, left], damping[left], rgb[:, left]
+        moved, rest = moved[:, left], rest[:, left]
+    return out
+
+
+def _swept(s: Values, start: Values, rgb: Values) -> Values:
+    """From ``start`` towards the nearest colour there is: one wavelength after the other."""
+    out = _clipped(start)
+    rest = _off(s, out, rgb)
+    for _ in range(_SWEEPS):
+        for column, plane in zip(s.T, out, strict=True):
+            if (power := column @ column) > 0:
+                wanted = (
+                    plane
+                    + (column[0] * rest[0] + column[1] * rest[1] + column[2] * rest[2]) / power
+                )
+                rest -= column[:, None] * ((moved := _clipped(wanted)) - plane)
+                plane[:] = moved
+    return out

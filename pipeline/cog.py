@@ -1,0 +1,39 @@
+"""Cloud-optimised GeoTIFFs of any size, in flat memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+import rasterio.shutil
+from rasterio.io import DatasetWriter
+
+from pipeline.grid import Window
+from pipeline.remote import without_place
+
+_SIDE = 256
+_COG = {"compress": "DEFLATE", "predictor": "YES", "overview_resampling": "AVERAGE"}
+
+
+@contextmanager
+def cog(path: Path, **profile: Any) -> Iterator[DatasetWriter]:
+    """A dataset to write in parts; at the end ``path`` is a COG of it, with overviews.
+
+    Lossless. Overviews are area means of valid pixels.
+    """
+    draft = path.with_name(f"{path.name}.draft")
+    layout = {"tiled": True, "blockxsize": _SIDE, "blockysize": _SIDE, "bigtiff": "IF_SAFER"}
+    # Made first and copied, as a COG's parts lie in an order in which they cannot be written.
+    with without_place():
+        file = rasterio.open(draft, "w", driver="GTiff", compress="LZW", **layout, **profile)
+    with file:
+        yield file
+    with without_place():
+        rasterio.shutil.copy(draft, path, driver="COG", bigtiff="IF_SAFER", **_COG)
+    draft.unlink()
+
+
+def window_of(part: Window) -> rasterio.windows.Window:
+    """A window as rasterio takes it."""
+    return rasterio.windows.Window(part.col, part.row, part.width, part.height)

@@ -1,0 +1,186 @@
+"""A cube, or a window of it, in the forms that other software asks for.
+
+Each is written in parts of a chunk: memory does not grow with the cube.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetWriter
+
+from pipeline.cog import cog, window_of
+from pipeline.cube import SpectralCube, unpack
+from pipeline.errors import Refusal
+from pipeline.grid import Window, regions
+from pipeline.labels import Labels, Parts
+from pipeline.layout import NOTE
+from pipeline.publish import published
+from pipeline.remote import without_place
+from pipeline.vrt import band_items, imagery_items
+
+Writer = Callable[[Path, Labels, Parts], None]
+SUFFIXES = {
+    ".img": "envi",
+    ".tif": "cog",
+    ".tiff": "cog",
+    ".nc": "netcdf",
+    ".mat": "mat",
+    ".npy": "npy",
+}
+
+
+def export(
+    cube: SpectralCube, uri: str, form: str | None = None, window: Window | None = None
+) -> str:
+    """Write a window of a sealed cube (all of it) at ``uri``; returns the form that was chosen.
+
+    ``form`` is a key of `FORMS`; else the name's ending says it. Raises Refusal where it does not,
+    where the window leaves the cube, and where the cube is not whole.
+    """
+    chosen = form or SUFFIXES.get(PurePosixPath(uri).suffix.lower())
+    if chosen not in FORMS:
+        rule = f"the format is one of {', '.join(FORMS)}"
+        raise Refusal(rule, form or uri, "Give --format.")
+    if not cube.sealed:
+        rule, fix = "only a finished cube is exported", "Finish it with --resume."
+        raise Refusal(rule, cube.uri, fix)
+    place = window or Window(0, 0, cube.height, cube.width)
+    labels = Labels.of(cube).within(place)
+    with published(uri) as path:
+        FORMS[chosen](path, labels, _parts(cube, place))
+    return chosen
+
+
+def _parts(cube: SpectralCube, window: Window) -> Parts:
+    for part in regions(window.height, window.width, cube.chunk, cube.chunk):
+        yield part, cube.raw(part.shifted(window.row, window.col))
+
+
+def _profile(labels: Labels) -> dict[str, Any]:
+    return {
+        "width": labels.width,
+        "height": labels.height,
+        "count": len(labels.wavelengths),
+        "dtype": labels.dtype,
+        "nodata": labels.nodata,
+        "crs": labels.crs_wkt,
+        "transform": labels.transform,
+    }
+
+
+def write_cog(path: Path, labels: Labels, parts: Parts) -> None:
+    """A cloud-optimised GeoTIFF of the stored values, a band a wavelength, with overviews."""
+    colours = [ColorInterp.gray] * len(labels.wavelengths)
+    kinds = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    for band, kind in zip(labels.rgb, kinds, strict=True):
+        colours[band - 1] = kind
+    with cog(path, **_profile(labels)) as file:
+        file.colorinterp = colours
+        file.scales = [labels.scale] * file.count
+        file.update_tags(DESCRIPTION=labels.origin, R2H=json.dumps(labels.settings))
+        for band, name in enumerate(labels.names, 1):
+            file.set_band_description(band, name)
+            file.update_tags(band, **band_items(labels, band))
+            file.update_tags(band, ns="IMAGERY", **imagery_items(labels, band))
+        _fill(file, parts)
+
+
+def write_envi(path: Path, labels: Labels, parts: Parts) -> None:
+    """ENVI, band sequential, of the stored values, with its header beside it."""
+    _refuse_bent(labels)
+    with without_place():
+        file = rasterio.open(path, "w", driver="ENVI", **_profile(labels))
+    with file:
+        file.update_tags(ns="ENVI", **_envi_items(labels))
+        for band, name in enumerate(labels.names, 1):
+            file.set_band_description(band, name)
+        _fill(file, parts)
+    # Of GDAL alone, and nothing that the header does not say.
+    path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)
+    header = path.with_suffix(".hdr")
+    # GDAL describes a new file by its path.
+    text = header.read_text("utf-8").replace(str(path), labels.origin)
+    header.write_text(text, "utf-8")
+
+
+def _refuse_bent(labels: Labels) -> None:
+    if labels.transform is None:
+        return
+    a, b, _, d, e, _ = labels.transform[:6]
+    if (b or d) and not (np.isclose(a, -e) and np.isclose(b, d)):
+        rule = "an ENVI header holds no shear, and a rotation only of square pixels, rows downwards"
+        raise Refusal(rule, labels.transform[:6], "Export as cog or netcdf.")
+
+
+def _envi_items(labels: Labels) -> dict[str, str]:
+    items = {
+        "wavelength": _listed(labels.wavelengths),
+        "wavelength_units": "Nanometers",
+        "fwhm": _listed(labels.fwhm),
+        "bbl": _listed((1,) * len(labels.wavelengths)),
+        "default_bands": _listed(labels.rgb),
+    }
+    if labels.scale != 1:
+        items["reflectance_scale_factor"] = f"{1 / labels.scale:g}"
+    return items
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return f"{{{', '.join(f'{value:g}' for value in values)}}}"
+
+
+def _fill(file: DatasetWriter, parts: Parts) -> None:
+    for part, raw in parts:
+        file.write(raw, window=window_of(part))
+
+
+def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
+    """NumPy: float32 reflectance (wavelength, row, column), NaN where nodata; labels beside it."""
+    shape = (len(labels.wavelengths), labels.height, labels.width)
+    array = np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), shape)
+    for part, raw in parts:
+        array[:, *part.slices] = unpack(raw)[0]
+    array.flush()
+    about = {
+        "note": NOTE,
+        "dimensions": ["wavelength", "row", "column"],
+        "wavelength_nm": labels.wavelengths,
+        "fwhm_nm": labels.fwhm,
+        "transform": list(labels.transform)[:6] if labels.transform else None,
+        "crs_wkt": labels.crs_wkt,
+        "r2h": labels.settings,
+    }
+    path.with_name(f"{path.name}.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+
+
+def _of_hdf5(name: str) -> Writer:
+    """A writer of `pipeline.hdf5`, whose packages are an extra. Raises Refusal without them."""
+
+    def write(path: Path, labels: Labels, parts: Parts) -> None:
+        try:
+            module = import_module("pipeline.hdf5")
+        except ModuleNotFoundError as error:
+            fix = "Run pip install 'r2h[export]'."
+            raise Refusal("this format needs a package", error.name, fix) from error
+        getattr(module, f"write_{name}")(path, labels, parts)
+
+    return write
+
+
+FORMS: dict[str, Writer] = {
+    "envi": write_envi,
+    "cog": write_cog,
+    "netcdf": _of_hdf5("netcdf"),
+    "mat": _of_hdf5("mat"),
+    "npy": write_npy,
+    "ntire": _of_hdf5("ntire"),
+}
+"""How each format is written."""

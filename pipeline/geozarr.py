@@ -1,0 +1,65 @@
+"""How a raster's place is said in attributes: by the GeoZarr conventions, and by CF.
+
+https://github.com/zarr-conventions (spatial and proj, version 1); CF conventions 1.11, appendix F.
+"""
+
+from typing import Any
+
+import pyproj
+from affine import Affine
+from pyproj.exceptions import CRSError
+from rasterio.crs import CRS
+
+_HOME = "https://raw.githubusercontent.com/zarr-conventions"
+_SPATIAL = {
+    "uuid": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
+    "name": "spatial",
+    "schema_url": f"{_HOME}/spatial/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/spatial/blob/v1/README.md",
+    "description": "Spatial coordinate information",
+}
+_PROJ = {
+    "uuid": "f17cb550-5864-4468-aeb7-f3180cfb622f",
+    "name": "proj:",
+    "schema_url": f"{_HOME}/geo-proj/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
+    "description": "Coordinate reference system information for geospatial data",
+}
+
+
+def conventions(
+    shape: tuple[int, int], transform: Affine | None, crs_wkt: str | None
+) -> dict[str, Any]:
+    """GeoZarr attributes of a raster (height, width); nothing where it has no place.
+
+    The transform is from pixel corner (col, row) to map (x, y), rotation included.
+    """
+    known: list[dict[str, str]] = []
+    attributes: dict[str, Any] = {}
+    if transform is not None:
+        known.append(_SPATIAL)
+        attributes["spatial:dimensions"] = ["y", "x"]
+        attributes["spatial:shape"] = list(shape)
+        attributes["spatial:transform"] = [float(value) for value in transform[:6]]
+    if crs_wkt:
+        known.append(_PROJ)
+        attributes |= proj(crs_wkt)
+    return {"zarr_conventions": known, **attributes} if known else {}
+
+
+def proj(crs_wkt: str) -> dict[str, str]:
+    """`proj:wkt2`, and `proj:code` where an authority's CRS is exactly this one."""
+    crs = CRS.from_wkt(crs_wkt)
+    found = {"proj:wkt2": crs.to_wkt(version="WKT2_2019")}
+    authority = crs.to_authority(confidence_threshold=100)
+    return {"proj:code": ":".join(authority), **found} if authority else found
+
+
+def cf_mapping(crs_wkt: str) -> dict[str, Any]:
+    """CF's grid mapping parameters of a CRS; none where CF has no name for it."""
+    try:
+        parameters = pyproj.CRS.from_wkt(crs_wkt).to_cf()
+    except CRSError:
+        return {}
+    parameters.pop("crs_wkt", None)
+    return parameters if "grid_mapping_name" in parameters else {}

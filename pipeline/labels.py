@@ -1,0 +1,130 @@
+"""What a stored cube says of itself, for whatever writes it in another form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from affine import Affine
+from numpy.typing import NDArray
+
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.grid import Window
+from pipeline.layout import ARRAY, NODATA, NOTE, CubeSpec
+from pipeline.store import open_store
+
+Parts = Iterator[tuple[Window, NDArray[Any]]]
+"""Windows of a whole, and what a cube stores there (wavelength, height, width)."""
+_OVERVIEW = re.compile(r"overview_(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Of a cube, or of a window of it."""
+
+    height: int
+    width: int
+    chunk: int
+    wavelengths: tuple[float, ...]
+    """nm."""
+    fwhm: tuple[float, ...]
+    """nm; NaN where there is one wavelength."""
+    dtype: Literal["uint16", "float32"]
+    """Of what is stored."""
+    scale: float
+    """Reflectance of one stored count."""
+    transform: Affine | None
+    """Pixel corner (col, row) to map (x, y)."""
+    crs_wkt: str | None
+    zarr_format: Literal[2, 3]
+    settings: dict[str, Any]
+    """The provenance."""
+
+    @classmethod
+    def of(cls, cube: SpectralCube) -> Labels:
+        """Read the labels of a cube."""
+        group = zarr.open_group(open_store(cube.uri), mode="r", use_consolidated=False)
+        array: Any = group[ARRAY]
+        place: Any = array.attrs.get("spatial:transform")
+        reference: Any = group["spatial_ref"].attrs if "spatial_ref" in group else {}
+        return cls(
+            height=cube.height,
+            width=cube.width,
+            chunk=cube.chunk,
+            wavelengths=cube.wavelengths,
+            fwhm=tuple(np.asarray(group["fwhm"]).tolist()),
+            dtype=array.dtype.name,
+            scale=float(array.attrs.get("scale_factor", 1)),
+            transform=Affine(*place) if place else None,
+            crs_wkt=reference.get("crs_wkt"),
+            zarr_format=group.metadata.zarr_format,
+            settings=cube.settings,
+        )
+
+    def within(self, window: Window) -> Labels:
+        """The labels of a window. Raises Refusal where it leaves the cube."""
+        if window.intersection(Window(0, 0, self.height, self.width)) != window:
+            rule = f"the window must lie inside the cube's {self.height} x {self.width} pixels"
+            raise Refusal(rule, window, "Give row,column,height,width.")
+        move = Affine.translation(window.col, window.row)
+        place = None if self.transform is None else self.transform @ move
+        return replace(self, height=window.height, width=window.width, transform=place)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Wavelengths, rows, columns."""
+        return len(self.wavelengths), self.height, self.width
+
+    @property
+    def spec(self) -> CubeSpec:
+        """A cube of these labels by itself."""
+        return CubeSpec(
+            self.height,
+            self.width,
+            self.wavelengths,
+            dtype=self.dtype,
+            transform=self.transform,
+            crs_wkt=self.crs_wkt,
+        )
+
+    @property
+    def nodata(self) -> float:
+        """The stored value of a pixel without one."""
+        return NODATA[self.dtype]
+
+    @property
+    def origin(self) -> str:
+        """In words, where the values are from."""
+        camera = self.settings.get("camera", {})
+        facts = {
+            "checkpoint": self.settings.get("checkpoint"),
+            "camera": camera.get("name"),
+            "encoding": camera.get("encoding"),
+            "white": camera.get("white"),
+        }
+        return ", ".join([NOTE, *(f"{key} {value}" for key, value in facts.items() if value)])
+
+    @property
+    def names(self) -> list[str]:
+        """Of the bands: 400 nm, 410 nm, ..."""
+        return [f"{nm:g} nm" for nm in self.wavelengths]
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The bands, from 1, that are nearest to 650, 550 and 450 nm."""
+        far = np.abs(np.subtract.outer((650, 550, 450), self.wavelengths))
+        red, green, blue = (int(band) + 1 for band in far.argmin(axis=1))
+        return red, green, blue
+
+
+def overviews(cube: SpectralCube) -> dict[int, zarr.Array[Any]]:
+    """The cube's overviews (wavelength, y, x) by how many pixels a side one of theirs is."""
+    aux = zarr.open_group(open_store(Companion.uri(cube.uri)), mode="r", use_consolidated=False)
+    found = {int(m[1]): array for name, array in aux.arrays() if (m := _OVERVIEW.fullmatch(name))}
+    return dict(sorted(found.items()))

@@ -1,0 +1,71 @@
+"""The light a picture was taken in: its relative spectral power."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Refusal
+from pipeline.table import read_table
+
+EQUAL_ENERGY = "E"
+"""Name of the light that has the same power at every wavelength."""
+
+
+class Light(NamedTuple):
+    """Relative spectral power."""
+
+    name: str
+    wavelengths: NDArray[np.float64]
+    """nm."""
+    power: NDArray[np.float64]
+    """(wavelengths,), of any unit."""
+
+    def at(self, wavelengths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Power at wavelengths (nm), linear in between, their mean 1.
+
+        Raises Refusal for wavelengths that the table does not span.
+        """
+        if self.name == EQUAL_ENERGY:
+            return np.ones(len(wavelengths))
+        low, high = self.wavelengths[0], self.wavelengths[-1]
+        if wavelengths[0] < low or wavelengths[-1] > high:
+            span = f"{self.name} at {low:g} to {high:g} nm"
+            fix = f"Give a table from {wavelengths[0]:g} to {wavelengths[-1]:g} nm."
+            raise Refusal("a light's table must span the wavelengths", span, fix)
+        power: NDArray[np.float64] = np.interp(wavelengths, self.wavelengths, self.power)
+        return power / float(power.mean())
+
+
+def load_light(name: str) -> Light:
+    """The light of a CSV file (wavelength_nm, power), or by the CIE's name: E, D65, A, FL2, ...
+
+    All names but E are looked up in colour-science. Raises Refusal for what is not known, and for
+    powers that are negative or nowhere positive.
+    """
+    if name == EQUAL_ENERGY:
+        return Light(name, np.empty(0), np.empty(0))
+    if name.endswith(".csv"):
+        table = read_table(Path(name), ("wavelength_nm", "power"))
+        return _light(Path(name).stem, table[:, 0], table[:, 1])
+    known = _named()
+    if name not in known:
+        fix = f"Choose one of {', '.join([EQUAL_ENERGY, *sorted(known)])}, or give a CSV file."
+        raise Refusal("the illuminant must be a CIE illuminant or a CSV file", name, fix)
+    return _light(name, known[name].wavelengths, known[name].values)
+
+
+def _light(name: str, wavelengths: NDArray[Any], power: NDArray[Any]) -> Light:
+    if power.min() < 0 or power.max() <= 0:
+        raise Refusal("a light's power must be 0 or more, and somewhere more", name, "Check it.")
+    return Light(name, wavelengths, power)
+
+
+def _named() -> Any:
+    try:
+        from colour import SDS_ILLUMINANTS  # noqa: PLC0415 (an extra, and seconds to import)
+    except ImportError:
+        fix = "pip install 'r2h[colour]', or give a CSV file."
+        raise Refusal("illuminants by name come with colour-science", "no such", fix) from None
+    return SDS_ILLUMINANTS

@@ -1,0 +1,67 @@
+"""When a picture was taken, in UTC, and who says so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import NamedTuple
+
+from rasterio.io import DatasetReader
+
+from pipeline.errors import Refusal
+
+_EXIF = "%Y:%m:%d %H:%M:%S"
+_TAGS = (
+    ("EXIF_DateTimeOriginal", "EXIF_OffsetTimeOriginal"),
+    ("TIFFTAG_DATETIME", None),
+    ("EXIF_DateTime", "EXIF_OffsetTime"),
+)
+
+
+class Moment(NamedTuple):
+    """A time, and where it is from."""
+
+    utc: datetime
+    source: str
+    """Says it where no time zone was given, and UTC is taken."""
+
+    @property
+    def text(self) -> str:
+        """RFC 3339."""
+        return self.utc.isoformat().replace("+00:00", "Z")
+
+
+def given(text: str) -> Moment:
+    """A moment in ISO 8601. Raises Refusal for what is none."""
+    try:
+        return _moment(datetime.fromisoformat(text), "given")
+    except ValueError as error:
+        fix = "Give it like 2026-07-01T10:30:00Z."
+        raise Refusal("a datetime is in ISO 8601", text, fix) from error
+
+
+def recorded(dataset: DatasetReader) -> Moment | None:
+    """What a raster's EXIF or TIFF tags say; None where they say nothing that can be read."""
+    tags = {**dataset.tags(), **dataset.tags(ns="EXIF")}
+    for name, offset in _TAGS:
+        try:
+            local = datetime.strptime(tags.get(name, "").strip("\0 "), _EXIF)
+        except ValueError:
+            continue
+        return _moment(local.replace(tzinfo=_zone(tags.get(offset or "", ""))), name)
+    return None
+
+
+def _moment(time: datetime, source: str) -> Moment:
+    if time.tzinfo is None:
+        return Moment(time.replace(tzinfo=UTC), f"{source}, no time zone: taken as UTC")
+    return Moment(time.astimezone(UTC), source)
+
+
+def _zone(offset: str) -> timezone | None:
+    """EXIF 2.31 writes +02:00."""
+    try:
+        hours, minutes = offset.strip("\0 ").split(":")
+        size = timedelta(hours=abs(int(hours)), minutes=int(minutes))
+        return timezone(-size if hours.startswith("-") else size)
+    except ValueError:
+        return None

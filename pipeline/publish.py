@@ -1,0 +1,37 @@
+"""Files that appear wholly or not at all, wherever they are to be."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+@contextmanager
+def published(uri: str) -> Iterator[Path]:
+    """A local path to write a file at; it appears at ``uri`` once the body has ended well.
+
+    What the body puts beside the path appears beside the file. A kill leaves a folder
+    ``NAME.partial``, which the next try replaces.
+    """
+    fs, path = fsspec.core.url_to_fs(uri)
+    target = PurePosixPath(path)
+    if not isinstance(fs, LocalFileSystem):
+        with TemporaryDirectory() as folder:
+            yield Path(folder, target.name)
+            for made in sorted(Path(folder).iterdir()):
+                fs.put_file(str(made), str(target.with_name(made.name)))
+        return
+    # On the same disk, so that a rename is enough.
+    partial = Path(target.with_name(f"{target.name}.partial"))
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial / target.name
+        for made in sorted(partial.iterdir()):
+            made.replace(target.with_name(made.name))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,54 @@
+"""Secrets taken out of text, before anyone reads it."""
+
+import os
+import re
+from typing import Any
+
+HIDDEN = "***"
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"<>|]+", re.IGNORECASE)
+_QUERY = re.compile(r"\?[\w%.~-]+=[^\s'\"<>|]*")
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_KEY_ID = re.compile(r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|AIPA|ANPA|ANVA)[A-Z0-9]{16}\b")
+_NAMED = re.compile(
+    r"((?:secret|token|password|passwd|signature|credential|api_?key|access_?key|account_?key)"
+    r"[\w-]*['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&]+",
+    re.IGNORECASE,
+)
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CONNECTION_STRING|CREDENTIALS?)$")
+_LONG = 16
+"""Fewest characters of an environment's secret: a shorter one may be any word of the text."""
+
+
+def redact(text: str) -> str:
+    """The text without what signs a request or names a user in it.
+
+    Hidden are a URL's user and password, its query and fragment, AWS key ids, the values of things
+    called secret, token, password, signature or key, and the long values of environment variables
+    so called.
+    """
+    for value in _environment():
+        text = text.replace(value, HIDDEN)
+    # GDAL's messages hold the last part of a URL alone.
+    text = _QUERY.sub(f"?{HIDDEN}", _URL.sub(lambda found: _bare(found[0]), text))
+    return _NAMED.sub(rf"\1{HIDDEN}", _KEY_ID.sub(HIDDEN, text))
+
+
+def redacted(value: Any) -> Any:
+    """The same for every text in a JSON-able value."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redacted(item) for key, item in value.items()}
+    return [redacted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _bare(url: str) -> str:
+    bare = _USER.sub(f"{HIDDEN}@", url)
+    kept = re.split(r"[?#]", bare, maxsplit=1)[0]
+    return kept if kept == bare else f"{kept}?{HIDDEN}"
+
+
+def _environment() -> list[str]:
+    names = [name for name in os.environ if _SECRET_NAME.search(name.upper())]
+    values = {value for name in names if len(value := os.environ[name]) >= _LONG}
+    return sorted(values, key=len, reverse=True)

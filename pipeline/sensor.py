@@ -1,0 +1,106 @@
+"""Bands of satellite sensors, out of a cube's wavelengths."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Refusal
+from pipeline.table import header, read_table, read_text
+
+SENSORS = {
+    "sentinel-2a": {f"B{n}": f"S2A_MSI_{n:02}" for n in (1, 2, 3, 4)},
+    "sentinel-2b": {f"B{n}": f"S2B_MSI_{n:02}" for n in (1, 2, 3, 4)},
+    "landsat-8": {f"B{n}": f"LANDSAT_OLI_B{n}" for n in (1, 2, 3, 4, 8)},
+    "modis-terra": {f"B{n}": f"ACCURATE_MODIS_TERRA_{n}" for n in (1, 3, 4, *range(8, 15))},
+    "modis-aqua": {f"B{n}": f"ACCURATE_MODIS_AQUA_{n}" for n in (1, 3, 4, *range(8, 15))},
+}
+"""Of each sensor the bands that lie within 400 to 700 nm, with their names in Py6S."""
+_STEP = 2.5
+"""nm between the values of a response function in Py6S."""
+_OUTSIDE = 0.01
+"""Largest share of a band's response beyond the cube's wavelengths."""
+
+
+Response = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Wavelengths, nm, and how a band responds there."""
+
+
+class Sensor(NamedTuple):
+    """Bands as weighted means of a cube's wavelengths."""
+
+    name: str
+    bands: tuple[str, ...]
+    centres: NDArray[np.float64]
+    """(bands,) mean wavelength of each response, nm."""
+    fwhm: NDArray[np.float64]
+    """(bands,) width between the outermost half maxima of each response, nm."""
+    weights: NDArray[np.float32]
+    """(bands, wavelengths), rows that sum to 1."""
+
+    def see(self, cube: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bands (B, ...) of a cube (wavelengths, ...)."""
+        return np.tensordot(self.weights, cube, axes=1)
+
+
+def load_sensor(name: str, wavelengths: tuple[float, ...]) -> Sensor:
+    """A sensor by name, or of a CSV of response functions: wavelength_nm, then a column a band.
+
+    A band is the mean of the spectrum weighted by the response, with the spectrum linear between
+    the ``wavelengths`` (nm) of the cube. Raises Refusal for a band that responds beyond them.
+    """
+    if name.endswith(".csv"):
+        table = read_table(Path(name))
+        bands = header(read_text(Path(name)))[1:]
+        responses = [(table[:, 0], column) for column in table[:, 1:].T]
+        return _sensor(Path(name).stem, bands, responses, wavelengths)
+    if name not in SENSORS:
+        fix = f"Choose one of {', '.join(SENSORS)}, or give a CSV file."
+        raise Refusal("the sensor must be known, or a CSV of response functions", name, fix)
+    known = _predefined()
+    responses = [_response(*getattr(known, key)[1:]) for key in SENSORS[name].values()]
+    return _sensor(name, list(SENSORS[name]), responses, wavelengths)
+
+
+def _predefined() -> object:
+    try:
+        known: object = import_module("Py6S").PredefinedWavelengths
+    except ImportError:
+        fix = "pip install 'r2h[sensors]', or give a CSV of response functions."
+        raise Refusal("sensors by name come with Py6S", "no such", fix) from None
+    return known
+
+
+def _response(start: float, _stop: float, values: NDArray[np.float64]) -> Response:
+    at = 1000 * start + _STEP * np.arange(len(values), dtype=np.float64)
+    return at, np.asarray(values, np.float64)
+
+
+def _sensor(
+    name: str, bands: list[str], responses: list[Response], wavelengths: tuple[float, ...]
+) -> Sensor:
+    about = [_about(f"{name} {b}", r, wavelengths) for b, r in zip(bands, responses, strict=True)]
+    centres, widths, rows = zip(*about, strict=True)
+    weights = np.stack(rows).astype(np.float32)
+    return Sensor(name, tuple(bands), np.array(centres), np.array(widths), weights)
+
+
+def _about(
+    band: str, measured: Response, wavelengths: tuple[float, ...]
+) -> tuple[float, float, NDArray[np.float64]]:
+    """Centre, full width at half maximum, and weights of a band."""
+    at, response = measured
+    low, high = wavelengths[0], wavelengths[-1]
+    inside = (at >= low) & (at <= high)
+    total = np.abs(response).sum()
+    if not total or np.abs(response[~inside]).sum() > _OUTSIDE * total:
+        rule = f"a band must respond within {low:g} to {high:g} nm, to {1 - _OUTSIDE:.0%} at least"
+        raise Refusal(rule, band, "Leave the band out.")
+    at, response = at[inside], response[inside]
+    share = response / response.sum()
+    half = at[response >= response.max() / 2]
+    # What each wavelength of the cube gives to the value at each of the response's.
+    linear = np.stack([np.interp(at, wavelengths, unit) for unit in np.eye(len(wavelengths))])
+    return float(share @ at), float(np.ptp(half)), linear @ share

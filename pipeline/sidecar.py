@@ -1,0 +1,80 @@
+"""What lies beside a cube for those who cannot open it, look at it or find it."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import fsspec
+
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.labels import Labels, overviews
+from pipeline.layout import NOTE
+from pipeline.moment import Moment
+from pipeline.publish import published
+from pipeline.quicklook import drawn_from, write_quicklook
+from pipeline.stac import item
+from pipeline.vrt import vrt
+
+_HEAD = 1 << 16
+
+
+class Sidecars(NamedTuple):
+    """URIs beside a cube; the item is first: nobody may find what is being replaced."""
+
+    item: str
+    vrt: str
+    quicklook: str
+
+    @classmethod
+    def of(cls, cube: str) -> Sidecars:
+        """Where those of a cube are."""
+        stem = cube.rstrip("/").removesuffix(".zarr")
+        return cls(f"{stem}.json", f"{stem}.vrt", f"{stem}.quicklook.tif")
+
+
+def refuse_foreign(cube: str) -> None:
+    """Raise Refusal where something else has the place of a cube's sidecar."""
+    for uri in Sidecars.of(cube):
+        if _exists(uri) and not _is_ours(uri):
+            fix = "Move it, choose another name for the cube, or add --no-sidecars."
+            raise Refusal("only a cube's own sidecar is replaced", uri, fix)
+
+
+def withdraw(cube: str) -> None:
+    """Delete the sidecars of a cube, the item first; leaves what is not one."""
+    for uri in Sidecars.of(cube):
+        if _exists(uri) and _is_ours(uri):
+            fs, path = fsspec.core.url_to_fs(uri)
+            fs.rm_file(path)
+
+
+def write_sidecars(cube: SpectralCube) -> None:
+    """Write VRT and quicklook of a whole cube; writing them again changes no byte."""
+    labels, places = Labels.of(cube), Sidecars.of(cube.uri)
+    with published(places.vrt) as path:
+        path.write_bytes(vrt(cube.uri, labels, overviews(cube)))
+    with published(places.quicklook) as path:
+        write_quicklook(cube, path)
+
+
+def publish(cube: SpectralCube, when: Moment) -> str:
+    """Write the STAC item of a sealed cube with its sidecars; returns its URI."""
+    places = Sidecars.of(cube.uri)
+    factor, _ = drawn_from(cube)
+    about = item(cube.uri, Labels.of(cube), when, factor)
+    with published(places.item) as path:
+        path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return places.item
+
+
+def _exists(uri: str) -> bool:
+    fs, path = fsspec.core.url_to_fs(uri)
+    return bool(fs.exists(path))
+
+
+def _is_ours(uri: str) -> bool:
+    """Each of them says near its beginning that it is an estimate."""
+    fs, path = fsspec.core.url_to_fs(uri)
+    return fs.isfile(path) and NOTE.encode() in fs.cat_file(path, start=0, end=_HEAD)

@@ -1,0 +1,117 @@
+"""Servers on loopback, each in a process of its own: GDAL may wait for one with the GIL held.
+
+python -m tests.servers files FOLDER
+python -m tests.servers s3
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+LIFE = 600  # seconds, should the test that started it not end it
+
+
+class Files(BaseHTTPRequestHandler):
+    """Files of a folder by range requests. /.sent answers the bytes sent since it was last asked.
+
+    Of `flaky`, the first 12 requests for bytes beyond the header fail.
+    """
+
+    protocol_version = "HTTP/1.1"
+    folder = Path()
+    sent = 0
+    failed = 0
+    wanted: list = []  # noqa: RUF012
+    lock = threading.Lock()
+
+    def do_HEAD(self):
+        self.answer()
+
+    def do_GET(self):
+        self.answer()
+
+    def answer(self):
+        name = unquote(urlsplit(self.path).path).lstrip("/")
+        if name == ".sent":
+            with self.lock:
+                body = json.dumps({"sent": Files.sent, "wanted": Files.wanted}).encode()
+                Files.sent, Files.wanted = 0, []
+            return self.give(200, body)
+        path = self.folder / name
+        if not path.is_file():
+            return self.give(404, b"")
+        data, total = path.read_bytes(), path.stat().st_size
+        with self.lock:
+            Files.wanted.append(f"{self.command} {self.path} {self.headers['Range']}")
+        if asked := self.headers["Range"]:
+            start, _, stop = asked.removeprefix("bytes=").partition("-")
+            first, last = int(start), min(int(stop or total), total - 1)
+            if "flaky" in name and first > 0 and Files.failed < 12:
+                Files.failed += 1
+                return self.give(403, b"")
+            about = {"Content-Range": f"bytes {first}-{last}/{total}"}
+            return self.give(206, data[first : last + 1], about)
+        return self.give(200, data)
+
+    def give(self, code, body, more=None):
+        self.send_response(code)
+        for key, value in {"Accept-Ranges": "bytes", **(more or {})}.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+            with self.lock:
+                Files.sent += len(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(*arguments):
+    """The address of a server, for as long as it is wanted."""
+    command = [sys.executable, "-m", "tests.servers", *map(str, arguments)]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def sent(address):
+    """What a file server sent since this was last asked: bytes, and the requests."""
+    with urllib.request.urlopen(f"{address}/.sent") as answer:
+        found = json.load(answer)
+    return found["sent"], found["wanted"]
+
+
+def main(kind, *folder):
+    if kind == "files":
+        Files.folder = Path(folder[0])
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+        port = server.server_port
+    else:
+        import logging  # noqa: PLC0415
+
+        from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+        from werkzeug.serving import make_server  # noqa: PLC0415
+
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        application = DomainDispatcherApplication(create_backend_app)
+        server = make_server("127.0.0.1", 0, application, threaded=True)
+        port = server.port
+    print(f"http://127.0.0.1:{port}", flush=True)
+    threading.Timer(LIFE, server.shutdown).start()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

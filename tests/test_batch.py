@@ -1,0 +1,298 @@
+"""Many scenes under one configuration, by the command."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from datetime import UTC, datetime
+
+import fsspec
+import numpy as np
+import pystac
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows import batch, cli
+from flows.commands.common import STOPPED
+from flows.inputs import Item, destination
+from model.folded import build
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.sums import Sums
+from tests.model_fixtures import small_checkpoint
+from tests.toys import objects
+
+TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return small_checkpoint(tmp_path_factory.mktemp("model") / "small.safetensors")
+
+
+def save(path, seed=0, size=(20, 24)):
+    values = np.random.default_rng(seed).integers(100, 190, (3, *size), np.uint8)
+    profile = {"height": size[0], "width": size[1], "count": 3, "dtype": "uint8", "crs": 32632}
+    with rasterio.open(path, "w", driver="GTiff", transform=TRANSFORM, **profile) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    (tmp_path / "in").mkdir()
+    return [save(tmp_path / "in" / f"{name}.tif", seed) for seed, name in enumerate("abc")]
+
+
+@pytest.fixture
+def r2h(monkeypatch, capsys, checkpoint, tmp_path):
+    """Run `r2h batch` of a configuration; returns exit code, standard output and error."""
+
+    def run(*options, scene="", **config):
+        config = {"inputs": [f"{tmp_path}/in/*.tif"], "output": f"{tmp_path}/out", **config}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in config.items()]
+        tiling = "tile = 16\noverlap = 4\nchunk = 16\n"
+        body = "\n".join([*lines, "[scene]", f'checkpoint = "{checkpoint}"', tiling + scene])
+        (tmp_path / "batch.toml").write_text(body)
+        given = ["r2h", "batch", f"{tmp_path}/batch.toml", *options]
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def report(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "out/batch.jsonl").read_text().splitlines()]
+
+
+def states(tmp_path):
+    return [row["state"] for row in report(tmp_path)]
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(r2h, scenes, tmp_path):
+    code, out, err = r2h("--dry-run", "--json")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["source"] for row in rows] == list(map(str, scenes))
+    assert {row["state"] for row in rows} == {"new"}
+    assert "3 of 3 scenes to do" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_done_scenes_are_skipped_half_done_ones_resumed_and_changed_ones_done_again(
+    r2h, scenes, tmp_path
+):
+    code, out, err = r2h()
+    assert code == 0, err
+    assert states(tmp_path) == ["done"] * 3
+    assert out.count("done ") == 3
+    before = {name: objects(tmp_path / f"out/{name}.zarr") for name in "abc"}
+    (tmp_path / "out/b.zarr/reflectance/0.1.1").unlink()
+    (tmp_path / "out/b.zarr/.zmetadata").unlink()
+    os.utime(scenes[2], (1, 1))
+    code, out, err = r2h("--dry-run", "--json")
+    assert [json.loads(row)["state"] for row in out.splitlines()] == ["done", "resume", "resume"]
+    assert r2h()[0] == 0
+    assert states(tmp_path) == ["skipped", "done", "done"]
+    assert {name: objects(tmp_path / f"out/{name}.zarr") for name in "abc"} == before
+    save(scenes[2], seed=9)
+    code, _, err = r2h()
+    assert (code, states(tmp_path)) == (1, ["skipped", "skipped", "failed"])
+    assert "scale" in report(tmp_path)[2]["reason"]
+
+
+def test_other_settings_are_refused_or_replace(r2h, scenes, tmp_path):
+    assert r2h()[0] == 0
+    code, _, err = r2h(scene="steps = 2\n")
+    assert code == 2
+    assert "3 of 3 that cannot" in err
+    assert "steps" in err
+    assert r2h(scene="steps = 2\noverwrite = true\n")[0] == 0
+    assert SpectralCube.open(str(tmp_path / "out/a.zarr")).settings["steps"] == 2
+    assert r2h(scene="steps = 2\noverwrite = true\n")[0] == 0
+    assert states(tmp_path) == ["skipped"] * 3
+
+
+def test_a_scene_that_fails_is_told_and_the_others_go_on(r2h, scenes, tmp_path):
+    whole = scenes[1].read_bytes()
+    scenes[1].write_bytes(b"no image")
+    code, _, err = r2h()
+    assert code == 2
+    assert "1 of 3 that cannot" in err
+    assert not (tmp_path / "out").exists()
+    code, _, err = r2h(keep_going=True)
+    assert (code, states(tmp_path)) == (1, ["done", "failed", "done"])
+    # Its header can be read, but not its pixels: found at its turn.
+    shutil.rmtree(tmp_path / "out")
+    scenes[1].write_bytes(whole[: len(whole) - 900])
+    code, _, err = r2h()
+    assert (code, states(tmp_path)) == (1, ["done", "failed", "done"]), err
+    assert "is whole" in report(tmp_path)[1]["reason"]
+
+
+def test_a_batch_told_to_stop_reports_and_goes_on_later(r2h, scenes, tmp_path, monkeypatch):
+    add, seen = Sums.add, []
+
+    def told(self, tile, values):
+        seen.append(tile)
+        if len(seen) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return add(self, tile, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sums, "add", told)
+        assert r2h()[0] == STOPPED
+    assert states(tmp_path) == ["done", "stopped", "waiting"]
+    assert r2h()[0] == 0
+    assert states(tmp_path) == ["skipped", "done", "done"]
+
+
+def test_a_killed_batch_reports_too(r2h, scenes, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "carry_out", interrupted)
+    assert r2h()[0] != 0
+    assert states(tmp_path) == ["stopped", "waiting", "waiting"]
+
+
+def test_network_and_graph_are_built_once(r2h, scenes, tmp_path, monkeypatch):
+    built = []
+
+    def counted(*arguments):
+        built.append(arguments)
+        return build(*arguments)
+
+    monkeypatch.setattr("model.folded.build", counted)
+    code, _, err = r2h(scene="steps = 3\n")
+    assert code == 0, err
+    assert len(built) == 1
+
+
+def test_logs_and_metrics(r2h, scenes, tmp_path):
+    figures = tmp_path / "run.prom"
+    code, _, err = r2h("--log", "json", "--metrics", str(figures))
+    assert code == 0, err
+    lines = [json.loads(line) for line in err.splitlines()]
+    events = [line["event"] for line in lines if "taken as" not in line["event"]]
+    assert events == ["scene begun", "region done", "scene done"] * 3
+    assert lines[-1]["destination"] == f"{tmp_path}/out/c.zarr"
+    assert 'r2h_scenes{state="done"} 3.0' in figures.read_text()
+    assert "r2h_stored_bytes" in figures.read_text()
+    code, _, err = r2h("--log", "xml")
+    assert code == 2
+
+
+BAD = {
+    "unknown key": ({"outputs": "x"}, "outputs"),
+    "unknown scene key": ({"scene": "tiles = 3\n"}, "scene.tiles"),
+    "overlap": ({"scene": "steps = 9\n"}, "steps"),
+    "no inputs": ({"inputs": []}, "has inputs"),
+    "no match": ({"inputs": ["none/*.tif"]}, "matches a file"),
+    "no list": ({"listed": "none.txt"}, "readable text"),
+    "field": ({"name": "{nothing}.zarr"}, "fields"),
+    "same name": ({"name": "x.zarr"}, "own cube"),
+    "outside": ({"name": "../{stem}.zarr"}, "below the output"),
+    "disk": ({"scene": "disk = 0.000001\n"}, "room"),
+    "memory": ({"scene": "memory = 0.000001\n"}, "memory"),
+    "not a place": ({"output": "nothing://there"}, "reachable"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_configuration_is_told_before_any_work(r2h, scenes, tmp_path, case):
+    config, said = BAD[case]
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = r2h(**config)
+    (tmp_path / "batch.toml").unlink()
+    assert code == 2, err
+    assert said in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+WORDS = st.text(max_size=9)
+
+
+@settings(max_examples=40)
+@given(
+    st.text(max_size=9),
+    st.text(max_size=9),
+    st.sampled_from(["{id}.zarr", "{collection}/{id}.zarr", "{stem}"]),
+)
+def test_no_name_leaves_the_output(identity, collection, template):
+    item = Item(f"s3://b/{identity}.tif", {"id": identity, "collection": collection})
+    try:
+        place = destination("/out", template, item, 0)
+    except Refusal:
+        return
+    assert os.path.normpath(place) == place.removesuffix("/")
+    assert place.startswith("/out/")
+
+
+def catalog(folder, paths, kind):
+    made = pystac.Catalog("all", "scenes")
+    group = pystac.Collection(
+        "flights",
+        "x",
+        pystac.Extent.from_dict(
+            {"spatial": {"bbox": [[0, 0, 1, 1]]}, "temporal": {"interval": [[None, None]]}}
+        ),
+    )
+    made.add_child(group)
+    for path in paths:
+        when = datetime(2024, 5, 6, tzinfo=UTC)
+        item = pystac.Item(f"item-{path.stem}", None, None, when, {})
+        item.add_asset("visual", pystac.Asset(str(path)))
+        group.add_item(item)
+    if kind == "collection":
+        items = [item.to_dict(transform_hrefs=False) for item in made.get_items(recursive=True)]
+        (folder / "items.json").write_text(
+            json.dumps({"type": "FeatureCollection", "features": items})
+        )
+        return folder / "items.json"
+    made.normalize_hrefs(str(folder))
+    made.make_all_asset_hrefs_relative()
+    made.save(pystac.CatalogType.SELF_CONTAINED)
+    return folder / "catalog.json"
+
+
+@pytest.mark.parametrize("kind", ["catalog", "collection", "memory"])
+def test_a_static_stac_catalog_names_inputs(r2h, scenes, tmp_path, kind):
+    uri = str(catalog(tmp_path / "in", scenes, kind))
+    if kind == "memory":
+        files = fsspec.filesystem("memory")
+        files.put(str(tmp_path / "in"), "/stac", recursive=True)
+        uri = "memory://stac/catalog.json"
+    name = "{date}/{id}.zarr" if kind == "collection" else "{collection}/{id}.zarr"
+    code, out, err = r2h("--dry-run", "--json", inputs=[], catalog=uri, name=name)
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    first = "2024-05-06" if kind == "collection" else "flights"
+    wanted = [f"{tmp_path}/out/{first}/item-{path.stem}.zarr" for path in scenes]
+    assert sorted(row["destination"] for row in rows) == wanted
+    code, _, err = r2h(inputs=[], catalog=uri, asset="data")
+    assert code == 2
+    assert "asset 'data'" in err
+
+
+def test_a_page_of_a_search_is_no_catalog(r2h, scenes, tmp_path):
+    uri = catalog(tmp_path / "in", scenes, "collection")
+    page = json.loads(uri.read_text()) | {"links": [{"rel": "next", "href": "x"}]}
+    uri.write_text(json.dumps(page))
+    code, _, err = r2h(inputs=[], catalog=str(uri))
+    assert code == 2
+    assert "next page" in err
+
+
+def test_a_text_file_names_inputs(r2h, scenes, tmp_path):
+    (tmp_path / "list.txt").write_text(f"# mine\n{scenes[0]}\n\n{tmp_path}/in/c*.tif\n")
+    code, _, err = r2h(inputs=[], listed=str(tmp_path / "list.txt"))
+    assert code == 0, err
+    assert [row["source"] for row in report(tmp_path)] == [str(scenes[0]), str(scenes[2])]

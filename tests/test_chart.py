@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from pipeline.camera import Camera, Encoding, load_camera, to_srgb, write_camera
+from pipeline.chart import COLS, ROWS, chart_reflectances, fit, fit_picture, read_chart
+from pipeline.errors import Refusal
+from pipeline.scene import RasterScene
+
+NM = load_camera("srgb").wavelengths
+CORNERS = "20,20,120,24,118,84,22,80"
+
+
+@pytest.fixture(scope="module")
+def reflectances() -> np.ndarray:
+    pytest.importorskip("colour")
+    return chart_reflectances(NM)
+
+
+def pixels(camera: Camera, reflectances: np.ndarray, white: np.ndarray) -> np.ndarray:
+    seen = camera.render(reflectances.astype(np.float32))
+    return (to_srgb(seen) if camera.encoding == "srgb" else seen) * white[:, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("srgb", "srgb"), ("nikon-d700", "linear"), ("sony-ilce-9", "linear")]
+)
+def test_a_camera_is_found_again(name: str, encoding: Encoding, reflectances: np.ndarray) -> None:
+    white = np.array([230.0, 180.0, 210.0])
+    truth = load_camera(name).reading(encoding, tuple(white.tolist()))
+    found = fit(pixels(truth, reflectances, white), reflectances, NM, encoding)
+    np.testing.assert_allclose(found.white, white, rtol=0.03)
+    assert found.rms < 0.02
+    # Materials that are in no chart: what the fitted camera says of them is what the true one does.
+    nm = np.array(NM)
+    waves = [0.4 + 0.3 * np.sin((nm - 400) / 300 * np.pi * k) for k in range(1, 5)]
+    others = np.stack(waves, axis=1).astype(np.float32)
+    known = truth.render(others) * (white / np.array(found.white))[:, None]
+    np.testing.assert_allclose(found.camera.render(others), known, atol=0.03)
+
+
+def test_a_chart_in_the_wrong_encoding_or_order_is_refused(reflectances: np.ndarray) -> None:
+    white = np.full(3, 255.0)
+    values = pixels(load_camera("srgb").reading("srgb", 255), reflectances, white)
+    with pytest.raises(Refusal, match="explain"):
+        fit(values, reflectances, NM, "linear")
+    with pytest.raises(Refusal, match=r"explain|grey"):
+        fit(values[:, ::-1], reflectances, NM, "srgb")
+
+
+def picture(tmp_path: Path, reflectances: np.ndarray) -> Path:
+    """A chart seen at a slant, on grey."""
+    values = pixels(load_camera("srgb").reading("srgb", 255), reflectances, np.full(3, 255.0))
+    image = np.full((3, 100, 140), 90, np.uint8)
+    x0, y0, x1, y1, x2, y2, x3, y3 = map(float, CORNERS.split(","))
+    for row in range(ROWS):
+        for col in range(COLS):
+            v, u = row / (ROWS - 1), col / (COLS - 1)
+            x = (1 - v) * ((1 - u) * x0 + u * x1) + v * ((1 - u) * x3 + u * x2)
+            y = (1 - v) * ((1 - u) * y0 + u * y1) + v * ((1 - u) * y3 + u * y2)
+            spot = slice(int(y) - 7, int(y) + 8), slice(int(x) - 7, int(x) + 8)
+            image[:, *spot] = np.rint(values[:, row * COLS + col])[:, None, None]
+    path = tmp_path / "shot.tif"
+    with rasterio.open(path, "w", driver="GTiff", width=140, height=100, count=3, dtype="uint8",
+                       photometric="RGB") as file:  # fmt: skip
+        file.write(image)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_the_patches_are_read_where_they_are(tmp_path: Path, reflectances: np.ndarray) -> None:
+    path = picture(tmp_path, reflectances)
+    numbers = [float(n) for n in CORNERS.split(",")]
+    corners = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    got = read_chart(RasterScene.open(str(path)), corners)  # type: ignore[arg-type]
+    values = pixels(load_camera("srgb").reading("srgb", 255), reflectances, np.full(3, 255.0))
+    np.testing.assert_allclose(got, np.rint(values), atol=1e-6)
+    found = fit_picture(str(path), CORNERS, "srgb")
+    out = tmp_path / "mine.csv"
+    write_camera(found.camera, out, "mine\nand no other")
+    read = load_camera(str(out))
+    np.testing.assert_allclose(read.sensitivities, found.camera.sensitivities, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("corners", ["1,2", "0,0,200,0,200,90,0,90", "a,b,c,d,e,f,g,h"])
+def test_corners_that_are_none_are_refused(
+    tmp_path: Path, corners: str, reflectances: np.ndarray
+) -> None:
+    with pytest.raises(Refusal, match=r"corners|patch"):
+        fit_picture(str(picture(tmp_path, reflectances)), corners, "srgb")
+
+
+def test_the_chart_of_a_real_picture_is_explained(data_root: Path) -> None:
+    pytest.importorskip("colour")
+    source = str(data_root / "rgb" / "FruitMCC_6500.tif")
+    corners = "253,103,661,103,655,358,250,358"
+    assert fit_picture(source, corners, "srgb").rms < 0.02

@@ -1,0 +1,200 @@
+"""Whole runs on S3, as a server on loopback plays it, and in memory: the same bytes as on disk."""
+
+import json
+import os
+import signal
+import sys
+
+import boto3
+import fsspec
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from affine import Affine
+
+from flows import cli
+from flows.commands.common import STOPPED
+from pipeline.cube import SpectralCube
+from pipeline.remote import endpoint_options
+from pipeline.store import open_store, use_endpoint
+from pipeline.sums import Sums
+from tests.model_fixtures import small_checkpoint
+from tests.servers import serving
+from tests.toys import objects
+
+TILING = ("--tile", "16", "--overlap", "4", "--chunk", "32")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return small_checkpoint(tmp_path_factory.mktemp("model") / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving("s3") as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(server, monkeypatch):
+    """The URI of an empty bucket; what settings say of the place is forgotten afterwards."""
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing-access-key-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing-secret-access-key")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"use_listings_cache": False})
+    use_endpoint(server)
+    name = f"bucket-{os.urandom(4).hex()}"
+    boto3.client("s3", endpoint_url=server).create_bucket(Bucket=name)
+    yield f"s3://{name}"
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Folders that a run to elsewhere must leave empty: the current one and the temporary one."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    monkeypatch.setattr("tempfile.tempdir", str(empty))
+    return empty
+
+
+@pytest.fixture
+def raster(tmp_path):
+    values = np.random.default_rng(0).integers(100, 190, (3, 45, 50), np.uint8)
+    values[:, 5:20, 8:30] = 0
+    profile = {"height": 45, "width": 50, "count": 3, "dtype": "uint8", "nodata": 0, "crs": 32632}
+    transform = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
+    path = tmp_path / "ortho.tif"
+    with rasterio.open(path, "w", driver="COG", transform=transform, **profile) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture
+def r2h(monkeypatch, capsys, checkpoint):
+    def run(*arguments):
+        weights = ("--checkpoint", str(checkpoint), *TILING) if "info" not in arguments else ()
+        monkeypatch.setattr(sys, "argv", ["r2h", *map(str, arguments), *weights])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def stored(uri):
+    fs, root = fsspec.core.url_to_fs(uri)
+    return {name.removeprefix(f"{root}/"): fs.cat_file(name) for name in fs.find(root)}
+
+
+def copy(raster, uri):
+    with fsspec.open(f"{uri}/in/ortho.tif", "wb") as file:
+        file.write(raster.read_bytes())
+    return f"{uri}/in/ortho.tif"
+
+
+def same(tmp_path, uri):
+    for kind in ("", "_aux"):
+        there = stored(f"{uri}/a{kind}.zarr")
+        assert there == objects(tmp_path / f"a{kind}.zarr")
+
+
+def test_a_run_from_s3_to_s3_is_the_local_run(r2h, raster, tmp_path, bucket, place, server):
+    code, _, err = r2h("reconstruct", raster, tmp_path / "a.zarr")
+    assert code == 0, err
+    source = copy(raster, bucket)
+    code, out, err = r2h("reconstruct", source, f"{bucket}/a.zarr", "--endpoint", server, "--json")
+    assert code == 0, err
+    same(tmp_path, bucket)
+    assert not list(place.iterdir())
+    record = json.loads(stored(f"{bucket}/a.run.json").popitem()[1])
+    assert record == json.loads(out)
+    assert record["input"]["modified"]
+    # The consolidated metadata are written after the record.
+    sizes = [
+        len(value)
+        for kind in ("", "_aux")
+        for name, value in objects(tmp_path / f"a{kind}.zarr").items()
+        if name != ".zmetadata"
+    ]
+    assert record["stored_bytes"] == sum(sizes)
+    assert "testing-" not in json.dumps(record)
+    opened = xr.open_zarr(open_store(f"{bucket}/a.zarr"), consolidated=True).reflectance
+    xr.testing.assert_identical(opened, xr.open_zarr(tmp_path / "a.zarr").reflectance)
+    assert json.loads(r2h("info", f"{bucket}/a.zarr", "--json")[1])["sealed"]
+
+
+def test_a_stopped_run_on_s3_goes_on(r2h, raster, tmp_path, bucket, place, monkeypatch):
+    r2h("reconstruct", raster, tmp_path / "a.zarr")
+    add, source = Sums.add, copy(raster, bucket)
+
+    def told(self, tile, values):
+        if tile.at == (3, 0):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return add(self, tile, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sums, "add", told)
+        assert r2h("reconstruct", source, f"{bucket}/a.zarr")[0] == STOPPED
+    begun = stored(f"{bucket}/a.zarr/reflectance")
+    assert 0 < sum("." in name[1:] for name in begun) < 4
+    code, _, err = r2h("reconstruct", source, f"{bucket}/a.zarr")
+    assert code == 2
+    assert "half-finished" in err
+    assert r2h("reconstruct", source, f"{bucket}/a.zarr", "--resume")[0] == 0
+    same(tmp_path, bucket)
+    SpectralCube.remove(f"{bucket}/a.zarr")
+    assert not stored(f"{bucket}/a.zarr")
+    assert not stored(f"{bucket}/a_aux.zarr")
+    assert not list(place.iterdir())
+
+
+def test_a_run_in_memory_is_the_local_run(r2h, raster, tmp_path, place):
+    r2h("reconstruct", raster, tmp_path / "a.zarr")
+    code, _, err = r2h("reconstruct", copy(raster, "memory://run"), "memory://run/a.zarr")
+    assert code == 0, err
+    same(tmp_path, "memory://run")
+    assert not list(place.iterdir())
+    fsspec.filesystem("memory").rm("/run", recursive=True)
+
+
+def test_a_batch_over_a_bucket(raster, tmp_path, bucket, place, checkpoint, monkeypatch):
+    copy(raster, bucket)
+    config = tmp_path / "batch.toml"
+    config.write_text(
+        f'inputs = ["{bucket}/in/*.tif"]\noutput = "{bucket}/out"\n[scene]\n'
+        f'checkpoint = "{checkpoint}"\ntile = 16\noverlap = 4\nchunk = 16\n'
+    )
+    for state in ("done", "skipped"):
+        monkeypatch.setattr(sys, "argv", ["r2h", "batch", str(config)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert not left.value.code
+        rows = stored(f"{bucket}/out/batch.jsonl").popitem()[1].splitlines()
+        assert [json.loads(row)["state"] for row in rows] == [state]
+    assert not list(place.iterdir())
+
+
+def test_what_is_out_of_reach_is_told_in_a_line(r2h, raster, tmp_path, bucket):
+    code, _, err = r2h("reconstruct", f"{bucket}/none.tif", tmp_path / "a.zarr")
+    assert (code, len([line for line in err.splitlines() if line])) == (2, 1), err
+    code, _, err = r2h("reconstruct", raster, "s3://no-such-bucket-here/a.zarr")
+    assert code == 2, err
+    assert err.splitlines()[-1].startswith("r2h: the destination must be")
+    assert not list(tmp_path.glob("*.zarr"))
+
+
+def test_gdal_is_told_of_the_endpoint(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://minio.example.org:9000")
+    assert endpoint_options() == {
+        "AWS_S3_ENDPOINT": "minio.example.org:9000",
+        "AWS_HTTPS": "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }

@@ -1,0 +1,224 @@
+"""Exports come back with the values, the place, the nodata and the wavelengths of the cube."""
+
+import json
+
+import fsspec
+import h5py
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401 (gives xarray its .rio)
+import spectral
+import xarray as xr
+from rasterio.transform import Affine
+
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.export import FORMS, SUFFIXES, export
+from pipeline.grid import Window
+from tests.cubes import (
+    HEIGHT,
+    PLACE,
+    PLACES,
+    TURNED,
+    UTM,
+    WAVELENGTHS,
+    WIDTH,
+    content,
+    expected,
+    make,
+    stored,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),  # rioxarray's
+]
+PART = Window(7, 11, 30, 25)
+SETTINGS = {"checkpoint": "sha", "camera": {"name": "srgb", "encoding": "srgb", "white": 255.0}}
+ENDINGS = {form: suffix for suffix, form in SUFFIXES.items()} | {"ntire": ".mat"}
+
+
+def exported(tmp_path, form, window=None, **options):
+    cube = make(tmp_path / "a.zarr", settings=SETTINGS, **options)
+    out = tmp_path / f"a{ENDINGS[form]}"
+    export(cube, str(out), form, window)
+    return out
+
+
+def cut(values, window):
+    return values if window is None else values[:, *window.slices]
+
+
+def moved(transform, window):
+    move = Affine.translation(window.col, window.row) if window else Affine.identity()
+    return transform @ move
+
+
+@pytest.mark.parametrize("window", [None, PART])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("form", ["cog", "envi"])
+def test_what_gdal_reads(tmp_path, form, dtype, window):
+    with rasterio.open(exported(tmp_path, form, window, dtype=dtype)) as file:
+        np.testing.assert_array_equal(file.read(), cut(stored(dtype), window))
+        valid = content()[1]
+        here = valid if window is None else valid[window.slices]
+        np.testing.assert_array_equal(file.dataset_mask() != 0, here)
+        assert file.transform == moved(PLACE, window)
+        assert file.crs == rasterio.CRS.from_wkt(UTM)
+        np.testing.assert_equal(file.nodata, 65535 if dtype == "uint16" else np.nan)
+        # Of ENVI GDAL gives "400 nm (400 Nanometers)".
+        for name, nm in zip(file.descriptions, WAVELENGTHS, strict=True):
+            assert name.split(" (")[0] == f"{nm:g} nm"
+        nm = [float(file.tags(band)["wavelength"]) for band in file.indexes]
+        assert tuple(nm) == WAVELENGTHS
+        um = [float(file.tags(b, ns="IMAGERY")["CENTRAL_WAVELENGTH_UM"]) for b in file.indexes]
+        np.testing.assert_allclose(um, np.array(WAVELENGTHS) / 1000)
+        colours = {kind.name: band for band, kind in enumerate(file.colorinterp, 1)}
+        assert (colours["red"], colours["green"], colours["blue"]) == (26, 16, 6)
+        if form == "cog":
+            assert set(file.scales) == {1e-4 if dtype == "uint16" else 1}
+            assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            assert "not measured, checkpoint sha, camera srgb" in file.tags()["DESCRIPTION"]
+            assert json.loads(file.tags()["R2H"]) == SETTINGS
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("form", ["cog", "envi", "netcdf"])
+def test_every_place_comes_back(tmp_path, form, where):
+    facts = {"transform": PLACE, "crs_wkt": UTM} | PLACES[where]
+    out = exported(tmp_path, form, **PLACES[where])
+    if form == "netcdf":
+        with xr.open_dataset(out, engine="h5netcdf", decode_coords="all") as file:
+            place = file["reflectance"].rio
+            transform, crs = place.transform(), place.crs
+            if facts["transform"] is None:
+                assert "spatial_ref" not in file.coords
+                np.testing.assert_array_equal(file.x, np.arange(WIDTH) + 0.5)
+    else:
+        with rasterio.open(out) as file:
+            transform, crs = file.transform, file.crs
+    assert transform == (facts["transform"] or Affine.identity())
+    if facts["crs_wkt"] or form != "envi":
+        assert (crs.to_wkt() if crs else None) == facts["crs_wkt"]
+    elif facts["transform"] is not None:
+        assert "map info = {Arbitrary" in out.with_suffix(".hdr").read_text()
+
+
+def test_the_envi_header_has_the_keys_that_readers_look_for(tmp_path):
+    out = exported(tmp_path, "envi")
+    found = spectral.envi.read_envi_header(str(out.with_suffix(".hdr")))
+    assert [float(nm) for nm in found["wavelength"]] == list(WAVELENGTHS)
+    assert found["wavelength units"] == "Nanometers"
+    assert [float(nm) for nm in found["fwhm"]] == [10] * 31
+    assert found["bbl"] == ["1"] * 31
+    assert found["band names"] == [f"{nm:g} nm" for nm in WAVELENGTHS]
+    assert found["data ignore value"] == "65535"
+    assert found["default bands"] == ["26", "16", "6"]
+    assert found["reflectance scale factor"] == "10000"
+    assert found["map info"][:2] == ["UTM", "1"]
+    assert found["coordinate system string"][0].startswith("PROJCS")
+    assert found["description"].startswith("estimated from RGB, not measured, checkpoint sha")
+    assert str(tmp_path) not in out.with_suffix(".hdr").read_text()
+    assert {path.name for path in tmp_path.glob("a.*")} == {"a.zarr", "a.img", "a.hdr"}
+
+
+def test_what_spy_reads(tmp_path):
+    image = spectral.open_image(str(exported(tmp_path, "envi").with_suffix(".hdr")))
+    assert image.bands.centers == list(WAVELENGTHS)
+    assert image.bands.bandwidths == [10] * 31
+    valid = content()[1]
+    np.testing.assert_allclose(image[:, :, :][valid], expected().transpose(1, 2, 0)[valid], 1e-6)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        PLACE @ Affine.shear(10, 0),
+        PLACE @ Affine.rotation(30) @ Affine.scale(1, 2),
+        TURNED @ Affine.scale(1, -1),
+    ],
+)
+def test_a_place_that_envi_cannot_hold_is_refused(tmp_path, transform):
+    with pytest.raises(Refusal, match="no shear"):
+        exported(tmp_path, "envi", transform=transform)
+    assert not list(tmp_path.glob("a.img*"))
+
+
+@pytest.mark.parametrize("window", [None, PART])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_what_xarray_reads_of_netcdf(tmp_path, dtype, window):
+    out = exported(tmp_path, "netcdf", window, dtype=dtype)
+    with xr.open_dataset(out, engine="h5netcdf", decode_coords="all") as file:
+        cube = file["reflectance"]
+        assert cube.dims == ("wavelength", "y", "x")
+        np.testing.assert_allclose(cube.values, cut(expected(dtype), window), rtol=1e-6)
+        np.testing.assert_array_equal(cube.wavelength, WAVELENGTHS)
+        assert cube.wavelength.attrs["units"] == "nm"
+        np.testing.assert_array_equal(cube.fwhm, [10] * 31)
+        assert cube.rio.transform() == moved(PLACE, window)
+        assert cube.rio.crs.to_wkt() == UTM
+        assert file.spatial_ref.attrs["grid_mapping_name"] == "transverse_mercator"
+        assert file.attrs["Conventions"] == "CF-1.11"
+        assert "not measured" in file.attrs["comment"]
+        here = moved(PLACE, window)
+        assert float(cube.y[0]) == here.f + 0.5 * here.e
+
+
+@pytest.mark.parametrize(("form", "name"), [("mat", "reflectance"), ("ntire", "cube")])
+@pytest.mark.parametrize("window", [None, PART])
+def test_what_matlab_reads(tmp_path, form, name, window):
+    out = exported(tmp_path, form, window)
+    header = out.read_bytes()[:128]
+    assert header.startswith(b"MATLAB 7.3 MAT-file")
+    assert header[124:] == b"\x00\x02IM"
+    with h5py.File(out) as file:
+        # HDF5 has MATLAB's dimensions in reverse.
+        cube = np.asarray(file[name]).T
+        np.testing.assert_array_equal(cube, cut(expected(), window).transpose(1, 2, 0))
+        assert file[name].attrs["MATLAB_class"] == b"single"
+        nm = file["wavelength" if form == "mat" else "bands"]
+        assert nm.shape == (31, 1)
+        np.testing.assert_array_equal(nm[:, 0], WAVELENGTHS)
+        note = bytes(np.asarray(file["note"]).tobytes()).decode("utf-16-le")
+        assert note.startswith("estimated from RGB, not measured")
+        if form == "mat":
+            assert tuple(file["transform"][:, 0]) == moved(PLACE, window)[:6]
+        else:
+            assert set(file) == {"cube", "bands", "norm_factor", "note"}
+            assert file["norm_factor"][()] == 1
+            # As the readers of ARAD_1K have it: (31, height, width).
+            np.testing.assert_array_equal(
+                np.transpose(file["cube"], (0, 2, 1)), cut(expected(), window)
+            )
+
+
+@pytest.mark.parametrize("window", [None, PART])
+def test_what_numpy_reads(tmp_path, window):
+    out = exported(tmp_path, "npy", window)
+    np.testing.assert_array_equal(np.load(out), cut(expected(), window))
+    about = json.loads(out.with_name("a.npy.json").read_text())
+    assert about["wavelength_nm"] == list(WAVELENGTHS)
+    assert about["transform"] == list(moved(PLACE, window))[:6]
+    assert about["note"] == "estimated from RGB, not measured"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equal_exports_have_equal_bytes_also_elsewhere(tmp_path, form):
+    out = exported(tmp_path, form)
+    uri = f"memory://{tmp_path}/b{ENDINGS[form]}"
+    cube = SpectralCube.open(str(tmp_path / "a.zarr"))
+    export(cube, uri, form)
+    with fsspec.open(uri, "rb") as file:
+        assert file.read() == out.read_bytes()
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path):
+    cube = make(tmp_path / "a.zarr")
+    with pytest.raises(Refusal, match="the format is one of"):
+        export(cube, str(tmp_path / "a.dat"))
+    with pytest.raises(Refusal, match="inside the cube"):
+        export(cube, str(tmp_path / "a.npy"), window=Window(0, 0, HEIGHT + 1, 1))
+    with pytest.raises(Refusal, match="finished"):
+        export(make(tmp_path / "b.zarr", seal=False), str(tmp_path / "b.npy"))
+    assert not list(tmp_path.glob("*.npy*"))

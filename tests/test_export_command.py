@@ -1,0 +1,84 @@
+"""`r2h export` and `r2h doctor` as they are typed."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from flows import cli
+from pipeline.sidecar import write_sidecars
+from tests.cubes import expected, make
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+
+
+@pytest.fixture
+def r2h(monkeypatch, capsys):
+    """Run the command; returns its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["r2h", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def test_the_ending_or_the_format_says_what_is_written(r2h, tmp_path):
+    make(tmp_path / "a.zarr")
+    code, out, err = r2h("export", tmp_path / "a.zarr", tmp_path / "a.npy", "--window", "2,3,9,8")
+    assert code == 0, err
+    assert "npy" in out
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected()[:, 2:11, 3:11])
+    code, out, _ = r2h(
+        "export", tmp_path / "a.zarr", tmp_path / "b.mat", "--format", "ntire", "--json"
+    )
+    assert (code, json.loads(out)["format"]) == (0, "ntire")
+
+
+def test_a_file_that_is_there_is_kept_unless_it_is_said(r2h, tmp_path):
+    make(tmp_path / "a.zarr")
+    (tmp_path / "a.npy").write_text("mine")
+    code, _, err = r2h("export", tmp_path / "a.zarr", tmp_path / "a.npy")
+    assert code == 2
+    assert "--overwrite" in err
+    assert (tmp_path / "a.npy").read_text() == "mine"
+    assert r2h("export", tmp_path / "a.zarr", tmp_path / "a.npy", "--overwrite")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected())
+
+
+@pytest.mark.parametrize("window", ["1,2,3", "a,b,c,d", "0,0,99,9", "0,0,0,9"])
+def test_a_window_that_is_none_is_refused(r2h, tmp_path, window):
+    make(tmp_path / "a.zarr")
+    code, _, err = r2h("export", tmp_path / "a.zarr", tmp_path / "a.npy", "--window", window)
+    assert code == 2
+    assert "window" in err
+    assert not (tmp_path / "a.npy").exists()
+
+
+def test_the_doctor_ticks_each_reader_and_fails_where_one_does(r2h, tmp_path):
+    write_sidecars(make(tmp_path / "a.zarr"))
+    code, out, err = r2h("doctor", tmp_path / "a.zarr")
+    assert code == 0, out + err
+    assert out.count("✓") == 8
+    text = (tmp_path / "a.vrt").read_text()
+    (tmp_path / "a.vrt").write_text(text.replace("528000.0", "528001.0"))
+    code, out, _ = r2h("doctor", tmp_path / "a.zarr")
+    assert code == 1
+    assert "✗ GDAL, the VRT" in out
+    assert "transform is" in out
+    code, out, _ = r2h("doctor", tmp_path / "a.zarr", "--json")
+    assert code == 1
+    assert {"reader": "xarray", "good": True}.items() <= json.loads(out)[0].items()
+
+
+def test_a_cube_that_is_not_finished_is_refused(r2h, tmp_path):
+    make(tmp_path / "a.zarr", seal=False)
+    for words in (("doctor",), ("export",)):
+        out = [tmp_path / "a.npy"] if words[0] == "export" else []
+        code, _, err = r2h(*words, tmp_path / "a.zarr", *out)
+        assert code == 2
+        assert "finished" in err

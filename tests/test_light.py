@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.camera import load_camera
+from pipeline.errors import Refusal
+from pipeline.light import load_light
+
+NM = np.arange(400.0, 701, 10)
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "lamp.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def test_equal_energy_is_what_no_light_means() -> None:
+    for name in ("srgb", "nikon-d700"):
+        plain = load_camera(name).sensitivities
+        np.testing.assert_array_equal(load_camera(name, load_light("E")).sensitivities, plain)
+
+
+@pytest.mark.parametrize("name", ["srgb", "nikon-d700"])
+def test_a_camera_in_a_light_sees_white_as_white_and_weighs_by_its_power(
+    tmp_path: Path, name: str
+) -> None:
+    lamp = written(tmp_path, "wavelength_nm,power\n390,1\n550,2\n710,9\n")
+    seen = load_camera(name, load_light(lamp))
+    np.testing.assert_allclose(seen.render(np.ones((31, 1, 1), np.float32)), 1, atol=1e-6)
+    if name != "srgb":
+        power = np.interp(NM, [390, 550, 710], [1, 2, 9])
+        expected = load_camera(name).sensitivities * power
+        expected /= expected.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(seen.sensitivities, expected, rtol=1e-5)
+
+
+def test_lights_by_name_are_the_cies() -> None:
+    pytest.importorskip("colour")
+    # CIE 15: relative power at 400, 560 and 700 nm.
+    for name, known in {"D65": [82.7549, 100, 71.6091], "A": [14.7080, 100, 198.261]}.items():
+        power = load_light(name).at(NM)[[0, 16, 30]]
+        np.testing.assert_allclose(100 * power / power[1], known, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wavelength_nm,power\n400,1\n500,-1\n700,1\n",
+        "wavelength_nm,power\n400,0\n500,0\n700,0\n",
+        "wavelength_nm,power\n450,1\n500,1\n700,1\n",
+        "nm,power\n400,1\n500,1\n700,1\n",
+    ],
+)
+def test_a_light_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(Refusal):
+        load_light(path).at(NM)
+
+
+def test_an_unknown_light_is_refused() -> None:
+    with pytest.raises(Refusal, match=r"illuminant"):
+        load_light("moon")

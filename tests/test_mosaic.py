@@ -1,0 +1,141 @@
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import mosaic
+from pipeline.errors import Refusal
+from pipeline.grid import Window
+from pipeline.mosaic import MosaicScene, open_scene
+from pipeline.scene import RasterScene
+from tests.toys import Toy, objects, stream
+
+TRANSFORM = Affine(0.3, 0, 350000.7, 0, -0.3, 4060000.1)
+HEIGHT, WIDTH = 60, 70
+
+
+def save(path, values, row=0, col=0, transform=TRANSFORM, **profile):
+    profile = {"crs": 32632, "nodata": 0, "dtype": values.dtype, **profile}
+    place = transform @ Affine.translation(col, row)
+    size = {"count": len(values), "height": values.shape[1], "width": values.shape[2]}
+    with rasterio.open(path, "w", driver="GTiff", transform=place, **size, **profile) as file:
+        file.write(values)
+    return str(path)
+
+
+def whole(seed=0):
+    random = np.random.default_rng(seed)
+    values = random.integers(1, 200, (3, HEIGHT, WIDTH), np.uint8)
+    values[:, random.random((HEIGHT, WIDTH)) < 0.1] = 0
+    return values
+
+
+def cut(folder, values, windows):
+    return [
+        save(folder / f"{number:03d}.tif", values[:, *w.slices], w.row, w.col)
+        for number, w in enumerate(windows)
+    ]
+
+
+@pytest.fixture
+def sheets(tmp_path):
+    """One raster, and the same in six sheets of which some overlap."""
+    values = whole()
+    rows, cols = ((0, 25), (25, 35)), ((0, 20), (15, 30), (45, 25))
+    windows = [Window(r, c, h, w) for r, h in rows for c, w in cols]
+    (tmp_path / "sheets").mkdir()
+    cut(tmp_path / "sheets", values, windows)
+    return save(tmp_path / "whole.tif", values), str(tmp_path / "sheets" / "*.tif")
+
+
+def test_sheets_are_the_raster_they_were_cut_from(sheets, tmp_path):
+    one, many = map(open_scene, sheets)
+    assert isinstance(many, MosaicScene)
+    for name in ("height", "width", "dtype", "crs_wkt", "declared_white"):
+        assert getattr(many, name) == getattr(one, name)
+    assert many.transform.almost_equals(one.transform, 1e-6)
+    for name, scene in {"a": one, "b": many}.items():
+        stream(tmp_path / name, scene, Toy()).run(Window(0, 0, HEIGHT, WIDTH))
+    assert objects(tmp_path / "a") == objects(tmp_path / "b")
+
+
+@given(st.data())
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_first_valid_sheet_counts(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("sheets")
+    windows = [
+        Window(
+            data.draw(st.integers(0, 30)),
+            data.draw(st.integers(0, 30)),
+            data.draw(st.integers(1, 20)),
+            data.draw(st.integers(1, 20)),
+        )
+        for _ in range(data.draw(st.integers(1, 4)))
+    ]
+    values = [whole(seed)[:, *w.slices] for seed, w in enumerate(windows)]
+    paths = [
+        save(folder / f"{n}.tif", value, w.row, w.col)
+        for n, (value, w) in enumerate(zip(values, windows, strict=True))
+    ]
+    top, left = min(w.row for w in windows), min(w.col for w in windows)
+    scene = MosaicScene.open(paths)
+    expected = np.zeros((3, scene.height, scene.width), np.uint8)
+    for value, w in reversed(list(zip(values, windows, strict=True))):
+        at = w.shifted(-top, -left).slices
+        expected[:, *at] = np.where(value.any(axis=0), value, expected[:, *at])
+    got, valid = scene.read(Window(0, 0, scene.height, scene.width))
+    np.testing.assert_array_equal(valid, expected.any(axis=0))
+    np.testing.assert_array_equal(np.where(valid, got, 0), expected)
+
+
+def test_threads_keep_few_sheets_open_and_pickles_none(sheets, monkeypatch):
+    monkeypatch.setattr(mosaic, "OPEN", 2)
+    one, many = map(open_scene, sheets)
+    windows = [Window(r, c, 20, 30) for r in range(0, 40, 5) for c in range(0, 40, 5)]
+    with ThreadPoolExecutor(3) as pool:
+        for window, (got, valid) in zip(windows, pool.map(many.read, windows), strict=True):
+            expected, known = one.read(window)
+            np.testing.assert_array_equal(valid, known)
+            np.testing.assert_array_equal(got[:, valid], expected[:, known])
+        opened = sum(not d.closed for s in many.sheets for d in s._pixels._opened)
+        assert opened <= 3 * 2
+    copy = pickle.loads(pickle.dumps(many))
+    assert copy == many
+    np.testing.assert_equal(copy.read(windows[0]), many.read(windows[0]))
+
+
+def test_its_header_names_every_sheet(sheets):
+    header = open_scene(sheets[1]).header
+    assert len(header["sheets"]) == 6
+    assert header == open_scene(sheets[1]).header
+
+
+def other(**kind):
+    return lambda folder: save(folder / "1.tif", whole(), 0, WIDTH, **kind)
+
+
+UNFIT = {
+    "crs": (other(crs=32633), "crs_wkt"),
+    "pixel size": (other(transform=TRANSFORM @ Affine.scale(1.01)), "pixel size"),
+    "grid": (other(transform=TRANSFORM @ Affine.translation(0.4, 0)), "one grid"),
+    "type": (lambda folder: save(folder / "1.tif", whole().astype("uint16"), 0, 9), "dtype"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_sheets_that_do_not_fit_are_refused(tmp_path, case):
+    make, said = UNFIT[case]
+    first = save(tmp_path / "0.tif", whole())
+    with pytest.raises(Refusal, match=said):
+        MosaicScene.open([first, make(tmp_path)])
+
+
+def test_a_pattern_that_matches_nothing_is_refused_and_a_file_of_that_name_is_a_file(tmp_path):
+    with pytest.raises(Refusal, match="matches a file"):
+        open_scene(str(tmp_path / "*.tif"))
+    assert isinstance(open_scene(save(tmp_path / "a*.tif", whole())), RasterScene)

@@ -1,0 +1,38 @@
+"""The lines of docs/open-it-in.md do what they say."""
+
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+from pipeline.export import export
+from pipeline.sidecar import write_sidecars
+from tests.cubes import expected, make
+
+PAGE = (Path(__file__).parents[1] / "docs" / "open-it-in.md").read_text("utf-8")
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # odc-geo's
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the lines close none
+def test_the_lines_of_python_run_and_see_the_cube(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    cube = make("ortho.zarr")
+    write_sidecars(cube)
+    export(cube, "ortho.img")
+    seen = {}
+    for lines in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(lines, seen)
+    assert seen["green"].shape == (40, 50)
+    np.testing.assert_allclose(seen["green"].filled(np.nan), expected()[15], atol=1e-6)
+    np.testing.assert_allclose(seen["image"][10, 40], expected()[:, 10, 40], atol=1e-6)
+    assert seen["spectrum"].shape == (31,)
+
+
+def test_the_page_names_what_is_written(tmp_path):
+    write_sidecars(make(tmp_path / "ortho.zarr"))
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"ortho.zarr", "ortho_aux.zarr", "ortho.vrt", "ortho.quicklook.tif"}
+    assert all(f"`{name}`" in PAGE for name in written)

@@ -1,0 +1,65 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import Refusal
+from pipeline.redact import redact, redacted
+
+secret = st.text(string.ascii_letters + string.digits + "+/=%._-", min_size=8, max_size=60)
+word = st.text(string.ascii_lowercase, min_size=1, max_size=8)
+text = st.text(string.ascii_letters + " ,.'", max_size=20)
+
+
+@given(secret, word, word, text, st.sampled_from(["https", "s3", "az", "/vsicurl/https"]))
+def test_what_signs_a_url_or_names_its_user_never_stays(value, host, name, around, scheme):
+    value = f"S{value}"
+    for url in (
+        f"{scheme}://{host}.org/{name}.tif?X-Amz-Signature={value}",
+        f"{scheme}://{host}.org/{name}.tif?sv=1&sig={value}#x",
+        f"{scheme}://{host}.org/{name}.tif#{value}",
+        f"{scheme}://me:{value.replace('/', '')}@{host}.org/{name}.tif",
+        f"{scheme}://{value.replace('/', '')}@{host}.org/{name}.tif",
+    ):
+        shown = redact(f"{around} {url} {around}")
+        assert value not in shown
+        assert value.replace("/", "") not in shown
+        assert f"{host}.org/{name}.tif" in shown
+        assert redact(shown) == shown
+    assert value not in redact(f"{name}.tif?sig={value}, band 1: {around}")
+
+
+@given(
+    secret, st.sampled_from(["aws_secret_access_key=", "token: ", '"password": "', "sas_token="])
+)
+def test_named_secrets_never_stay(value, name):
+    assert value not in redact(f"before {name}{value}")
+
+
+@given(st.text(string.ascii_uppercase + string.digits, min_size=16, max_size=16))
+def test_aws_key_ids_never_stay(tail):
+    assert tail not in redact(f"Credential AKIA{tail} was refused")
+
+
+@given(secret.filter(lambda value: len(value) >= 16), text)
+def test_the_environments_secrets_never_stay(value, around):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_SESSION_TOKEN", value)
+        assert value not in redact(f"{around}{value}{around}")
+        assert value not in str(redacted({"a": [{"b": f"x{value}"}], "c": 1}))
+        assert value not in str(Refusal("a rule", value, "A fix."))
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "/data/some image?.tif",
+        "s3://bucket/scenes/*.tif at Window(row=0, col=0)",
+        "file:///a%3Fb.tif",
+        "seed 0 in the cube, 1 now",
+        "https://host:9000/a/b.tif",
+    ],
+)
+def test_other_text_stays_as_it_is(plain):
+    assert redact(plain) == plain

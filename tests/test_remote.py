@@ -1,0 +1,218 @@
+"""Rasters on a web server and in fsspec's file systems, read as from disk, and how many bytes."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import fsspec
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from pipeline import blocks, scene
+from pipeline.errors import Refusal
+from pipeline.grid import TileGrid, Window
+from pipeline.remote import Source, gdal_path
+from pipeline.scene import RasterScene
+from tests.servers import sent, serving
+from tests.toys import CAMERA, WAVELENGTHS, Toy, objects, stream
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+SIZE = 512
+TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
+PLACE = {"crs": 32632, "transform": TRANSFORM}
+
+
+def pixels(count=3, size=SIZE):
+    return np.random.default_rng(0).integers(1, 200, (count, size, size), np.uint8)
+
+
+def save(path, values, **profile):
+    count, height, width = values.shape
+    size = {"count": count, "height": height, "width": width, "dtype": values.dtype}
+    with rasterio.open(path, "w", **size, **profile) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    cog = {"driver": "COG", "compress": "deflate", "overviews": "none", **PLACE}
+    for side in (128, 256):
+        save(folder / f"cog{side}.tif", pixels(), blocksize=side, **cog)
+    save(folder / "flaky.tif", pixels(), blocksize=128, **cog)
+    save(folder / "plain.tif", pixels(), driver="GTiff", nodata=7)
+    save(folder / "a.png", pixels(size=64), driver="PNG")
+    save(folder / "a.jp2", pixels(size=64), driver="JP2OpenJPEG")
+    masked = save(folder / "masked.tif", pixels(), driver="GTiff")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(masked, "r+") as file:
+        file.write_mask(np.arange(SIZE * SIZE).reshape(SIZE, SIZE) % 3 > 0)
+    assert (folder / "masked.tif.msk").exists()
+    (folder / "bad.vrt").write_text("<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>")
+    (folder / "bad.tif").write_text("<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    with serving("files", folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def memory(folder):
+    files = fsspec.filesystem("memory")
+    for path in folder.iterdir():
+        files.pipe_file(f"/served/{path.name}", path.read_bytes())
+    yield "memory://served"
+    files.rm("/served", recursive=True)
+
+
+NAMES = ["cog128.tif", "cog256.tif", "plain.tif", "a.png", "a.jp2"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("where", ["server", "memory"])
+def test_a_remote_raster_reads_as_the_local_one(folder, request, where, name):
+    near = RasterScene.open(str(folder / name))
+    far = RasterScene.open(f"{request.getfixturevalue(where)}/{name}")
+    windows = [Window(3, 5, 40, 50), Window(0, 0, 64, 64), Window(0, 0, near.height, near.width)]
+    for window in windows:
+        np.testing.assert_equal(far.read(window), near.read(window))
+    again = pickle.loads(pickle.dumps(far))
+    np.testing.assert_equal(again.read(windows[0]), near.read(windows[0]))
+    assert (far.transform, far.crs_wkt) == (near.transform, near.crs_wkt)
+    assert far.header["name"] == name
+    far.close()
+
+
+def test_a_mask_beside_a_remote_raster_is_read(folder, server):
+    window = Window(5, 7, 90, 80)
+    far = RasterScene.open(f"{server}/masked.tif").read(window)
+    np.testing.assert_equal(far, RasterScene.open(str(folder / "masked.tif")).read(window))
+    assert not far[1].all()
+
+
+def test_behind_a_query_nothing_is_looked_for_beside_the_file(server):
+    sent(server)
+    RasterScene.open(f"{server}/plain.tif?signature=abc").read(Window(0, 0, 9, 9))
+    assert all("abc " in asked for asked in sent(server)[1])
+
+
+@pytest.mark.parametrize("name", ["bad.vrt", "bad.tif", "none.tif"])
+@pytest.mark.parametrize("where", ["server", "memory"])
+def test_what_is_no_image_is_refused_without_its_secrets(request, where, name):
+    query = "?token=S3CRET" if where == "server" else ""
+    with pytest.raises(Refusal, match=r"readable|reached") as refused:
+        RasterScene.open(f"{request.getfixturevalue(where)}/{name}{query}")
+    assert "S3CRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("region", [Window(0, 0, 192, 320), Window(192, 64, 64, 256)], ids=str)
+@pytest.mark.parametrize("side", [128, 256])
+def test_a_region_fetches_the_blocks_it_touches_and_little_more(
+    folder, server, tmp_path, side, region
+):
+    far = RasterScene.open(f"{server}/cog{side}.tif?{region.row}")
+    grid = TileGrid(SIZE, SIZE, 64, 16)
+    touched = {
+        (row // side, col // side)
+        for tile in map(grid.window, grid.covering(region))
+        for row in range(tile.row, min(tile.row_stop, SIZE))
+        for col in range(tile.col, min(tile.col_stop, SIZE))
+    }
+    with rasterio.open(folder / f"cog{side}.tif") as file:
+        sizes = [
+            int(file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1))
+            for row, col in touched
+        ]
+    run = stream(tmp_path / "a.zarr", far, Toy(), grid=(64, 16), chunk=64, readers=3)
+    sent(server)
+    run.run(region)
+    fetched, _ = sent(server)
+    # A little of the first block came with the header.
+    assert 0.95 * sum(sizes) <= fetched <= 1.25 * sum(sizes)
+
+
+def test_threads_share_blocks_and_forget_the_oldest(folder, server, monkeypatch):
+    monkeypatch.setattr(blocks, "KEPT", 5 * 128 * 128 * 4)
+    near, far = (RasterScene.open(f"{at}/cog128.tif") for at in (folder, server))
+    places = [Window(r, c, 100, 120) for r in range(0, 400, 60) for c in range(0, 390, 70)]
+    with ThreadPoolExecutor(4) as pool:
+        for place, got in zip(places, pool.map(far.read, places), strict=True):
+            np.testing.assert_equal(got, near.read(place))
+    assert len(far._pixels._blocks._kept) <= 5
+
+
+def test_a_read_that_fails_is_tried_again_and_counted(folder, server, monkeypatch):
+    monkeypatch.setattr(blocks.time, "sleep", lambda seconds: None)
+    far, window = RasterScene.open(f"{server}/flaky.tif?key=S3CRET"), Window(130, 130, 200, 100)
+    near, failures = RasterScene.open(str(folder / "flaky.tif")), []
+    for _ in range(8):
+        try:
+            got = far.read(window)
+            break
+        except OSError as error:
+            failures.append(str(error))
+    np.testing.assert_equal(got, near.read(window))
+    assert failures
+    for said in failures:
+        assert "flaky.tif" in said
+        assert "S3CRET" not in said
+    assert far.retries >= 2 * len(failures)
+
+
+@pytest.mark.parametrize("driver", ["PNG", "JPEG"])
+@pytest.mark.parametrize("far", [False, True])
+def test_a_large_png_or_jpeg_is_copied_into_tiles_once(
+    folder, tmp_path, server, monkeypatch, driver, far
+):
+    place = tmp_path / "scratch"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    path = folder / f"large{driver}"
+    save(path, pixels(4 if driver == "PNG" else 3), driver=driver)
+    expected = RasterScene.open(str(path))
+    monkeypatch.setattr(scene, "LARGE", 1e5)
+    opened = RasterScene.open(f"{server}/{path.name}" if far else str(path))
+    assert not list(place.iterdir())
+    for window in (Window(300, 10, 100, 90), Window(0, 0, SIZE, SIZE)):
+        np.testing.assert_equal(opened.read(window), expected.read(window))
+    assert len([path for path in place.rglob("*") if path.is_file()]) == 1
+    assert far or opened.header == expected.header
+    del opened
+    assert not list(place.iterdir())
+
+
+def test_a_jp2_without_a_gdal_reader_is_copied_and_the_copy_goes(memory, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    opened = RasterScene.open(f"{memory}/a.jp2")
+    assert len(list(tmp_path.iterdir())) == 1
+    opened.read(Window(0, 0, 9, 9))
+    del opened
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_remote_scene_gives_the_bytes_of_the_local_one(folder, server, memory, tmp_path):
+    for name, at in {"a": folder, "b": server, "c": memory}.items():
+        near = RasterScene.open(f"{at}/cog128.tif")
+        stream(tmp_path / name, near, Toy(), grid=(64, 16), chunk=64).run(Window(0, 0, 128, 192))
+    assert objects(tmp_path / "a") == objects(tmp_path / "b") == objects(tmp_path / "c")
+    assert CAMERA.wavelengths == WAVELENGTHS
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("s3://bucket/a b.tif", "/vsis3/bucket/a b.tif"),
+        ("gs://bucket/a.tif", "/vsigs/bucket/a.tif"),
+        ("az://container/a.tif", "/vsiaz/container/a.tif"),
+        ("https://host/a.tif?x=1", "/vsicurl/https://host/a.tif?x=1"),
+        ("/data/a.tif", "/data/a.tif"),
+        ("memory://a.tif", None),
+    ],
+)
+def test_uris_are_gdals_where_it_has_a_reader(uri, path):
+    assert gdal_path(uri) == path
+    assert not gdal_path(uri) or Source(uri).streams is False

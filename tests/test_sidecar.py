@@ -1,0 +1,175 @@
+"""Sidecars: what GDAL, COG readers and catalogs see beside a cube."""
+
+import json
+import shutil
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import rasterio
+from rasterio.enums import ColorInterp
+
+from pipeline.camera import load_camera, resampled, to_srgb
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.moment import given
+from pipeline.sidecar import Sidecars, publish, refuse_foreign, withdraw, write_sidecars
+from tests.cubes import (
+    CHUNK,
+    HEIGHT,
+    PLACE,
+    PLACES,
+    UTM,
+    WAVELENGTHS,
+    WIDTH,
+    content,
+    expected,
+    make,
+    overview,
+    stored,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+WHEN = given("2026-07-01T10:30:00+02:00")
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_the_vrt_is_the_cube_with_names_and_the_exact_place(tmp_path, dtype, where):
+    cube = make(tmp_path / "a b&c.zarr", dtype=dtype, **PLACES[where])
+    write_sidecars(cube)
+    facts = {"transform": PLACE, "crs_wkt": UTM} | PLACES[where]
+    with rasterio.open(tmp_path / "a b&c.vrt") as vrt:
+        assert (vrt.count, vrt.height, vrt.width) == (31, HEIGHT, WIDTH)
+        np.testing.assert_array_equal(vrt.read(), stored(dtype))
+        np.testing.assert_array_equal(vrt.dataset_mask() != 0, content()[1])
+        assert vrt.transform == (facts["transform"] or rasterio.Affine.identity())
+        assert (vrt.crs.to_wkt() if vrt.crs else None) == facts["crs_wkt"]
+        np.testing.assert_equal(vrt.nodata, 65535 if dtype == "uint16" else np.nan)
+        assert set(vrt.scales) == {1e-4 if dtype == "uint16" else 1}
+        assert vrt.descriptions == tuple(f"{nm:g} nm" for nm in WAVELENGTHS)
+        assert set(vrt.block_shapes) == {(CHUNK, CHUNK)}
+        assert vrt.tags()["DESCRIPTION"] == "estimated from RGB, not measured"
+        for band, nm in enumerate(WAVELENGTHS, 1):
+            assert float(vrt.tags(band)["wavelength"]) == nm
+            assert vrt.tags(band)["wavelength_units"] == "Nanometers"
+            imagery = vrt.tags(band, ns="IMAGERY")
+            assert float(imagery["CENTRAL_WAVELENGTH_UM"]) == pytest.approx(nm / 1000)
+            assert float(imagery["FWHM_UM"]) == pytest.approx(0.01)
+        colours = {band: kind for band, kind in enumerate(vrt.colorinterp, 1) if kind > 2}
+        assert colours == {26: ColorInterp.red, 16: ColorInterp.green, 6: ColorInterp.blue}
+
+
+def test_the_vrt_shows_the_overviews(tmp_path):
+    write_sidecars(make(tmp_path / "a.zarr"))
+    with rasterio.open(tmp_path / "a.vrt") as vrt:
+        assert vrt.overviews(7) == [2]
+        small = overview(tmp_path / "a.zarr")[6]
+        np.testing.assert_array_equal(vrt.read(7, out_shape=small.shape), small)
+
+
+def test_store_and_sidecars_move_together(tmp_path):
+    make_all(tmp_path / "one" / "a.zarr")
+    shutil.move(tmp_path / "one", tmp_path / "two")
+    with rasterio.open(tmp_path / "two" / "a.vrt") as vrt:
+        np.testing.assert_array_equal(vrt.read(1), stored()[0])
+        np.testing.assert_array_equal(
+            vrt.read(1, out_shape=(20, 25)), overview(tmp_path / "two" / "a.zarr")[0]
+        )
+
+
+def make_all(path, **options):
+    cube = make(path, **options)
+    write_sidecars(cube)
+    publish(cube, WHEN)
+    return cube
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_the_quicklook_is_the_cube_as_srgb(tmp_path, where):
+    write_sidecars(make(tmp_path / "a.zarr", **PLACES[where]))
+    _, valid = content()
+    seen = resampled(load_camera("srgb"), WAVELENGTHS).render(np.nan_to_num(expected()))
+    with rasterio.open(tmp_path / "a.quicklook.tif") as look:
+        assert look.driver == "GTiff"
+        assert look.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert look.colorinterp[3] == ColorInterp.alpha
+        np.testing.assert_array_equal(look.dataset_mask() != 0, valid)
+        colours = np.rint(255 * to_srgb(seen)).astype(np.uint8)
+        np.testing.assert_array_equal(look.read((1, 2, 3)), np.where(valid, colours, 0))
+        facts = {"transform": PLACE, "crs_wkt": UTM} | PLACES[where]
+        assert look.transform == (facts["transform"] or rasterio.Affine.identity())
+        assert (look.crs is None) == (facts["crs_wkt"] is None)
+
+
+def test_of_a_large_cube_an_overview_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.quicklook.LONGEST", 20)
+    write_sidecars(make(tmp_path / "a.zarr", chunk=16))
+    with rasterio.open(tmp_path / "a.quicklook.tif") as look:
+        assert look.shape == (10, 13)
+        assert look.transform == PLACE @ rasterio.Affine.scale(4)
+        small = overview(tmp_path / "a.zarr", 4)
+        np.testing.assert_array_equal(look.dataset_mask() != 0, small[0] != 65535)
+
+
+def test_a_quicklook_of_some_size_has_overviews(tmp_path, monkeypatch):
+    from pipeline.cog import cog  # noqa: PLC0415
+
+    profile = {"width": 1030, "height": 520, "count": 1, "dtype": "uint8", "transform": PLACE}
+    with cog(tmp_path / "a.tif", **profile) as file:
+        file.write(np.full((1, 520, 1030), 7, np.uint8))
+    with rasterio.open(tmp_path / "a.tif") as look:
+        assert look.overviews(1) == [2, 4]
+        assert (look.read(1, out_shape=(130, 258)) == 7).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("where", ["{}", "memory:/{}"])
+def test_writing_again_changes_no_byte_and_leaves_nothing_else(tmp_path, where):
+    uri = where.format(tmp_path) + "/a.zarr"
+    cube = make_all(uri)
+    fs, _ = fsspec.core.url_to_fs(uri)
+    before = {place: fs.cat_file(fs._strip_protocol(place)) for place in Sidecars.of(uri)}
+    (folder := Path(f"{tmp_path}/a.vrt.partial")).mkdir()
+    (folder / "stray").write_text("of a killed run")
+    write_sidecars(cube)
+    publish(cube, WHEN)
+    assert before == {place: fs.cat_file(fs._strip_protocol(place)) for place in Sidecars.of(uri)}
+    names = {path["name"].rsplit("/", 1)[-1] for path in fs.ls(str(tmp_path), detail=True)}
+    whole = {"a.zarr", "a_aux.zarr", "a.vrt", "a.quicklook.tif", "a.json"}
+    assert names - {"a.vrt.partial"} == whole
+    if "memory" not in where:
+        assert names == whole
+
+
+def test_a_sidecar_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    cube = make_all(tmp_path / "a.zarr")
+    before = (tmp_path / "a.quicklook.tif").read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pipeline.quicklook._rgba", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_sidecars(cube)
+    assert (tmp_path / "a.quicklook.tif").read_bytes() == before
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("name", ["a.vrt", "a.json", "a.quicklook.tif"])
+def test_what_is_not_a_sidecar_is_neither_replaced_nor_deleted(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(Refusal, match="--no-sidecars"):
+        refuse_foreign(str(tmp_path / "a.zarr"))
+    withdraw(str(tmp_path / "a.zarr"))
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_sidecars_are_told_from_others_and_withdrawn(tmp_path):
+    make_all(tmp_path / "a.zarr")
+    refuse_foreign(str(tmp_path / "a.zarr"))
+    withdraw(str(tmp_path / "a.zarr"))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zarr", "a_aux.zarr"}
+    assert json.loads((tmp_path / "a.zarr" / ".zmetadata").read_text())
+    assert SpectralCube.open(str(tmp_path / "a.zarr")).sealed

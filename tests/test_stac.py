@@ -1,0 +1,137 @@
+"""The STAC item: valid, where it is, and of the files that are there."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pystac
+import pytest
+from pystac.extensions.file import FileExtension
+from pystac.extensions.projection import ProjectionExtension
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+from rasterio.warp import transform_bounds
+from shapely.geometry import shape
+
+from pipeline.labels import Labels
+from pipeline.moment import given
+from pipeline.sidecar import publish, write_sidecars
+from pipeline.stac import EXTENSIONS, footprint, item
+from tests.cubes import HEIGHT, PLACE, PLACES, UTM, WAVELENGTHS, WIDTH, make
+
+WHEN = given("2026-07-01T10:30:00Z")
+
+
+def of(tmp_path, name="a.zarr", **options):
+    """The written item of a small cube."""
+    cube = make(tmp_path / name, **options)
+    write_sidecars(cube)
+    return pystac.Item.from_file(publish(cube, WHEN))
+
+
+def labels(tmp_path, **changes):
+    cube = make(tmp_path / "a.zarr", seal=False)
+    return replace(Labels.of(cube), **changes)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_the_item_is_valid_stac(tmp_path, where):
+    found = of(tmp_path, **PLACES[where])
+    # The schemas of the extensions are not shipped with pystac, and nothing is fetched here.
+    found.stac_extensions.clear()
+    assert found.validate() == [
+        "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
+    ]
+    assert found.datetime == WHEN.utc
+    assert (found.geometry is None) == (where in ("nowhere", "no CRS"))
+
+
+def test_the_item_says_where(tmp_path):
+    found = of(tmp_path)
+    cube = ProjectionExtension.ext(found.assets["cube"])
+    assert (cube.shape, cube.transform) == ([HEIGHT, WIDTH], list(PLACE)[:6])
+    whole = ProjectionExtension.ext(found)
+    assert whole.code == "EPSG:32632"
+    assert CRS.from_wkt(whole.wkt2) == CRS.from_wkt(UTM)
+    right, bottom = PLACE @ (WIDTH, HEIGHT)
+    bounds = transform_bounds(UTM, "OGC:CRS84", PLACE.c, bottom, right, PLACE.f)
+    np.testing.assert_allclose(found.bbox, bounds, rtol=0, atol=2e-7)
+    ring = shape(found.geometry)
+    assert ring.exterior.is_ccw
+    np.testing.assert_allclose(ring.bounds, bounds, rtol=0, atol=2e-7)
+
+
+def test_the_item_says_what_the_values_are(tmp_path):
+    for dtype, nodata, scale in (("uint16", 65535, 1e-4), ("float32", "nan", 1)):
+        bands = of(tmp_path, f"{dtype}.zarr", dtype=dtype).assets["cube"].extra_fields["bands"]
+        assert [band["name"] for band in bands] == [f"{nm:g} nm" for nm in WAVELENGTHS]
+        centres = [1000 * band["eo:center_wavelength"] for band in bands]
+        np.testing.assert_allclose(centres, WAVELENGTHS)
+        for band in bands:
+            assert (band["nodata"], band["raster:scale"]) == (nodata, scale)
+            assert band["data_type"] == dtype
+            assert band["eo:full_width_half_max"] == pytest.approx(0.01)
+            assert "not measured" in band["description"]
+
+
+def test_every_file_is_there_and_has_its_checksum(tmp_path):
+    found = of(tmp_path)
+    (tmp_path / "a.run.json").write_text("{}")
+    checked = set()
+    for name, asset in found.assets.items():
+        path = tmp_path / asset.href
+        assert path.exists()
+        file = FileExtension.ext(asset)
+        if file.checksum:
+            checked.add(name)
+            assert file.checksum == "1220" + hashlib.sha256(path.read_bytes()).hexdigest()
+            assert file.size == path.stat().st_size
+    assert checked == {"cube-metadata", "vrt", "quicklook"}
+
+
+def test_the_item_says_how_it_was_made(tmp_path):
+    properties = of(tmp_path).properties
+    assert "estimated from RGB, not measured" in properties["description"]
+    assert "a <b> & 'c'.tif" in properties["processing:lineage"]
+    assert properties["processing:expression"]["expression"]["model"] == "toy"
+
+
+def test_the_fields_are_of_the_extensions_it_names(tmp_path):
+    found = json.loads((tmp_path / of(tmp_path).get_self_href()).read_text())
+    prefixes = {"proj": "projection"}
+    for part in (found["properties"], *found["assets"].values()):
+        for field in part:
+            prefix, colon, _ = field.partition(":")
+            assert not colon or prefixes.get(prefix, prefix) in EXTENSIONS
+
+
+def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path):
+    facts = labels(
+        tmp_path,
+        transform=Affine(500, 0, 830000, 0, -500, 500000),
+        crs_wkt=CRS.from_epsg(32660).to_wkt(),
+    )
+    assert footprint(facts)["type"] == "MultiPolygon"
+    (tmp_path / "a.vrt").write_text("")
+    (tmp_path / "a.quicklook.tif").write_text("")
+    (tmp_path / "a.zarr" / ".zmetadata").write_text("")
+    west, south, east, north = item(str(tmp_path / "a.zarr"), facts, WHEN, 1)["bbox"]
+    assert 179 < west < 180 > -179 > east > -180
+    assert 4 < south < north < 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crs_wkt": 'LOCAL_CS["site",UNIT["metre",1]]'},
+        {"transform": Affine(1e6, 0, 0, 0, -1e6, 0), "crs_wkt": CRS.from_epsg(4326).to_wkt()},
+    ],
+)
+def test_what_is_not_on_earth_has_no_footprint(tmp_path, changes):
+    assert footprint(labels(tmp_path, **changes)) is None
+
+
+def test_a_mirrored_footprint_still_goes_counterclockwise(tmp_path):
+    south_up = labels(tmp_path, transform=Affine(0.5, 0, 528000, 0, 0.5, 4978000))
+    assert shape(footprint(south_up)).exterior.is_ccw
