@@ -3,11 +3,15 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-# Empty: pip's own index, where torch for Linux is the CUDA build, gigabytes larger. For the CPU
-# build give the address of the index of CPU wheels that torch's installation page names.
+# cpu or cuda: which build of torch the image must hold. torch's wheel on pip's own index is the
+# CUDA one, gigabytes larger; for cpu give the index of CPU wheels that torch's installation page
+# names. An image that did not get what was asked for is not built.
+ARG VARIANT=cpu
 ARG PIP_EXTRA_INDEX_URL=
 # requirements/container.txt: every file must have its hash there (CPU build). Empty: versions only.
 ARG LOCKED=
+# Of the project's extras, with commas.
+ARG EXTRAS=cluster
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY constraints.txt pyproject.toml ./
@@ -16,11 +20,22 @@ COPY requirements requirements
 # change of the sources leaves alone.
 RUN python3 -m venv /tools \
     && python3 -m venv --without-pip /opt/r2h \
-    && python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+    && EXTRAS=${EXTRAS} python3 -c "import os, tomllib; \
+project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+extras = [e for e in os.environ['EXTRAS'].split(',') if e]; \
+lines = sum((project['optional-dependencies'][e] for e in extras), project['dependencies']); \
+print(*lines, sep='\n')" > requirements.txt \
     && /tools/bin/pip install -c constraints.txt setuptools \
     && if [ -n "$LOCKED" ]; then set -- --require-hashes -r "$LOCKED"; \
        else set -- -c constraints.txt -r requirements.txt; fi \
-    && /tools/bin/pip --python /opt/r2h/bin/python install "$@"
+    && /tools/bin/pip --python /opt/r2h/bin/python install "$@" \
+    && /opt/r2h/bin/python -c "import sys, torch; \
+got = 'cuda' if torch.version.cuda else 'cpu'; \
+sys.exit(got != '${VARIANT}' and f'torch is of {got}, asked for was ${VARIANT}')" \
+    # What only building and testing the packages needs: a quarter of a gigabyte.
+    && find /opt/r2h/lib -type d \( -name tests -o -path '*/torch/include' -o -path '*/torch/test' \) \
+        -prune -exec rm -rf {} + \
+    && find /opt/r2h/lib -path '*/torch/bin/*est*' -delete
 COPY . .
 RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && /tools/bin/pip --python /opt/r2h/bin/python install --no-deps --no-index /dist/*.whl
@@ -34,6 +49,7 @@ RUN apt-get update \
     && useradd --no-create-home --uid 1000 r2h \
     && install -d -o r2h -g r2h /data
 COPY --from=build /opt/r2h /opt/r2h
+COPY prefect.yaml /opt/r2h/
 # A home that any user given to `docker run -u` may write to: Prefect and matplotlib want one.
 ENV PATH=/opt/r2h/bin:$PATH HOME=/tmp LOGNAME=r2h
 USER 1000

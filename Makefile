@@ -7,7 +7,8 @@ LICENCES := MIT;BSD;Apache;ISC;PSF;Python Software Foundation;MPL;Mozilla;Artist
 BIN := $(VENV)/bin
 PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
 
-.PHONY: demo test lint types setup evaluate train bench faults fuzz audit sbom licences lock image-check clean
+.PHONY: demo test lint types setup evaluate train bench faults fuzz audit sbom licences lock \
+	deploy-check image-check clean
 
 setup: $(VENV)/.ready
 
@@ -66,6 +67,9 @@ lock: setup  ## Versions and hashes of the image's packages
 $(VENV)/.supply: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[supply]'
 	touch $@
+
+deploy-check: setup  ## A Prefect server and worker on this machine: deploy, schedule, cancel, resume
+	$(BIN)/python -m pytest tests/test_deploy.py
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh

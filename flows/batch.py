@@ -15,11 +15,12 @@ import fsspec
 from fsspec.core import url_to_fs
 from pydantic import Field
 
+from flows.finish import SeamError
 from flows.forecast import GB, Forecast, forecast
 from flows.inputs import Item, destination, from_paths, from_stac, from_text
 from flows.job import Job, open_job
 from flows.progress import logged
-from flows.reconstruct import SeamError, carry_out, check_destination
+from flows.reconstruct import carry_out, check_destination
 from flows.record import recorded_input
 from flows.settings import ReconstructSettings, SceneSettings, Settings, load
 from pipeline.companion import Companion

@@ -27,14 +27,7 @@ def in_sight(settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
     if not bar:
         with stopped_by_signals() as stop:
             return reconstruct(settings, logged, stop)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tiles  {task.fields[speed]:.3f} Mpx/s  left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, transient=True, console=Console(stderr=True)) as shown:
+    with tile_bar() as shown:
 
         def watch(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
             shown.console.print(
@@ -53,6 +46,18 @@ def in_sight(settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
 
         with stopped_by_signals() as stop:
             return reconstruct(settings, watch, stop)
+
+
+def tile_bar() -> Progress:
+    """A bar of tiles on standard error; its tasks have a field ``speed``, Mpx/s."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("tiles  {task.fields[speed]:.3f} Mpx/s  left"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, transient=True, console=Console(stderr=True))
 
 
 def logged(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:

@@ -3,27 +3,23 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Event
 from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
 
-from flows.forecast import Forecast, forecast, peak_resident, refuse_what_does_not_fit
+from flows.finish import finish
+from flows.forecast import Forecast, forecast, refuse_what_does_not_fit
 from flows.job import Job, open_job
 from flows.record import same_input, unchanged_input, write_record
 from flows.settings import ReconstructSettings
-from pipeline import layers
-from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
 from pipeline.lock import locked
-from pipeline.moment import Moment, given
-from pipeline.scene import RasterScene
-from pipeline.seam import certificate
-from pipeline.sidecar import publish, refuse_foreign, withdraw, write_sidecars
+from pipeline.sidecar import refuse_foreign, withdraw
 from pipeline.source import known
 from pipeline.store import storage_errors
 from pipeline.verify import mend
@@ -79,14 +75,20 @@ def _check_resume(job: Job) -> None:
             else ("a half-finished cube", "Add --resume to go on, --overwrite to begin again.")
         )
         raise Refusal("the destination must be new", f"{destination}, {state}", fix)
+    refuse_other_settings(job)
+    _ = cube.companion
+    same_input(job)
+
+
+def refuse_other_settings(job: Job) -> None:
+    """Raise Refusal where the cube was begun under settings that give another result."""
+    cube = SpectralCube.open(job.settings.destination)
     wanted = json.loads(json.dumps(dict(job.spec.settings)))
     for key in sorted(wanted.keys() | cube.settings.keys()):
         if wanted.get(key) != cube.settings.get(key):
             change = f"{key} {cube.settings.get(key)} in the cube, {wanted.get(key)} now"
             fix = "Resume as it was begun, or begin again with --overwrite."
             raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
-    _ = cube.companion
-    same_input(job)
 
 
 def _take_up(job: Job) -> None:
@@ -112,81 +114,28 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
         raise Refusal("the destination must be writable", error, "Choose another place.") from error
 
 
-def run_region(job: Job, region: Window) -> None:
-    """Write what a region of a prepared cube lacks. Doing it twice changes nothing."""
-    job.connect(SpectralCube.open(job.settings.destination)).run(region)
+def run_region(job: Job, region: Window, stop: Event, done: Callable[[int], None]) -> int:
+    """Write what a region of a prepared cube lacks; returns how many tiles that took.
+
+    Doing it twice changes nothing. Raises Stopped soon after ``stop`` is set.
+    """
+    total = 0
+
+    def count(tiles: int) -> None:
+        nonlocal total
+        total += tiles
+        done(tiles)
+
+    job.connect(SpectralCube.open(job.settings.destination), stop).run(region, count)
     unchanged_input(job)
     _told(job, region)
+    return total
 
 
 def _told(job: Job, region: Window) -> None:
     at = [region.row, region.col, region.height, region.width]
     facts = {"destination": job.settings.destination, "region": at}
     logger.info("region done", extra=facts)
-
-
-class SeamError(RuntimeError):
-    """Tiles disagree more than the run allows; the cube is whole but not sealed."""
-
-
-def finish(job: Job, seconds: float, stages: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Seal the cube and complete `run.json` beside it; returns that record.
-
-    Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
-    """
-    original = unchanged_input(job)
-    cube = SpectralCube.open(job.settings.destination)
-    seam = certificate(cube.companion.seam())
-    measured = {
-        "seconds": round(seconds, 3),
-        "stages": {name: round(value, 3) for name, value in (stages or {}).items()},
-        "peak_bytes": peak_resident(),
-        "read_bytes": job.plan.read_bytes,
-        "stored_bytes": sum(_stored(uri) for uri in (cube.uri, Companion.uri(cube.uri))),
-        "retries": job.scene.retries,
-        "seam": seam,
-        "quality": layers.certificate(cube.companion.census()),
-    }
-    record = write_record(job, original, measured)
-    worst, allowed = seam["disagreement_p99"], job.settings.max_seam
-    if allowed is not None and worst is not None and worst > allowed:
-        state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
-        raise SeamError(
-            f"tiles must agree within --max-seam {allowed} in 99 % of the pixels they share; got "
-            f"{worst:.4f}. The cube {state}: --resume with a higher limit seals it, --overwrite "
-            "with larger tiles begins again."
-        )
-    if job.settings.sidecars:
-        # They are drawn from the coarser overviews.
-        cube.companion.complete()
-        write_sidecars(cube)
-    cube.seal()
-    if job.settings.sidecars:
-        _publish(job, cube)
-    kept = ("source", "destination", "megapixels", "tiles", "seconds", "retries")
-    facts = {**record, **job.settings.model_dump(include={"source", "destination"})}
-    logger.info("scene done", extra={key: facts[key] for key in kept})
-    return record
-
-
-def _stored(uri: str) -> int:
-    fs, path = url_to_fs(uri)
-    return int(fs.du(path))
-
-
-def _publish(job: Job, cube: SpectralCube) -> None:
-    """The STAC item, last of all: what finds it finds a cube that is whole."""
-    if job.settings.datetime:
-        when: Moment | None = given(job.settings.datetime)
-    else:
-        when = job.scene.taken if isinstance(job.scene, RasterScene) else None
-    if when is None:
-        logger.warning(
-            "no STAC item is written: it needs the time the picture was taken, and the input "
-            "names none. Give --datetime and add --resume."
-        )
-        return
-    publish(cube, when)
 
 
 Watch = Callable[[Job, Forecast, int], Callable[[int], None]]
@@ -224,7 +173,8 @@ def carry_out(
             held()
             _told(job, region)
         now = time.perf_counter()
-        return finish(job, now - start, {"prepare": ready - start, "fill": now - ready})
+        stages = {"prepare": round(ready - start, 3), "fill": round(now - ready, 3)}
+        return finish(job, now - start, {"stages": stages})
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

@@ -5,84 +5,114 @@ the cube itself, so a task that runs again changes nothing.
 """
 
 import time
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from threading import Event
+from typing import Any, cast
 
 from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.states import Cancelled
 from prefect.tasks import Task, exponential_backoff
 
-from flows.job import Job, open_job
-from flows.reconstruct import finish, prepare, run_region
+from flows.artifacts import Row, show_progress, show_report, show_table
+from flows.finish import finish
+from flows.job import Job
+from flows.progress import stopped_by_signals
+from flows.reconstruct import prepare, run_region
+from flows.regions import opened, tiles_to_do
 from flows.settings import ReconstructSettings
-from pipeline.errors import Refusal
+from pipeline.errors import Stopped
 from pipeline.grid import Window
 from pipeline.lock import locked
+from pipeline.redact import redact
+from pipeline.store import storage_errors
 
 REGIONS = 16
 """Tasks of a run, where tiles computed twice allow it: each is shown, retried and stopped alone."""
+LASTING = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+"""Errors of the operating system that another try meets again."""
 
 
-@lru_cache(maxsize=1)
-def _job(settings: ReconstructSettings, run: str) -> Job:  # noqa: ARG001
-    # The model loads once a run and process; `run` keeps a later run from an older input.
-    return open_job(settings, parts=REGIONS)
-
-
-def _job_here(settings: ReconstructSettings) -> Job:
-    return _job(settings, str(flow_run.id))
+def may_pass(error: object) -> bool:
+    """Whether another try may succeed: a network or a disk that failed, not bad input."""
+    return isinstance(error, storage_errors()) and not isinstance(error, LASTING)
 
 
 def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether another try may succeed: not where the input or a setting is at fault."""
-    return not isinstance(state.result(raise_on_failure=False), Refusal)
+    return may_pass(state.result(raise_on_failure=False))
 
 
-@task(name="plan", persist_result=False)
+PATIENT: dict[str, Any] = {
+    "persist_result": False,
+    "retries": 5,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": _may_pass,
+}
+"""How a task is tried: again after 2, 4, 8, 16 and 32 s, up to half as long again each."""
+
+
+def _job(settings: ReconstructSettings) -> Job:
+    return opened(settings, REGIONS, str(flow_run.id))
+
+
+@task(name="plan", **PATIENT)
 def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
     if flow_run.run_count > 1:
         # A retry of the whole run goes on with what the first try left.
         settings = settings.model_copy(update={"resume": True, "overwrite": False})
-    job = _job_here(settings)
+    job = _job(settings)
     prepare(job)
-    get_run_logger().info(job.assumptions)
+    get_run_logger().info(redact(job.assumptions))
     return [(r.row, r.col, r.height, r.width) for r in job.plan.regions]
 
 
-@task(
-    name="region",
-    persist_result=False,
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=_may_pass,
-)
-def region_task(settings: ReconstructSettings, region: tuple[int, int, int, int]) -> None:
-    """Write what one region lacks."""
-    run_region(_job_here(settings), Window(*region))
+@task(name="region", **PATIENT)
+def region_task(
+    settings: ReconstructSettings,
+    region: tuple[int, int, int, int],
+    stop: Event,
+    done: Callable[[int], None],
+) -> Row | State[Any]:
+    """Write what one region lacks; returns its row of the table, or that it was cancelled."""
+    start, window = time.perf_counter(), Window(*region)
+    try:
+        tiles = run_region(_job(settings), window, stop, done)
+    except Stopped:
+        return Cancelled(message="told to stop; what was summed is written")
+    seconds = round(time.perf_counter() - start, 3)
+    place = dict(zip(("row", "col", "height", "width"), region, strict=True))
+    return {**place, "tiles": tiles, "seconds": seconds}
 
 
-@task(name="seal", persist_result=False)
+@task(name="seal", **PATIENT)
 def seal_task(settings: ReconstructSettings, seconds: float) -> dict[str, Any]:
     """Mark the cube complete and write its record."""
-    return finish(_job_here(settings), seconds)
+    return finish(_job(settings), seconds)
 
 
-# One region at a time: the model already uses every core, or the whole GPU.
-@flow(
-    name="reconstruct",
-    task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
-    persist_result=False,
-)
-def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any]:
-    """Reconstruct one raster; returns what `run.json` holds."""
+# One region after the other: the model already uses every core, or the whole GPU.
+@flow(name="reconstruct", persist_result=False)
+def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[Any]:
+    """Reconstruct one raster; returns what `run.json` holds.
+
+    Told to stop, by a signal or because the run is cancelled, it ends in order: chunks that are
+    complete are written and the run is Cancelled. It goes on under ``resume``.
+    """
     start = time.perf_counter()
-    with locked(settings.destination) as held:
+    with stopped_by_signals() as stop, locked(settings.destination) as held:
         regions = plan_task(settings)
-        for future in [region_task.submit(settings, region) for region in regions]:
-            future.result()
-        held()
-        return seal_task(settings, time.perf_counter() - start)
+        done = show_progress(sum(tiles_to_do(_job(settings))), "tiles")
+        rows = []
+        for region in regions:
+            state = region_task(settings, region, stop, done, return_state=True)
+            if state.is_cancelled():
+                return Cancelled(message="told to stop; run it again with resume")
+            rows.append(cast(Row, state.result()))
+            held()
+        show_table("regions", rows, "What each region took")
+        record = seal_task(settings, time.perf_counter() - start)
+    show_report(record)
+    return record

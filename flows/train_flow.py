@@ -6,6 +6,7 @@ from prefect import flow, get_run_logger, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
+from flows.artifacts import show_progress
 from flows.baseline import fit_baseline
 from flows.learn_settings import TrainSettings
 from flows.train import train
@@ -29,7 +30,12 @@ def train_task(settings: TrainSettings, root: str, folder: str) -> str:
     if settings.kind == "root-polynomial":
         return str(fit_baseline(settings, root, Path(folder)))
 
+    advance, seen = show_progress(settings.iterations, "iterations"), 0
+
     def tell(iteration: int, loss: float) -> None:
+        nonlocal seen
+        advance(iteration - seen)
+        seen = iteration
         if iteration % TOLD == 0 or iteration == settings.iterations:
             logger.info("iteration %d of %d, loss %.4f", iteration, settings.iterations, loss)
 

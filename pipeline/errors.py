@@ -10,7 +10,11 @@ class Refusal(ValueError):
     """
 
     def __init__(self, rule: str, value: object, fix: str) -> None:
-        super().__init__(redact(f"{rule}; got {value}. {fix}"))
+        # What it is made of, so that it passes between processes.
+        super().__init__(*map(redact, (rule, str(value), fix)))
+
+    def __str__(self) -> str:
+        return "{}; got {}. {}".format(*self.args)
 
 
 class Stopped(Exception):

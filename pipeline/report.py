@@ -42,16 +42,16 @@ class _Pixel(NamedTuple):
     spectrum: Floats
 
 
-def quicklook(cube: SpectralCube, camera: Camera) -> NDArray[np.uint8]:
+def quicklook(cube: SpectralCube, camera: Camera, longest: int = LONGEST) -> NDArray[np.uint8]:
     """The cube as sRGB through a camera: RGBA (h, w, 4), transparent where there is nodata.
 
-    At most 2048 pixels a side: of a larger cube every n-th pixel, unsmoothed. Nothing is
+    At most ``longest`` pixels a side: of a larger cube every n-th pixel, unsmoothed. Nothing is
     stretched: reflectance 1 is white, and what is brighter clips. Reads chunk by chunk, so
     memory does not grow with the cube. Raises Refusal where the camera does not span the
     cube's wavelengths.
     """
     seen = resampled(camera, cube.wavelengths)
-    step = _step(cube, LONGEST)
+    step = _step(cube, longest)
     image = np.zeros((-(-cube.height // step), -(-cube.width // step), 4), np.uint8)
     for part in _decimated(cube, step):
         rgb = to_srgb(seen.render(np.where(part.valid, part.values, 0)))

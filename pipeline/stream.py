@@ -94,9 +94,13 @@ class Stream:
         for rows in self.unfinished(region):
             self._fill(rows, done)
 
-    def unfinished(self, region: Window) -> list[Window]:
-        """The runs of chunk rows of a region that lack a chunk, as windows of full width."""
-        chunk, written = self.cube.chunk, self.cube.finished()
+    def unfinished(self, region: Window, written: set[Index] | None = None) -> list[Window]:
+        """The runs of chunk rows of a region that lack a chunk, as windows of full width.
+
+        ``written`` is what the cube holds, listed now where it is not given.
+        """
+        chunk = self.cube.chunk
+        written = self.cube.finished() if written is None else written
         cols = range(region.col // chunk, -(-region.col_stop // chunk))
         rows = range(region.row // chunk, -(-region.row_stop // chunk))
         lacking = [row for row in rows if any((row, col) not in written for col in cols)]

@@ -1,5 +1,6 @@
 """Small models and inputs that the model's tests share."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +48,16 @@ def awake(model: R2HDiff, seed: int = 0) -> R2HDiff:
     return model
 
 
+def small_checkpoint(path: Path) -> Path:
+    """A model of few channels and 31 wavelengths in a file, as a run loads it."""
+    torch.manual_seed(0)
+    config = NetworkConfig(widths=(4, 8), heads=(1, 2), bottom=1, time_width=8)
+    model = awake(R2HDiff(config, torch.arange(400, 701, 10, dtype=torch.float64), prior(31)))
+    model.deviation.fill_(0.02)
+    save(model, path, {})
+    return path
+
+
 def tile(count: int = 2, side: int = 8, channels: int = 3, seed: int = 0) -> Tensor:
     """Values in [0, 1), (count, channels, side, side)."""
     return torch.rand(count, channels, side, side, generator=random(seed))
@@ -54,14 +65,3 @@ def tile(count: int = 2, side: int = 8, channels: int = 3, seed: int = 0) -> Ten
 
 def start_noise(count: int = 2, side: int = 8, seed: int = 0) -> Tensor:
     return torch.randn(count, BANDS, side, side, generator=random(seed))
-
-
-def small_checkpoint(path):
-    """A small network of 31 wavelengths, saved; returns its path."""
-    torch.manual_seed(0)
-    config = NetworkConfig(widths=(4, 8), heads=(1, 2), bottom=1, time_width=8)
-    wavelengths = torch.arange(400, 701, 10, dtype=torch.float64)
-    model = awake(R2HDiff(config, wavelengths, prior(31)))
-    model.deviation.fill_(0.02)
-    save(model, path, {})
-    return path

@@ -8,21 +8,16 @@ import sys
 import numpy as np
 import pytest
 import rasterio
-import torch
 import xarray as xr
-from prefect.testing.utilities import prefect_test_harness
 from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_geom
 
-from flows import cli, tasks
+from flows import cli
 from flows.commands.common import STOPPED
-from model import NetworkConfig, R2HDiff
-from model.checkpoint import save
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
-from pipeline.errors import Refusal
 from pipeline.sums import Sums
-from tests.model_fixtures import awake, prior
+from tests.model_fixtures import small_checkpoint
 from tests.toys import objects
 
 TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
@@ -31,14 +26,7 @@ FAST = ("--tile", "16", "--overlap", "4", "--chunk", "16", "--region", "16")
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    config = NetworkConfig(widths=(4, 8), heads=(1, 2), bottom=1, time_width=8)
-    wavelengths = torch.arange(400, 701, 10, dtype=torch.float64)
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    model = awake(R2HDiff(config, wavelengths, prior(31)))
-    model.deviation.fill_(0.02)
-    save(model, path, {})
-    return str(path)
+    return str(small_checkpoint(tmp_path_factory.mktemp("model") / "small.safetensors"))
 
 
 @pytest.fixture
@@ -122,39 +110,6 @@ def test_info_says_what_it_is(r2h, raster, tmp_path):
     assert facts["note"] == "estimated from RGB, not measured"
     assert facts["camera"]["encoding"] == "srgb"
     assert facts["input"]["name"] == "ortho photo.tif"
-
-
-def test_prefect_retries_what_may_pass_and_writes_the_same_bytes(
-    r2h, raster, tmp_path, monkeypatch
-):
-    r2h.reconstruct(raster, tmp_path / "a.zarr")
-    tried, run_region = [], tasks.run_region
-
-    def flaky(job, region):
-        tried.append(region)
-        if len(tried) == 1:
-            raise OSError("the network went away")
-        run_region(job, region)
-
-    def hopeless(job, region):
-        tried.append(region)
-        raise Refusal("a rule", "a value", "A fix.")
-
-    with prefect_test_harness(server_startup_timeout=240):
-        monkeypatch.setattr(tasks, "run_region", flaky)
-        code, out, err = r2h.reconstruct(raster, tmp_path / "b.zarr", "--prefect", "--json")
-        assert code == 0, err
-        assert len(tried) == 12 + 1
-        tried.clear()
-        monkeypatch.setattr(tasks, "run_region", hopeless)
-        code, _, err = r2h.reconstruct(
-            raster, tmp_path / "c.zarr", "--prefect", "--region", "64", "--window", "0,0,9,9"
-        )
-        assert code == 2
-        assert len(tried) == 1
-        assert "a rule; got a value. A fix." in err
-    assert json.loads(out)["cube"] == str(tmp_path / "b.zarr")
-    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
 
 
 @pytest.mark.parametrize("batch", ["1", "3"])

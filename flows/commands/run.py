@@ -1,14 +1,14 @@
 """`r2h reconstruct` and `r2h plan`."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from flows.commands.common import STOPPED, Config, Json, Log, Metrics, fail, tell
 from flows.options import with_options
 from flows.settings import ReconstructSettings, load
-from pipeline.errors import Stopped
+from pipeline.errors import Refusal, Stopped
 
 app = typer.Typer()
 
@@ -20,6 +20,9 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     destination: Annotated[str, typer.Argument(help="Cube to write, by custom NAME.zarr.")],
     config: Config = None,
     prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow.")] = False,
+    dask: Annotated[
+        str | None, typer.Option(help="Run on a Dask cluster: ADDRESS or local:N.")
+    ] = None,
     log: Log = None,
     metrics: Metrics = None,
     as_json: Json = False,
@@ -30,18 +33,25 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
 
     Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
     """
+    from flows.finish import SeamError  # noqa: PLC0415
     from flows.logs import log_as  # noqa: PLC0415
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
-    from flows.reconstruct import SeamError  # noqa: PLC0415
     from pipeline.store import storage_errors  # noqa: PLC0415
 
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
+    if prefect and dask:
+        raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
     if log:
         log_as(log)
     try:
-        record = _with_prefect(settings) if prefect else in_sight(settings, bar=log is None)
+        if prefect:
+            record = _with_prefect(settings)
+        elif dask:
+            record = _on_dask(settings, dask)
+        else:
+            record = in_sight(settings, bar=log is None)
     except storage_errors() as error:
         return fail(f"{error}. What is finished is kept: run again with --resume", 1)
     except SeamError as error:
@@ -63,6 +73,12 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
 
 
+def _on_dask(settings: ReconstructSettings, cluster: str) -> dict[str, Any]:
+    from flows.cluster import reconstruct_on  # noqa: PLC0415
+
+    return reconstruct_on(cluster, settings)
+
+
 def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     from flows.forecast import line  # noqa: PLC0415
     from flows.job import open_job  # noqa: PLC0415
@@ -72,7 +88,10 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     # Bad input, and what does not fit, is told in a line before a server starts.
     job = open_job(settings, REGIONS)
     tell(line(job, check(job)))
-    return reconstruct_flow(settings)
+    state = reconstruct_flow(settings, return_state=True)
+    if state.is_cancelled():
+        raise Stopped
+    return cast(dict[str, Any], state.result())
 
 
 @app.command()

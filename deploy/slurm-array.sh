@@ -1,0 +1,33 @@
+#!/bin/bash
+# One scene an array task: scenes.txt names a raster a line, cubes go to $CUBES.
+#   sbatch --array=1-$(wc -l < scenes.txt) deploy/slurm-array.sh
+# A task that is preempted or runs out of time ends in order (exit code 75) and is queued again.
+#SBATCH --job-name=r2h
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=16G
+#SBATCH --time=04:00:00
+#SBATCH --signal=B:TERM@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+set -euo pipefail
+
+: "${SCENES:=scenes.txt}" "${CUBES:=cubes}" "${MEMORY:=14}"
+scene=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$SCENES")
+name=$(basename "${scene%.*}")
+mkdir -p "$CUBES"
+
+# In the background, because bash handles a signal only when its own child does not keep it waiting.
+r2h reconstruct "$scene" "$CUBES/$name.zarr" --resume --memory "$MEMORY" &
+run=$!
+trap 'kill -TERM "$run"' TERM
+code=0
+wait "$run" || code=$?
+# A wait that a signal cut short says nothing of the run itself.
+if [ "$code" -gt 128 ]; then
+    code=0
+    wait "$run" || code=$?
+fi
+if [ "$code" -eq 75 ]; then
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+fi
+exit "$code"

@@ -1,0 +1,82 @@
+"""What a Prefect run shows beside its log: how far it is, its regions, and a report with a picture.
+
+Artifacts of one key are shown as the history of a deployment, so each kind has one key.
+"""
+
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, cast
+from uuid import UUID
+
+import matplotlib.image
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from pipeline.camera import SRGB, load_camera
+from pipeline.cube import SpectralCube
+from pipeline.report import NOTE, quicklook
+
+EVERY = 2.0
+"""Seconds between two updates of the progress, at least: each is a request to the server."""
+PICTURE = 384
+"""Pixels of the picture's long side, at most: it is stored in the server's database."""
+
+Row = dict[str, Any]
+
+
+def show_progress(total: int, of: str) -> Callable[[int], None]:
+    """A bar of ``total`` things; returns what is told how many more are done."""
+    about = f"{total} {of} to do"
+    artifact = cast(UUID, create_progress_artifact(0.0, key="progress", description=about))
+    done, told = 0, 0.0
+
+    def advance(more: int) -> None:
+        nonlocal done, told
+        done += more
+        if done >= total or time.monotonic() - told > EVERY:
+            told = time.monotonic()
+            update_progress_artifact(artifact, 100 * done / total, f"{done} of {total} {of}")
+
+    return advance
+
+
+def show_table(key: str, rows: list[Row], about: str) -> None:
+    """Rows of one kind as a table."""
+    create_table_artifact(rows, key=key, description=about)
+
+
+def show_report(record: dict[str, Any]) -> None:
+    """What `run.json` holds, for people, with the cube's picture."""
+    create_markdown_artifact(report(record), key="report", description=NOTE)
+
+
+def report(record: dict[str, Any]) -> str:
+    """The report of a run in markdown."""
+    camera, seam = record["provenance"]["camera"], record["seam"]
+    facts = {
+        "input": record["input"]["source"],
+        "megapixels": f"{record['megapixels']:.2f}",
+        "seconds": f"{record['seconds']:.1f}",
+        "tiles": record["tiles"],
+        "taken as": f"{camera['encoding']} of camera {camera['name']}, white {camera['white']:g}",
+        "checkpoint": record["provenance"]["checkpoint"][:12],
+        "engine": f"{record['provenance']['engine']} on {record['device']}",
+        "neighbouring tiles, 99 % of pixels, agree within": seam["disagreement_p99"],
+        "most memory": f"{record['peak_bytes'] / 1e9:.2f} GB",
+    }
+    lines = [f"| {key} | {value} |" for key, value in facts.items()]
+    head = [f"## {record['cube']}", "", f"![quicklook]({picture(record['cube'])})", "", NOTE, ""]
+    return "\n".join([*head, "| | |", "|---|---|", *lines])
+
+
+def picture(cube: str) -> str:
+    """A small quicklook of a cube as a data URI: PNG, every n-th pixel."""
+    image = quicklook(SpectralCube.open(cube), load_camera(SRGB), PICTURE)
+    matplotlib.image.imsave(buffer := BytesIO(), image, format="png")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,216 @@
+"""The main job on a Dask cluster: a region a future, on workers that each open the job once.
+
+The workers plan, write and seal; the machine that asks need see neither source nor destination.
+Between them go settings, windows and small records, never pixels. A region that runs again, because
+its worker was lost, writes what is not there yet.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.util import find_spec
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+
+from flows.finish import finish
+from flows.forecast import line, peak_resident
+from flows.job import threads_of
+from flows.progress import stopped_by_signals, tile_bar
+from flows.reconstruct import check, prepare, refuse_other_settings, run_region
+from flows.regions import opened, tiles_to_do
+from flows.settings import ReconstructSettings
+from pipeline.errors import Refusal, Stopped
+from pipeline.grid import Window
+from pipeline.redact import redact
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+REGIONS = 4
+"""Regions a worker, where tiles computed twice allow it: so that none waits long for the last."""
+TRIES = 4
+"""Times a region is tried; lost workers are counted by Dask (allowed-failures)."""
+JOIN = 60
+"""Seconds that the first worker may take to appear."""
+LOCAL = "local:"
+
+_busy = Lock()
+
+
+class _Ask(NamedTuple):
+    """What a worker needs to know to open the job."""
+
+    settings: ReconstructSettings
+    parts: int
+    run: str
+
+
+class _Begun(NamedTuple):
+    """What the worker that planned answers."""
+
+    about: str
+    todo: list[tuple[Window, int]]
+    """Regions that lack chunks, and the tiles of each."""
+    megapixels: float
+    """Of a tile."""
+
+
+@cache
+def _stop(run: str) -> Event:  # noqa: ARG001
+    return Event()
+
+
+def begin(ask: _Ask) -> _Begun:
+    """Open, check and create, on a worker."""
+    job = opened(*ask)
+    about = f"{job.assumptions}\n{line(job, check(job))}"
+    prepare(job)
+    tiles = zip(job.plan.regions, tiles_to_do(job), strict=True)
+    each = job.plan.place.height * job.plan.place.width / 1e6 / job.plan.tiles
+    return _Begun(about, [(region, n) for region, n in tiles if n], each)
+
+
+def fill(ask: _Ask, region: Window) -> dict[str, int]:
+    """Write what a region lacks, on a worker; one at a time in a process, the model uses it all."""
+    with _busy:
+        job = opened(*ask)
+        # A worker with another engine, device or version would mix two results in one cube.
+        refuse_other_settings(job)
+        before = job.scene.retries
+        run_region(job, region, _stop(ask.run), lambda _: None)
+        return {"peak_bytes": peak_resident(), "retries": job.scene.retries - before}
+
+
+def end(ask: _Ask, seconds: float, more: dict[str, Any]) -> dict[str, Any]:
+    """Seal, on a worker."""
+    return finish(opened(*ask), seconds, more)
+
+
+async def _halt(run: str) -> None:
+    """Stop the region under way in this process; returns when it has ended."""
+    _stop(run).set()
+    while _busy.locked():
+        await asyncio.sleep(0.05)
+
+
+def _deaf() -> None:
+    """Ctrl-C reaches all processes of a terminal; the one that asked tells the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def connect(cluster: str) -> "Iterator[Client]":
+    """A client of a scheduler's address, or of ``local:N`` worker processes on this machine.
+
+    Raises Refusal where there is none.
+    """
+    if find_spec("distributed") is None:
+        raise Refusal("--dask needs Dask's scheduler", "none", "pip install 'r2h[cluster]'.")
+    from distributed import Client, LocalCluster  # noqa: PLC0415 (an extra)
+
+    count = cluster.removeprefix(LOCAL)
+    if cluster.startswith(LOCAL) and not (count.isdigit() and int(count)):
+        raise Refusal("local workers are local:N, N from 1", cluster, "Say for example local:2.")
+    if cluster.startswith(LOCAL):
+        options = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+        with LocalCluster(n_workers=int(count), **options) as local, Client(local) as client:
+            client.run(_deaf)
+            yield client
+        return
+    try:
+        client = Client(cluster)
+    except (OSError, ValueError) as error:
+        fix = "Start one with `dask scheduler`, or use local:N."
+        raise Refusal("a Dask scheduler must answer", f"{cluster}: {error}", fix) from error
+    with client:
+        yield client
+
+
+def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any]:
+    """The whole job on a cluster, with a bar on standard error; returns what `run.json` holds.
+
+    Raises Stopped after a signal, with all that is summed written.
+    """
+    start, run = time.perf_counter(), uuid4().hex
+    with stopped_by_signals() as stop, connect(cluster) as client, tile_bar() as bar:
+        settings = _shared(client, settings, cluster.startswith(LOCAL))
+        needs = _needs(client)
+        ask = _Ask(settings, REGIONS * len(_workers(client)), run)
+        # Its future is let go with the answer, or a lost worker would make it run again.
+        begun = client.submit(begin, ask, resources=needs, pure=False).result()
+        bar.console.print(redact(begun.about), highlight=False, soft_wrap=True)
+        row = bar.add_task("reconstruct", total=sum(n for _, n in begun.todo), speed=0.0)
+
+        def done(tiles: int) -> None:
+            bar.advance(row, tiles)
+            task = bar.tasks[row]
+            bar.update(row, speed=begun.megapixels * task.completed / (task.elapsed or 1))
+
+        taken = _run(client, ask, begun, needs, stop, done)
+        more = {"workers": len(_workers(client)), **taken}
+        seconds = time.perf_counter() - start
+        sealing = client.submit(end, ask, seconds, more, resources=needs, pure=False)
+        record: dict[str, Any] = sealing.result()
+    return record
+
+
+def _run(
+    client: "Client",
+    ask: _Ask,
+    begun: _Begun,
+    needs: dict[str, float],
+    stop: Event,
+    done: Callable[[int], None],
+) -> dict[str, int]:
+    """Fill all regions; returns the most memory a worker held, bytes, and reads tried again."""
+    from distributed import wait  # noqa: PLC0415
+
+    tiles: dict[Future[Any], int] = {
+        client.submit(fill, ask, region, resources=needs, retries=TRIES - 1, pure=False): count
+        for region, count in begun.todo
+    }
+    taken = {"peak_bytes": 0, "retries": 0}
+    try:
+        while tiles and not stop.is_set():
+            with suppress(TimeoutError):
+                wait(list(tiles), timeout=1, return_when="FIRST_COMPLETED")
+            for future in [future for future in tiles if future.done()]:
+                one = future.result()
+                taken["peak_bytes"] = max(taken["peak_bytes"], one["peak_bytes"])
+                taken["retries"] += one["retries"]
+                done(tiles.pop(future))
+        if tiles:
+            raise Stopped
+    except BaseException:
+        client.cancel(list(tiles))
+        client.run(_halt, ask.run)
+        raise
+    return taken
+
+
+def _workers(client: "Client") -> dict[str, Any]:
+    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    return workers
+
+
+def _needs(client: "Client") -> dict[str, float]:
+    """Of a region: a GPU where workers have one, as `--resources GPU=1` says."""
+    gpus = any("GPU" in worker["resources"] for worker in _workers(client).values())
+    return {"GPU": 1} if gpus else {}
+
+
+def _shared(client: "Client", settings: ReconstructSettings, local: bool) -> ReconstructSettings:
+    """The settings with a worker's share of memory and cores, where nothing else is asked for."""
+    client.wait_for_workers(1, timeout=JOIN)
+    workers = _workers(client)
+    limits = [w["memory_limit"] for w in workers.values() if w["memory_limit"]]
+    share: dict[str, Any] = {}
+    if limits and settings.memory is None:
+        share["memory"] = min(limits) / 1e9
+    if local and settings.threads is None:
+        share["threads"] = max(1, threads_of(settings) // len(workers))
+    return settings.model_copy(update=share)

@@ -1,0 +1,83 @@
+"""The end of a run: what it measured, what lies beside its cube, the seal."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from flows.forecast import peak_resident
+from flows.job import Job
+from flows.record import unchanged_input, write_record
+from pipeline import layers
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.moment import Moment, given
+from pipeline.scene import RasterScene
+from pipeline.seam import certificate
+from pipeline.sidecar import publish, write_sidecars
+
+logger = logging.getLogger("r2h")
+
+
+class SeamError(RuntimeError):
+    """Tiles disagree more than the run allows; the cube is whole but not sealed."""
+
+
+def finish(job: Job, seconds: float, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Seal the cube and complete `run.json` beside it, with ``more``; returns that record.
+
+    Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
+    """
+    original = unchanged_input(job)
+    cube = SpectralCube.open(job.settings.destination)
+    seam = certificate(cube.companion.seam())
+    measured = {
+        "seconds": round(seconds, 3),
+        "peak_bytes": peak_resident(),
+        "read_bytes": job.plan.read_bytes,
+        "stored_bytes": sum(_stored(uri) for uri in (cube.uri, Companion.uri(cube.uri))),
+        "retries": job.scene.retries,
+        "seam": seam,
+        "quality": layers.certificate(cube.companion.census()),
+    }
+    record = write_record(job, original, {**measured, **(more or {})})
+    worst, allowed = seam["disagreement_p99"], job.settings.max_seam
+    if allowed is not None and worst is not None and worst > allowed:
+        state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
+        raise SeamError(
+            f"tiles must agree within --max-seam {allowed} in 99 % of the pixels they share; got "
+            f"{worst:.4f}. The cube {state}: --resume with a higher limit seals it, --overwrite "
+            "with larger tiles begins again."
+        )
+    if job.settings.sidecars:
+        # They are drawn from the coarser overviews.
+        cube.companion.complete()
+        write_sidecars(cube)
+    cube.seal()
+    if job.settings.sidecars:
+        _publish(job, cube)
+    kept = ("source", "destination", "megapixels", "tiles", "seconds", "retries")
+    facts = {**record, **job.settings.model_dump(include={"source", "destination"})}
+    logger.info("scene done", extra={key: facts[key] for key in kept})
+    return record
+
+
+def _stored(uri: str) -> int:
+    fs, path = url_to_fs(uri)
+    return int(fs.du(path))
+
+
+def _publish(job: Job, cube: SpectralCube) -> None:
+    """The STAC item, last of all: what finds it finds a cube that is whole."""
+    if job.settings.datetime:
+        when: Moment | None = given(job.settings.datetime)
+    else:
+        when = job.scene.taken if isinstance(job.scene, RasterScene) else None
+    if when is None:
+        logger.warning(
+            "no STAC item is written: it needs the time the picture was taken, and the input "
+            "names none. Give --datetime and add --resume."
+        )
+        return
+    publish(cube, when)

@@ -1,0 +1,154 @@
+"""The main job on Dask workers of their own processes: the same bytes, whatever befalls them."""
+
+import os
+import pickle
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import dask
+import numpy as np
+import pytest
+import rasterio
+from distributed import Client, LocalCluster
+
+from flows import cluster
+from flows.progress import in_sight
+from flows.regions import opened
+from flows.settings import ReconstructSettings
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal, Stopped
+from pipeline.sums import Sums
+from tests.model_fixtures import small_checkpoint
+from tests.toys import objects
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+    # Of a worker that is killed in a test.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    options = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with LocalCluster(n_workers=2, **options) as local, Client(local) as client:
+        yield client
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Settings of a run over 6 regions, by the name of its cube."""
+    values = np.random.default_rng(0).integers(0, 256, (3, 96, 48), np.uint8)
+    profile = {"driver": "GTiff", "height": 96, "width": 48, "count": 3, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "a.tif", "w", photometric="RGB", **profile) as file:
+        file.write(values)
+    weights = small_checkpoint(tmp_path / "small.safetensors")
+
+    def settings(name, **more):
+        return ReconstructSettings(
+            source=str(tmp_path / "a.tif"),
+            destination=str(tmp_path / f"{name}.zarr"),
+            checkpoint=str(weights),
+            **{"tile": 16, "overlap": 4, "chunk": 16, "region": 32, "threads": 1, **more},
+        )
+
+    return settings
+
+
+def slow():
+    """Let a worker take its time, so that what befalls it does so amid a region."""
+    add = Sums.add
+
+    def late(self, tile, values):
+        time.sleep(0.02)
+        return add(self, tile, values)
+
+    Sums.add = late
+
+
+def finished(settings):
+    """When each chunk that is there was written, by its path."""
+    folder = Path(settings.destination) / "reflectance"
+    return {path: path.stat().st_mtime_ns for path in folder.glob("0.*.*")}
+
+
+@contextmanager
+def amid(settings, befall):
+    """While the body runs, do something once a first row of chunks is written; yields what was."""
+    seen = {}
+
+    def watch():
+        until = time.monotonic() + 60
+        while time.monotonic() < until and len(seen) < 3:
+            seen.update(finished(settings))
+            time.sleep(0.01)
+        befall()
+
+    thread = Thread(target=watch)
+    thread.start()
+    yield seen
+    thread.join()
+
+
+def same(one, other):
+    for kind in ("", "_aux"):
+        folders = (Path(s.destination.replace(".zarr", f"{kind}.zarr")) for s in (one, other))
+        assert len({tuple(sorted(objects(folder).items())) for folder in folders}) == 1
+
+
+def test_a_killed_worker_costs_its_unfinished_rows_and_no_byte(workers, job):
+    in_sight(job("plain"))
+    workers.run(slow)
+    pids = workers.run(os.getpid)
+    with amid(job("dask"), lambda: os.kill(next(iter(pids.values())), signal.SIGKILL)) as seen:
+        record = cluster.reconstruct_on(workers.scheduler.address, job("dask"))
+    same(job("plain"), job("dask"))
+    assert 0 < len(seen) < 18, "it was killed amid the run"
+    assert seen.items() <= finished(job("dask")).items(), (
+        "nothing that was written is written again"
+    )
+    assert set(workers.run(os.getpid).values()) != set(pids.values())
+    assert record["peak_bytes"] > 0
+    assert SpectralCube.open(job("dask").destination).sealed
+
+
+def test_each_worker_opens_the_job_once(workers, job):
+    before = workers.run(lambda: opened.cache_info().misses)
+    cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    after = workers.run(lambda: opened.cache_info().misses)
+    assert all(after[worker] - before.get(worker, 0) <= 1 for worker in after)
+
+
+def test_a_run_told_to_stop_ends_in_order_and_resumes(workers, job):
+    workers.run(slow)
+    in_sight(job("plain"))
+    with (
+        amid(job("a"), lambda: os.kill(os.getpid(), signal.SIGTERM)),
+        pytest.raises(Stopped),
+    ):
+        cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    written = finished(job("a"))
+    assert 0 < len(written) < 18
+    time.sleep(0.3)
+    assert finished(job("a")) == written, "nothing goes on behind its back"
+    cluster.reconstruct_on(workers.scheduler.address, job("a", resume=True))
+    same(job("plain"), job("a"))
+    assert written.items() <= finished(job("a")).items()
+
+
+def test_bad_input_is_refused_in_the_same_words_from_a_worker(workers, job):
+    with pytest.raises(Refusal, match="overlap is 0 to 8"):
+        cluster.reconstruct_on(workers.scheduler.address, job("a", overlap=9))
+    with pytest.raises(Refusal, match="local:N"):
+        cluster.reconstruct_on("local:none", job("a"))
+    patience = {"distributed.comm.timeouts.connect": "1s"}
+    with dask.config.set(patience), pytest.raises(Refusal, match="scheduler must answer"):
+        cluster.reconstruct_on("tcp://127.0.0.1:9", job("a"))
+
+
+def test_a_refusal_passes_between_processes():
+    refusal = Refusal("a rule", "a value", "A fix.")
+    assert str(pickle.loads(pickle.dumps(refusal))) == "a rule; got a value. A fix."

@@ -1,0 +1,300 @@
+"""Prefect as it is used: a server and a worker on loopback, prefect.yaml deployed to them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import tasks
+from flows.batch import BatchSettings
+from flows.commands.run import _with_prefect
+from flows.learn_settings import EvaluateSettings, TrainSettings
+from flows.progress import in_sight
+from flows.settings import ReconstructSettings, load
+from model.checkpoint import CheckpointError
+from pipeline.errors import Refusal, Stopped
+from tests.model_fixtures import small_checkpoint
+from tests.toys import objects
+
+ROOT = Path(__file__).parent.parent
+DEPLOYMENTS = {
+    d["name"]: d for d in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+}
+PATIENCE = 240
+"""Seconds that a step may take on a busy machine."""
+QUICK = {
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+}
+
+
+def test_deployments_begin_with_settings_that_hold():
+    assert DEPLOYMENTS.keys() == {"reconstruct", "batch", "evaluate", "train"}
+    of = {name: d["parameters"]["settings"] for name, d in DEPLOYMENTS.items()}
+    ReconstructSettings(**of["reconstruct"])
+    BatchSettings(**of["batch"])
+    assert EvaluateSettings(**of["evaluate"]) == load(EvaluateSettings, "evaluate-cave.toml")
+    assert TrainSettings(**of["train"]) == load(TrainSettings, "train-cave.toml")
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (OSError("the disk is full"), True),
+        (FileNotFoundError(), False),
+        (PermissionError(), False),
+        (Refusal("a rule", "a value", "A fix."), False),
+        (CheckpointError("not a checkpoint"), False),
+        (Stopped(), False),
+        (TypeError(), False),
+    ],
+)
+def test_what_is_tried_again_is_what_can_pass(error, passes):
+    assert tasks.may_pass(error) is passes
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory):
+    """A server, a worker and the deployments; asks the server: prefect(path, body)."""
+    folder = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    env = {**os.environ, **QUICK, "PREFECT_HOME": str(folder), "PREFECT_API_URL": url}
+    started = []
+
+    def begin(*words):
+        call = [sys.executable, "-m", "prefect", *words]
+        with (folder / f"{words[0]}.log").open("w") as log:
+            started.append(subprocess.Popen(call, cwd=ROOT, env=env, stdout=log, stderr=log))
+        return started[-1]
+
+    ask = partial(request, url)
+
+    try:
+        begin("server", "start", "--host", "127.0.0.1", "--port", str(port))
+        until(lambda: alive(ask))
+        ask("/work_pools/", {"name": "r2h", "type": "process"})
+        assert begin("--no-prompt", "deploy", "--all").wait(PATIENCE) == 0
+        begin("worker", "start", "--pool", "r2h", "--type", "process", "--limit", "1")
+        yield SimpleNamespace(ask=ask, url=url, folder=folder)
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(60)
+
+
+def request(url, path, body=None, method=None):
+    """Ask the server; again while SQLite is busy, which it says by 503."""
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
+    asked.method = method or ("GET" if body is None else "POST")
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+                return json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > end:
+                raise
+            error.close()
+            time.sleep(1)
+
+
+def alive(ask):
+    try:
+        return ask("/health")
+    except OSError:
+        return False
+
+
+def until(condition, seconds=PATIENCE):
+    """Wait for a condition; returns what it gave."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Settings of a run, as parameters, by the name of its cube."""
+    values = np.random.default_rng(0).integers(0, 256, (3, 640, 64), np.uint8)
+    profile = {"driver": "GTiff", "height": 640, "width": 64, "count": 3, "dtype": "uint8"}
+    place = {
+        "crs": 32632,
+        "transform": rasterio.Affine(1, 0, 500000, 0, -1, 4000000),
+        "photometric": "RGB",
+    }
+    with rasterio.open(tmp_path / "a.tif", "w", **profile, **place) as file:
+        file.write(values)
+    weights = small_checkpoint(tmp_path / "small.safetensors")
+
+    def settings(name, **more):
+        return {
+            "source": str(tmp_path / "a.tif"),
+            "destination": str(tmp_path / f"{name}.zarr"),
+            "checkpoint": str(weights),
+            **{"tile": 16, "overlap": 4, "chunk": 32, "threads": 1, "engine": "torch", **more},
+        }
+
+    in_sight(ReconstructSettings(**settings("plain")))
+    return settings
+
+
+def chunks(settings):
+    return len(list(Path(settings["destination"]).glob("reflectance/0.*.*")))
+
+
+def same_as_plain(settings):
+    cube = Path(settings["destination"])
+    for end in (".zarr", "_aux.zarr"):
+        plain = cube.with_name(f"plain{end}")
+        assert objects(plain) == objects(cube.with_name(cube.stem + end))
+
+
+def state_of(prefect, run):
+    return prefect.ask(f"/flow_runs/{run}")["state"]
+
+
+def ended(prefect, run):
+    """The state in which a run ended."""
+    final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    state = state_of(prefect, run)
+    return state if state["type"] in final else None
+
+
+def deployed(prefect, name="reconstruct"):
+    return prefect.ask(f"/deployments/name/{name}/{name}")
+
+
+def fired(runs):
+    """The first run that a schedule has brought to a worker."""
+    begun = (r for r in runs if r["auto_scheduled"] and r["state_type"] != "SCHEDULED")
+    return next(begun, None)
+
+
+def artifacts(prefect, run):
+    found = prefect.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+    return {artifact["key"]: artifact for artifact in found}
+
+
+def test_a_scheduled_run_fires_and_finishes(prefect, job):
+    # With resume, so that those that follow have nothing to do.
+    settings, deployment = job("scheduled", resume=True), deployed(prefect)
+    often = [{"schedule": {"interval": 20}, "active": True}]
+    change = {"parameters": {"settings": settings}, "schedules": often}
+    prefect.ask(f"/deployments/{deployment['id']}", change, "PATCH")
+    mine = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    run = until(lambda: fired(prefect.ask("/flow_runs/filter", mine)))
+    # Takes back those that are still to come.
+    prefect.ask(f"/deployments/{deployment['id']}", {"schedules": []}, "PATCH")
+    state = until(lambda: ended(prefect, run["id"]))
+    assert state["type"] == "COMPLETED", state
+    same_as_plain(settings)
+    shown = artifacts(prefect, run["id"])
+    assert shown.keys() == {"progress", "regions", "report"}
+    assert shown["progress"]["data"] == 100
+    rows = json.loads(shown["regions"]["data"])
+    assert sum(row["height"] for row in rows) == 640
+    assert "data:image/png;base64," in shown["report"]["data"]
+    assert settings["destination"] in shown["report"]["data"]
+
+
+def test_a_run_cancelled_from_the_api_stops_in_order_and_resumes(prefect, job):
+    settings, deployment = job("cancelled", region=320), deployed(prefect)
+
+    def begin(**more):
+        path = f"/deployments/{deployment['id']}/create_flow_run"
+        return prefect.ask(path, {"parameters": {"settings": {**settings, **more}}})["id"]
+
+    run = begin()
+    until(lambda: chunks(settings) > 2)
+    prefect.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    state = until(lambda: ended(prefect, run))
+    assert state["type"] == "CANCELLED", state
+    # The task says so itself: it was not killed.
+    of = {"flow_runs": {"id": {"any_": [run]}}}
+    until(lambda: "CANCELLED" in states(prefect, of))
+    assert 0 < chunks(settings) < 40
+    state = until(lambda: ended(prefect, begin(resume=True)))
+    assert state["type"] == "COMPLETED", state
+    same_as_plain(settings)
+
+
+def states(prefect, of):
+    return [task["state_type"] for task in prefect.ask("/task_runs/filter", of)]
+
+
+def test_bad_parameters_are_refused_where_they_are_given(prefect, job):
+    deployment = deployed(prefect)
+    form = deployment["parameter_openapi_schema"]["definitions"]["ReconstructSettings"]
+    assert form["properties"]["tile"]["description"] == "Side of a tile in pixels."
+    path = f"/deployments/{deployment['id']}/create_flow_run"
+    for wrong in ({"tile": 20}, {"tiles": 16}, {"device": "tpu"}):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            prefect.ask(path, {"parameters": {"settings": job("bad", **wrong)}})
+        assert refused.value.code == 409
+        refused.value.close()
+
+
+def test_a_region_is_tried_again_where_that_can_help(prefect, job, monkeypatch):
+    tried, run_region = [], tasks.run_region
+
+    def flaky(job, region, *more):
+        tried.append(region)
+        if len(tried) == 1:
+            raise OSError("the network went away")
+        return run_region(job, region, *more)
+
+    def hopeless(job, region, *more):
+        tried.append(region)
+        raise Refusal("a rule", "a value", "A fix.")
+
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        monkeypatch.setattr(tasks, "run_region", flaky)
+        record = _with_prefect(ReconstructSettings(**job("flaky", region=320)))
+        assert (record["regions"], len(tried)) == (2, 3)
+        same_as_plain(job("flaky"))
+        tried.clear()
+        monkeypatch.setattr(tasks, "run_region", hopeless)
+        with pytest.raises(Refusal, match="a rule; got a value"):
+            _with_prefect(ReconstructSettings(**job("hopeless", region=320)))
+        assert len(tried) == 1
+
+
+def test_a_signal_ends_it_in_order(prefect, job):
+    settings = job("told", region=320)
+
+    def tell():
+        until(lambda: chunks(settings) > 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with temporary_settings({PREFECT_API_URL: prefect.url}):
+        Thread(target=tell).start()
+        with pytest.raises(Stopped):
+            _with_prefect(ReconstructSettings(**settings))
+        assert 0 < chunks(settings) < 40
+        _with_prefect(ReconstructSettings(**settings, resume=True))
+    same_as_plain(settings)

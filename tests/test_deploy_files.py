@@ -1,0 +1,77 @@
+"""Files that others read: image, compose, Kubernetes, SLURM. As far as they can be checked here."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
+
+
+def documents():
+    return [
+        pytest.param(document, id=f"{path.stem}-{document['kind']}")
+        for path in sorted(DEPLOY.glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+    ]
+
+
+@pytest.mark.parametrize("document", documents())
+def test_manifests_hold_the_schema_of_kubernetes(document):
+    kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_image_is_clean_to_hadolint():
+    hadolint = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run(
+        [hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout
+
+
+def test_compose_has_a_healthy_order():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    services = compose["services"]
+    assert services.keys() == {"database", "server", "deploy", "worker"}
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                assert services[needed]["healthcheck"]["test"][0] == "CMD", (name, needed)
+    assert services["database"]["image"].partition(":")[2][0].isdigit(), "pinned"
+    # A password has no default, and no port is open to other machines.
+    assert ":?" in services["database"]["environment"]["POSTGRES_PASSWORD"]
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["slurm-array.sh", "slurm-dask.sh"])
+def test_scripts_are_bash(name):
+    subprocess.run(["bash", "-n", DEPLOY / name], check=True)
+
+
+def test_a_preempted_array_task_ends_in_order_and_is_queued_again(tmp_path):
+    script(tmp_path / "r2h", f'echo "$@" > {tmp_path}/began; trap "exit 75" TERM; sleep 30 & wait')
+    script(tmp_path / "scontrol", f'echo "$@" > {tmp_path}/queued')
+    (tmp_path / "scenes.txt").write_text("a.tif\nb.tif\n")
+    slurm = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_JOB_ID": "7"}
+    env = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    task = subprocess.Popen(["bash", DEPLOY / "slurm-array.sh"], cwd=tmp_path, env=env)
+    while not (tmp_path / "began").exists():
+        time.sleep(0.05)
+    time.sleep(0.2)
+    task.send_signal(signal.SIGTERM)
+    assert task.wait(20) == 75
+    assert (tmp_path / "began").read_text().startswith("reconstruct b.tif cubes/b.zarr --resume")
+    assert (tmp_path / "queued").read_text() == "requeue 7_2\n"
