@@ -45,8 +45,8 @@ $(VENV)/.bench: $(VENV)/.ready
 faults: setup  ## Kill a run 50 times and compare with one that was left alone (minutes)
 	$(BIN)/python -m tests.faults
 
-deploy-check: setup  ## A Prefect server and worker on this machine: deploy, schedule, cancel, resume
-	$(BIN)/python -m pytest tests/test_deploy.py
+deploy-check: setup  ## Prefect's server and worker and Dask's on this machine: schedule, cancel, kill, resume
+	$(BIN)/python -m pytest -m "" tests/test_deploy.py tests/test_cluster.py
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh
