@@ -247,7 +247,8 @@ def test_a_run_cancelled_from_the_api_stops_in_order_and_resumes(prefect, job):
     of = {"flow_runs": {"id": {"any_": [run]}}}
     until(lambda: "CANCELLED" in states(prefect, of))
     assert 0 < chunks(settings) < 40
-    state = until(lambda: ended(prefect, begin(resume=True)))
+    again = begin(resume=True)
+    state = until(lambda: ended(prefect, again))
     assert state["type"] == "COMPLETED", state
     same_as_plain(settings)
 
