@@ -22,8 +22,8 @@ demo: setup  ## Reconstruct a photograph that comes with scikit-image, through t
 	$(BIN)/r2h reconstruct $(PHOTO) demo/coffee.zarr --overwrite --prefect
 	$(BIN)/r2h look demo/coffee.zarr
 
-test: setup lint types  ## Lint, types and every test
-	$(BIN)/python -m pytest
+test: setup lint types  ## Lint, types and every test that takes no minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
@@ -68,8 +68,8 @@ $(VENV)/.supply: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[supply]'
 	touch $@
 
-deploy-check: setup  ## A Prefect server and worker on this machine: deploy, schedule, cancel, resume
-	$(BIN)/python -m pytest tests/test_deploy.py
+deploy-check: setup  ## Prefect's server and worker and Dask's on this machine: schedule, cancel, kill, resume
+	$(BIN)/python -m pytest -m "" tests/test_deploy.py tests/test_cluster.py
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh

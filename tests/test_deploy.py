@@ -23,13 +23,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import tasks
 from flows.batch import BatchSettings
 from flows.commands.run import _with_prefect
+from flows.deploy import batch_flow, evaluate_flow
 from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.progress import in_sight
 from flows.settings import ReconstructSettings, load
 from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal, Stopped
 from tests.model_fixtures import small_checkpoint
-from tests.toys import objects
+from tests.toys import objects, write_scene
 
 ROOT = Path(__file__).parent.parent
 DEPLOYMENTS = {
@@ -73,8 +74,8 @@ def test_what_is_tried_again_is_what_can_pass(error, passes):
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory):
-    """A server, a worker and the deployments; asks the server: prefect(path, body)."""
+def server(tmp_path_factory):
+    """A server: what asks it, its URL, and what begins another of Prefect's commands beside it."""
     folder = tmp_path_factory.mktemp("prefect")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -94,14 +95,20 @@ def prefect(tmp_path_factory):
     try:
         begin("server", "start", "--host", "127.0.0.1", "--port", str(port))
         until(lambda: alive(ask))
-        ask("/work_pools/", {"name": "r2h", "type": "process"})
-        assert begin("--no-prompt", "deploy", "--all").wait(PATIENCE) == 0
-        begin("worker", "start", "--pool", "r2h", "--type", "process", "--limit", "1")
-        yield SimpleNamespace(ask=ask, url=url, folder=folder)
+        yield SimpleNamespace(ask=ask, url=url, begin=begin)
     finally:
         for process in reversed(started):
             process.terminate()
             process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def prefect(server):
+    """The server with a worker and the deployments."""
+    server.ask("/work_pools/", {"name": "r2h", "type": "process"})
+    assert server.begin("--no-prompt", "deploy", "--all").wait(PATIENCE) == 0
+    server.begin("worker", "start", "--pool", "r2h", "--type", "process", "--limit", "1")
+    return server
 
 
 def request(url, path, body=None, method=None):
@@ -200,6 +207,7 @@ def artifacts(prefect, run):
     return {artifact["key"]: artifact for artifact in found}
 
 
+@pytest.mark.slow
 def test_a_scheduled_run_fires_and_finishes(prefect, job):
     # With resume, so that those that follow have nothing to do.
     settings, deployment = job("scheduled", resume=True), deployed(prefect)
@@ -222,6 +230,7 @@ def test_a_scheduled_run_fires_and_finishes(prefect, job):
     assert settings["destination"] in shown["report"]["data"]
 
 
+@pytest.mark.slow
 def test_a_run_cancelled_from_the_api_stops_in_order_and_resumes(prefect, job):
     settings, deployment = job("cancelled", region=320), deployed(prefect)
 
@@ -238,7 +247,8 @@ def test_a_run_cancelled_from_the_api_stops_in_order_and_resumes(prefect, job):
     of = {"flow_runs": {"id": {"any_": [run]}}}
     until(lambda: "CANCELLED" in states(prefect, of))
     assert 0 < chunks(settings) < 40
-    state = until(lambda: ended(prefect, begin(resume=True)))
+    again = begin(resume=True)
+    state = until(lambda: ended(prefect, again))
     assert state["type"] == "COMPLETED", state
     same_as_plain(settings)
 
@@ -247,6 +257,7 @@ def states(prefect, of):
     return [task["state_type"] for task in prefect.ask("/task_runs/filter", of)]
 
 
+@pytest.mark.slow
 def test_bad_parameters_are_refused_where_they_are_given(prefect, job):
     deployment = deployed(prefect)
     form = deployment["parameter_openapi_schema"]["definitions"]["ReconstructSettings"]
@@ -259,7 +270,7 @@ def test_bad_parameters_are_refused_where_they_are_given(prefect, job):
         refused.value.close()
 
 
-def test_a_region_is_tried_again_where_that_can_help(prefect, job, monkeypatch):
+def test_a_region_is_tried_again_where_that_can_help(server, job, monkeypatch):
     tried, run_region = [], tasks.run_region
 
     def flaky(job, region, *more):
@@ -272,7 +283,7 @@ def test_a_region_is_tried_again_where_that_can_help(prefect, job, monkeypatch):
         tried.append(region)
         raise Refusal("a rule", "a value", "A fix.")
 
-    with temporary_settings({PREFECT_API_URL: prefect.url}):
+    with temporary_settings({PREFECT_API_URL: server.url}):
         monkeypatch.setattr(tasks, "run_region", flaky)
         record = _with_prefect(ReconstructSettings(**job("flaky", region=320)))
         assert (record["regions"], len(tried)) == (2, 3)
@@ -284,14 +295,43 @@ def test_a_region_is_tried_again_where_that_can_help(prefect, job, monkeypatch):
         assert len(tried) == 1
 
 
-def test_a_signal_ends_it_in_order(prefect, job):
+def test_a_batch_fails_after_the_others_and_goes_on(server, job, tmp_path):
+    scene = {key: value for key, value in job("of").items() if key not in ("source", "destination")}
+    (tmp_path / "b.tif").write_text("no raster")
+    of = {"output": str(tmp_path), "name": "of-{stem}.zarr", "keep_going": True, "scene": scene}
+    inputs = [str(tmp_path / name) for name in ("b.tif", "a.tif")]
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        state = batch_flow(BatchSettings(inputs=inputs, **of), return_state=True)
+        assert state.is_failed()
+        assert "1 of 2 scenes failed" in state.message
+        same_as_plain(job("of-a"))
+        assert [row["state"] for row in batch_flow(BatchSettings(inputs=inputs[1:], **of))] == [
+            "skipped"
+        ]
+
+
+def test_an_evaluation_shows_its_scores(server, tmp_path):
+    planes = np.random.default_rng(0).integers(0, 65536, (31, 16, 16), np.uint16)
+    write_scene(tmp_path / "one_ms" / "one_ms", "one", planes)
+    settings = EvaluateSettings(tile=16, overlap=0, chunk=16, threads=1)
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        whole = evaluate_flow(settings, "cave", str(tmp_path), str(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == whole
+    shown = server.ask("/artifacts/filter", {"artifacts": {"key": {"any_": ["scores"]}}})
+    rows = json.loads(shown[0]["data"])
+    assert [row["scene"] for row in rows] == ["one", "one", "mean", "mean"]
+    assert rows[0]["sam"] == whole["scenes"][0]["sam"]
+
+
+@pytest.mark.slow
+def test_a_signal_ends_it_in_order(server, job):
     settings = job("told", region=320)
 
     def tell():
         until(lambda: chunks(settings) > 2)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with temporary_settings({PREFECT_API_URL: prefect.url}):
+    with temporary_settings({PREFECT_API_URL: server.url}):
         Thread(target=tell).start()
         with pytest.raises(Stopped):
             _with_prefect(ReconstructSettings(**settings))
