@@ -148,10 +148,9 @@ def bind(
 ) -> model.Reconstructor:
     """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
     sensitivities = torch.from_numpy(camera.sensitivities)
+    noises = settings.samples if settings.start == "noise" else 0
     try:
-        return model.Reconstructor(
-            network, sensitivities, scale, settings.steps, engine, settings.start
-        )
+        return model.Reconstructor(network, sensitivities, scale, settings.steps, engine, noises)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera and engine must suit the model", error, fix) from error
@@ -202,10 +201,10 @@ def _spec(
     wavelengths: tuple[float, ...],
     facts: dict[str, Any],
 ) -> CubeSpec:
-    keys = ("tile", "overlap", "chunk", "start", "seed", "steps", "dtype", "zarr_format")
+    keys = ("tile", "overlap", "chunk", "start", "samples", "seed", "steps", "dtype", "zarr_format")
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
-    fixed = {"format": FORMAT, "precision": "float32", "samples": 1}
+    fixed = {"format": FORMAT, "precision": "float32"}
     fixed["codec"] = "zstd 1"
     return CubeSpec(
         height=place.height,
