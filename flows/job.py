@@ -13,6 +13,7 @@ import model
 from flows.settings import ReconstructSettings, TileSettings
 from model.checkpoint import SHIPPED
 from model.engine import Engine, best_engine
+from model.uncertainty import beside
 from pipeline.area import Area, box_window, load_area
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cube import CubeSpec, SpectralCube
@@ -35,7 +36,7 @@ class Job:
     scene: Scene
     camera: Camera
     grid: TileGrid
-    reconstructor: model.Reconstructor
+    reconstructor: model.Reconstructor | model.Calibrated
     spec: CubeSpec
     plan: Plan
     area: Area | None
@@ -93,7 +94,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
     Raises Refusal or CheckpointError.
     """
     scene = RasterScene.open(settings.source, settings.bands)
-    checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
+    checkpoint = checkpoint_of(settings)
     network = model.load(checkpoint).to(device := _device(settings))
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
@@ -109,6 +110,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
         "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
         "checkpoint": model.describe(checkpoint)["digest"],
         "engine": engine,
+        "uncertainty": _sigma_facts(reconstructor),
     }
     spec = _spec(settings, scene, place, reconstructor.wavelengths, facts)
 
@@ -145,15 +147,40 @@ def chosen_engine(settings: TileSettings, network: model.R2HDiff) -> Engine:
 
 def bind(
     settings: TileSettings, network: model.R2HDiff, engine: Engine, camera: Camera, scale: float
-) -> model.Reconstructor:
+) -> model.Reconstructor | model.Calibrated:
     """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
     sensitivities = torch.from_numpy(camera.sensitivities)
     noises = settings.samples if settings.start == "noise" else 0
     try:
-        return model.Reconstructor(network, sensitivities, scale, settings.steps, engine, noises)
+        bound = model.Reconstructor(network, sensitivities, scale, settings.steps, engine, noises)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera and engine must suit the model", error, fix) from error
+    law = sigma_of(settings)
+    return bound if law is None else model.Calibrated(bound, law)
+
+
+def sigma_of(settings: TileSettings) -> model.Uncertainty | None:
+    """The calibrated sigma that the settings ask for, None where they ask for none.
+
+    Raises Refusal where none belongs to the checkpoint.
+    """
+    if settings.uncertainty == "none" and settings.samples == 1:
+        return None
+    checkpoint = checkpoint_of(settings)
+    path = beside(checkpoint)
+    fix = "Make it with `r2h calibrate`, or leave --uncertainty and --samples out."
+    if not path.exists():
+        raise Refusal("sigma needs a calibration beside the weights", path, fix)
+    law = model.Uncertainty.load(path)
+    if law.network != model.describe(checkpoint)["digest"]:
+        raise Refusal("a calibration belongs to one checkpoint", f"{path} of another", fix)
+    return law
+
+
+def checkpoint_of(settings: TileSettings) -> Path:
+    """The weights asked for, or the shipped ones."""
+    return Path(settings.checkpoint) if settings.checkpoint else SHIPPED
 
 
 def threads_of(settings: TileSettings) -> int:
@@ -192,6 +219,13 @@ def _camera_facts(camera: Camera) -> dict[str, Any]:
         "white": camera.white,
         "sensitivities": digest,
     }
+
+
+def _sigma_facts(reconstructor: model.Reconstructor | model.Calibrated) -> dict[str, Any] | None:
+    """Digest of the calibration, and how many sigma hold which share of errors."""
+    if isinstance(reconstructor, model.Reconstructor):
+        return None
+    return {"calibration": reconstructor.digest, "factors": reconstructor.factors}
 
 
 def _spec(

@@ -99,7 +99,7 @@ class Reconstructor:
         model.schedule.visited(steps)
         self.lift = wiener_lift(sensitivities.to(model.prior), model.prior)
         self._run = bind(model.eval(), sensitivities, steps, engine)
-        self.model, self.sensitivities, self.scale = model, sensitivities, scale
+        self.sensitivities, self.prior, self.scale = sensitivities, model.prior, scale
         self.noises, self.spread = noises, noises > 1
         self.wavelengths = tuple(model.wavelengths.tolist())
 

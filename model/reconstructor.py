@@ -85,10 +85,8 @@ class R2HDiff(nn.Module):
         """The cube a state stands for."""
         return torch.addcmul(condition.lift, state, self.deviation)
 
-    def guided(
-        self, rgb: Tensor, sensitivities: Tensor, steps: int
-    ) -> Callable[[Tensor], Tensor]:
-        """From start noise (N, bands, H, W) to cube, under guidance of rgb that is computed once."""
+    def guided(self, rgb: Tensor, sensitivities: Tensor, steps: int) -> Callable[[Tensor], Tensor]:
+        """From start noise (N, bands, H, W) to cube; what rgb says is computed once."""
         condition = self.condition(rgb, sensitivities)
 
         def denoise(state: Tensor, step: int) -> Tensor:
