@@ -114,7 +114,7 @@ class Reconstructor:
             return chain(rgb.new_zeros(len(rgb), bands, *rgb.shape[2:])).mul_(self.scale)
         if noise is None:
             raise ValueError(f"{self.noises} fields of noise are needed; got none. Draw them.")
-        fields = (field.contiguous() for field in noise.split(bands, dim=1))
+        fields = (field.contiguous() for field in noise.chunk(self.noises, dim=1))
         return moments(map(chain, fields)).mul_(self.scale)
 
 

@@ -123,7 +123,7 @@ def newton(known: Tensor, errors: Tensor, ridge: float = 1e-3) -> Tensor:
     for _ in range(50):
         ratio = errors * (-torch.einsum("nbf,bf->nb", unit, weights)).exp()
         slope = torch.einsum("nb,nbf->bf", 1 - ratio, unit) / len(unit) + weights @ damping
-        bend = torch.einsum("nb,nbf,nbg->bfg", ratio, unit, unit) / len(unit) + damping
+        bend = torch.einsum("nbf,nbg->bfg", ratio[..., None] * unit, unit) / len(unit) + damping
         step = torch.linalg.solve(bend, slope)
         # Far from the best weights a whole step may overshoot.
         weights = weights - step * min(1.0, 1.0 / max(1e-12, float(step.abs().max())))
@@ -173,14 +173,16 @@ class Uncertainty:
         """The laws in a file. Raises CheckpointError for any other file."""
         about = describe_kind(path, KIND)
         bands, levels = len(about["wavelengths_nm"]), torch.empty(len(LEVELS))
-        laws = [PowerLaw(torch.empty(bands, SHARED + OWN + more), levels) for more in (0, 1)]
+        one, samples = (
+            PowerLaw(torch.empty(bands, SHARED + OWN + more), levels) for more in (0, 1)
+        )
         try:
             network, found = about["config"]["network"], about["config"]["levels"]
         except (KeyError, TypeError) as error:
             raise refused(path, f"an unknown configuration: {error}") from error
         if found != list(LEVELS):
             raise refused(path, f"levels {found} where {LEVELS} are known")
-        empty = cls(*laws, tuple(about["wavelengths_nm"]), network)
+        empty = cls(one, samples, tuple(about["wavelengths_nm"]), network)
         held = read(path, about, empty._tensors())
         one, samples = (
             PowerLaw(held[f"{name}.weights"], held[f"{name}.factors"])

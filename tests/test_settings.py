@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import EvaluateSettings, ReconstructSettings, TrainSettings, load
+from flows.settings import (
+    CalibrateSettings,
+    EvaluateSettings,
+    ReconstructSettings,
+    TrainSettings,
+    load,
+)
 from flows.train import camera_shares
 from pipeline.errors import Refusal
 
@@ -12,7 +18,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_every_config_loads():
-    kinds = {"evaluate": EvaluateSettings, "train": TrainSettings}
+    kinds = {
+        "calibrate": CalibrateSettings,
+        "evaluate": EvaluateSettings,
+        "train": TrainSettings,
+    }
     given = {"source": "a", "destination": "b"}
     for path in sorted((ROOT / "configs").glob("*.toml")):
         kind = kinds.get(path.stem.split("-")[0])
@@ -45,3 +55,12 @@ def test_what_was_given_wins_over_the_file(tmp_path):
 def test_an_unknown_key_is_named():
     with pytest.raises(Refusal, match="tiles"):
         load(ReconstructSettings, None, source="a", destination="b", tiles=3)
+
+
+def test_samples_start_from_noise_and_cannot_start_from_zero():
+    plain = {"source": "a", "destination": "b"}
+    assert load(ReconstructSettings, None, **plain, samples="4").start == "noise"
+    assert load(ReconstructSettings, None, **plain).start == "zero"
+    assert load(ReconstructSettings, None, **plain, samples="1").start == "zero"
+    with pytest.raises(Refusal, match="start cannot be zero"):
+        load(ReconstructSettings, None, **plain, samples=2, start="zero")
