@@ -14,7 +14,7 @@ import model
 from flows.settings import CalibrateSettings
 from flows.train import scene_folders, train
 from model.engine import best_engine
-from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features, hidden
+from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.datasets import CAVE_WAVELENGTHS, ReferenceScene, cave_cube
 from pipeline.errors import Refusal
@@ -141,8 +141,7 @@ def _tile(
     start = torch.from_numpy(np.concatenate(fields))[None] if fields else None
     answer = reconstruct(rgb, start)
     cube, spread = answer[:, :bands], answer[:, bands:] if samples else None
-    unseen = hidden(reconstruct.sensitivities, reconstruct.lift, reconstruct.prior)
-    known = features(rgb, cube, unseen, spread)
+    known = features(rgb, cube, spread)
     error = (cube.clamp(min=0) - truth).abs()
     return known[0].flatten(2).permute(2, 0, 1), error[0].flatten(1).T
 

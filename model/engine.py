@@ -97,9 +97,9 @@ class Reconstructor:
     ) -> None:
         # All raise ValueError here rather than at the first tile.
         model.schedule.visited(steps)
-        self.lift = wiener_lift(sensitivities.to(model.prior), model.prior)
+        wiener_lift(sensitivities.to(model.prior), model.prior)
         self._run = bind(model.eval(), sensitivities, steps, engine)
-        self.sensitivities, self.prior, self.scale = sensitivities, model.prior, scale
+        self.scale = scale
         self.noises, self.spread = noises, noises > 1
         self.wavelengths = tuple(model.wavelengths.tolist())
 

@@ -1,9 +1,9 @@
 """How far off an estimate may be: sigma of every wavelength of every pixel, from what a pass knows.
 
-A power law: the logarithm of sigma is linear in logarithms of brightness, of the roughness of the
-spectrum, of the value itself and of what the camera cannot see there. Under Laplace errors its
-likelihood is convex, so a fit has one answer and draws nothing (docs/decisions/0014). All is in the
-model's unit, reflectance over the scene's scale.
+A power law: a constant of each wavelength times powers of brightness, of the roughness of the
+spectrum and of the value itself. Under Laplace errors the likelihood of the exponents is convex, so
+a fit has one answer and draws nothing (docs/decisions/0014). All is in the model's unit,
+reflectance over the scene's scale.
 """
 
 import json
@@ -26,17 +26,8 @@ WITHIN_SIGMA = math.erf(math.sqrt(0.5))
 """Share of errors that are smaller than sigma, as of normal ones: 0.683."""
 BRIGHTEST = 4.0
 """Brightness beyond which sigma no longer follows it: no scene's 99th percentile is higher."""
-SHARED, OWN = 4, 2
+SHARED, OWN = 4, 1
 """Features that all wavelengths of a pixel share, and those each has for itself."""
-
-
-def hidden(sensitivities: Tensor, lift: Tensor, prior: Tensor) -> Tensor:
-    """Log of the size (bands,) of what a camera (3, bands) cannot see of natural spectra."""
-    s, g = sensitivities.double().cpu(), lift.double().cpu()
-    unseen = torch.eye(len(g), dtype=torch.float64) - g @ s
-    energy = (unseen @ prior.double().cpu() @ unseen.T).diagonal()
-    # A wavelength that a camera measures alone has nothing hidden.
-    return (energy.clamp(min=0).sqrt() + 1e-4).log().float()
 
 
 def shared_features(rgb: Tensor, cube: Tensor) -> Tensor:
@@ -55,14 +46,13 @@ def _log_spread(spread: Tensor) -> Tensor:
     return (spread + 1e-4).log_()
 
 
-def features(rgb: Tensor, cube: Tensor, unseen: Tensor, spread: Tensor | None = None) -> Tensor:
+def features(rgb: Tensor, cube: Tensor, spread: Tensor | None = None) -> Tensor:
     """All features of every wavelength (N, bands, F, H, W), as a fit takes them.
 
-    ``unseen`` is `hidden` of the camera; ``spread`` (N, bands, H, W) that of samples, if there are.
+    ``spread`` (N, bands, H, W) is that of samples, where there are several.
     """
     shared = shared_features(rgb, cube)[:, None].expand(-1, cube.shape[1], -1, -1, -1)
-    size = unseen.to(cube)[:, None, None].expand_as(cube)
-    own = [_log_value(cube), size] + ([] if spread is None else [_log_spread(spread)])
+    own = [_log_value(cube)] + ([] if spread is None else [_log_spread(spread)])
     return torch.cat([shared, torch.stack(own, dim=2)], dim=2)
 
 
@@ -75,17 +65,15 @@ class PowerLaw:
     factors: Tensor
     """(levels,): an interval of that level is the estimate plus or minus factor * sigma."""
 
-    def sigma(
-        self, rgb: Tensor, cube: Tensor, unseen: Tensor, spread: Tensor | None = None
-    ) -> Tensor:
+    def sigma(self, rgb: Tensor, cube: Tensor, spread: Tensor | None = None) -> Tensor:
         """Sigma (N, bands, H, W) as of `features`, without making them all at once."""
         weights = self.weights.to(cube)
-        value, size, *more = weights[:, SHARED:].mT[..., None, None]
+        value, *more = weights[:, SHARED:].mT[..., None, None]
         total = apply_matrix(weights[:, :SHARED], shared_features(rgb, cube))
         total.addcmul_(_log_value(cube), value)
         if spread is not None:
             total.addcmul_(_log_spread(spread), more[0])
-        return total.add_(size * unseen.to(cube)[:, None, None]).exp_()
+        return total.exp_()
 
     @classmethod
     def fit(cls, known: Tensor, errors: Tensor) -> "PowerLaw":
@@ -111,7 +99,7 @@ def newton(known: Tensor, errors: Tensor, ridge: float = 1e-3) -> Tensor:
     """
     bands, count = known.shape[1:]
     mean, size = known.mean(dim=0), known.std(dim=0)
-    # What does not vary, as one camera's hidden part, is left to the constant.
+    # What does not vary is left to the constant.
     moves = size > 1e-9
     mean, size = torch.where(moves, mean, 0), torch.where(moves, size, 1)
     mean[:, 0] = 0
@@ -216,9 +204,7 @@ class Calibrated:
             )
         self._reconstruct = reconstructor
         self._law = uncertainty.samples if reconstructor.spread else uncertainty.one
-        of = reconstructor
-        self._hidden = hidden(of.sensitivities, of.lift, of.prior)
-        self.noises, self.wavelengths = of.noises, of.wavelengths
+        self.noises, self.wavelengths = reconstructor.noises, reconstructor.wavelengths
         self.digest = uncertainty.digest
         widths = zip(LEVELS, self._law.factors.tolist(), strict=True)
         self.factors = {f"{level:.0%}": round(width, 4) for level, width in widths}
@@ -231,5 +217,5 @@ class Calibrated:
         bands = len(self.wavelengths)
         unit = answer / scale
         spread = unit[:, bands:] if self._reconstruct.spread else None
-        sigma = self._law.sigma(rgb / scale, unit[:, :bands], self._hidden, spread)
+        sigma = self._law.sigma(rgb / scale, unit[:, :bands], spread)
         return torch.cat([answer[:, :bands], sigma.mul_(scale)], dim=1)

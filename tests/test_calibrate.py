@@ -29,7 +29,7 @@ def asked(**changes: object) -> CalibrateSettings:
 
 def errors(scene: str, size: float, seed: int = 0) -> Errors:
     random = torch.Generator().manual_seed(seed)
-    known = torch.rand(500, 4, 6, generator=random)
+    known = torch.rand(500, 4, 5, generator=random)
     known[:, :, 0] = 1
     return Errors(scene, known, size * torch.rand(500, 4, generator=random))
 

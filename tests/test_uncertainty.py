@@ -12,7 +12,6 @@ import model as r2h
 from model import Calibrated, Reconstructor, Uncertainty
 from model.checkpoint import SHIPPED, CheckpointError, describe
 from model.engine import Engine
-from model.lift import wiener_lift
 from model.uncertainty import (
     LEVELS,
     OWN,
@@ -20,7 +19,6 @@ from model.uncertainty import (
     PowerLaw,
     beside,
     features,
-    hidden,
     newton,
 )
 from tests.model_fixtures import (
@@ -28,7 +26,6 @@ from tests.model_fixtures import (
     WAVELENGTHS,
     awake,
     camera,
-    prior,
     random,
     small_model,
     start_noise,
@@ -49,9 +46,7 @@ def known(count: int = 20_000, more: int = 0) -> Tensor:
     """Features of random pixels (n, bands, F)."""
     rgb, cube = tile(1, 1, 3 * count), tile(1, 1, BANDS * count, seed=1)
     spread = tile(1, 1, BANDS * count, seed=2).reshape(1, BANDS, 1, count) if more else None
-    s = camera()[0]
-    unseen = hidden(s, wiener_lift(s, prior()), prior())
-    made = features(rgb.reshape(1, 3, 1, count), cube.reshape(1, BANDS, 1, count), unseen, spread)
+    made = features(rgb.reshape(1, 3, 1, count), cube.reshape(1, BANDS, 1, count), spread)
     return made[0].flatten(2).permute(2, 0, 1)
 
 
@@ -59,10 +54,8 @@ def known(count: int = 20_000, more: int = 0) -> Tensor:
 def test_sigma_is_the_power_law_of_its_features(seed: int, more: int) -> None:
     rgb, cube, of = tile(seed=seed), tile(channels=BANDS, seed=seed + 1), law(more, seed)
     spread = tile(channels=BANDS, seed=seed + 2) if more else None
-    s = camera(seed)[0]
-    unseen = hidden(s, wiener_lift(s, prior()), prior())
-    plain = torch.einsum("nbfhw,bf->nbhw", features(rgb, cube, unseen, spread), of.weights).exp()
-    torch.testing.assert_close(of.sigma(rgb, cube, unseen, spread), plain, rtol=1e-4, atol=1e-6)
+    plain = torch.einsum("nbfhw,bf->nbhw", features(rgb, cube, spread), of.weights).exp()
+    torch.testing.assert_close(of.sigma(rgb, cube, spread), plain, rtol=1e-4, atol=1e-6)
 
 
 def test_the_fit_finds_the_law_that_errors_were_drawn_from() -> None:
@@ -126,12 +119,6 @@ def test_the_cube_is_that_of_the_model_alone_and_both_engines_agree(seed: int, c
 def test_any_light_has_a_sigma(light: float) -> None:
     sigma = Calibrated(Reconstructor(awake(small_model()), camera()[0]), laws())(light * tile())
     assert sigma.isfinite().all()
-
-
-def test_what_a_camera_measures_alone_is_not_hidden_from_it() -> None:
-    s = torch.eye(3, BANDS)
-    size = hidden(s, wiener_lift(s, prior()), prior())
-    assert (size[:3] < size[3:].min()).all()
 
 
 def test_the_numbers_survive_their_file(tmp_path: Path) -> None:
