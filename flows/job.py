@@ -3,7 +3,6 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -11,9 +10,8 @@ import torch
 
 import model
 from flows.settings import ReconstructSettings, TileSettings
-from model.checkpoint import SHIPPED
+from flows.sigma import checkpoint_of, facts_of, sigma_of
 from model.engine import Engine, best_engine
-from model.uncertainty import beside
 from pipeline.area import Area, box_window, load_area
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cube import CubeSpec, SpectralCube
@@ -110,7 +108,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1) -> Job:
         "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
         "checkpoint": model.describe(checkpoint)["digest"],
         "engine": engine,
-        "uncertainty": _sigma_facts(reconstructor),
+        "uncertainty": facts_of(reconstructor),
     }
     spec = _spec(settings, scene, place, reconstructor.wavelengths, facts)
 
@@ -160,29 +158,6 @@ def bind(
     return bound if law is None else model.Calibrated(bound, law)
 
 
-def sigma_of(settings: TileSettings) -> model.Uncertainty | None:
-    """The calibrated sigma that the settings ask for, None where they ask for none.
-
-    Raises Refusal where none belongs to the checkpoint.
-    """
-    if settings.uncertainty == "none" and settings.samples == 1:
-        return None
-    checkpoint = checkpoint_of(settings)
-    path = beside(checkpoint)
-    fix = "Make it with `r2h calibrate`, or leave --uncertainty and --samples out."
-    if not path.exists():
-        raise Refusal("sigma needs a calibration beside the weights", path, fix)
-    law = model.Uncertainty.load(path)
-    if law.network != model.describe(checkpoint)["digest"]:
-        raise Refusal("a calibration belongs to one checkpoint", f"{path} of another", fix)
-    return law
-
-
-def checkpoint_of(settings: TileSettings) -> Path:
-    """The weights asked for, or the shipped ones."""
-    return Path(settings.checkpoint) if settings.checkpoint else SHIPPED
-
-
 def threads_of(settings: TileSettings) -> int:
     """Tiles to compute at once: what is asked for, else one a core that this process may use."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -219,13 +194,6 @@ def _camera_facts(camera: Camera) -> dict[str, Any]:
         "white": camera.white,
         "sensitivities": digest,
     }
-
-
-def _sigma_facts(reconstructor: model.Reconstructor | model.Calibrated) -> dict[str, Any] | None:
-    """Digest of the calibration, and how many sigma hold which share of errors."""
-    if isinstance(reconstructor, model.Reconstructor):
-        return None
-    return {"calibration": reconstructor.digest, "factors": reconstructor.factors}
 
 
 def _spec(
