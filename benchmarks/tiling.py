@@ -9,8 +9,8 @@ import numpy as np
 import model
 from benchmarks.options import Options
 from benchmarks.tables import Table
+from flows.bound import bind, chosen_engine
 from flows.evaluate import through_tiles
-from flows.job import bind, chosen_engine
 from flows.learn_settings import EvaluateSettings
 from flows.settings import load
 from pipeline.camera import load_camera, resampled

@@ -16,9 +16,9 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+from flows.bound import threads_of
 from flows.finish import finish
 from flows.forecast import line, peak_resident
-from flows.job import threads_of
 from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, prepare, refuse_other_settings, run_region
 from flows.regions import opened, tiles_to_do

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 import model
+from flows.bound import bind, chosen_engine, threads_of
 from flows.forecast import peak_resident
-from flows.job import bind, chosen_engine, threads_of
 from flows.learn_settings import EvaluateSettings
 from flows.scenes import scenes_of, seen_by
 from flows.scorebook import FITTED, Row, about, differences, means, write

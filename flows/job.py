@@ -1,20 +1,17 @@
 """A run, opened: scene, camera, model, plan, and all that decides the result. Writes nothing."""
 
 import hashlib
-import os
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
-import torch
 
 import model
-from flows.settings import ReconstructSettings, TileSettings
-from model.checkpoint import SHIPPED
-from model.engine import Engine, Start, best_engine
+from flows.bound import bind, chosen_engine, device_of, network_of, threads_of
+from flows.settings import ReconstructSettings
+from flows.sigma import checkpoint_of, facts_of
+from model.engine import Engine
 from pipeline.area import Area, box_window, load_area
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cube import CubeSpec, SpectralCube
@@ -42,7 +39,7 @@ class Job:
     scene: RasterScene | MosaicScene
     camera: Camera
     grid: TileGrid
-    reconstructor: model.Reconstructor
+    reconstructor: model.Reconstructor | model.Calibrated
     spec: CubeSpec
     plan: Plan
     area: Area | None
@@ -110,8 +107,8 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
         use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
     refuse_too_many(scene.height, scene.width, settings.max_pixels)
-    checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
-    network = _network(checkpoint, _stamp(checkpoint), device := _device(settings))
+    checkpoint = checkpoint_of(settings)
+    network = network_of(checkpoint, device := device_of(settings))
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     area = load_area(scene, settings.aoi) if settings.aoi else None
@@ -126,6 +123,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
         "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
         "checkpoint": model.describe(checkpoint)["digest"],
         "engine": engine,
+        "uncertainty": facts_of(reconstructor),
     }
     spec = _spec(settings, scene, place, reconstructor, facts)
 
@@ -156,48 +154,6 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
     )
 
 
-@lru_cache(maxsize=2)
-def _network(checkpoint: Path, stamp: int, device: str) -> model.R2HDiff:  # noqa: ARG001
-    return model.load(checkpoint).to(device)
-
-
-def _stamp(path: Path) -> int:
-    # A file that is written anew is loaded anew; of one that is not there, the model tells.
-    return path.stat().st_mtime_ns if path.is_file() else 0
-
-
-def chosen_engine(settings: TileSettings, network: model.R2HDiff) -> Engine:
-    """The engine that is asked for, or the best there is."""
-    return best_engine(network) if settings.engine == "auto" else settings.engine
-
-
-def bind(
-    settings: TileSettings, network: model.R2HDiff, engine: Engine, camera: Camera, scale: float
-) -> model.Reconstructor:
-    """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
-    try:
-        seen = camera.sensitivities.tobytes()
-        return _bound(network, seen, settings.steps, engine, settings.start).at(scale)
-    except ValueError as error:
-        fix = "Choose others, or leave --engine out."
-        raise Refusal("camera and engine must suit the model", error, fix) from error
-
-
-@lru_cache(maxsize=4)
-def _bound(
-    network: model.R2HDiff, sensitivities: bytes, steps: int, engine: Engine, start: Start
-) -> model.Reconstructor:
-    """The model for a camera, float32 sensitivities (3, bands): its graph serves all scenes."""
-    seen = torch.frombuffer(bytearray(sensitivities), dtype=torch.float32).reshape(3, -1)
-    return model.Reconstructor(network, seen, 1.0, steps, engine, start)
-
-
-def threads_of(settings: TileSettings) -> int:
-    """Tiles to compute at once: what is asked for, else one a core that this process may use."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return settings.threads or here or 1
-
-
 def _place(settings: ReconstructSettings, scene: Scene) -> Window:
     if settings.bbox:
         return box_window(scene, settings.bbox)
@@ -207,17 +163,6 @@ def _place(settings: ReconstructSettings, scene: Scene) -> Window:
         rule = f"the window must lie inside the scene's {scene.height} x {scene.width} pixels"
         raise Refusal(rule, settings.window, "Give row,column,height,width.")
     return asked
-
-
-def _device(settings: ReconstructSettings) -> str:
-    has_cuda = torch.cuda.is_available()
-    if settings.device == "cuda" and not has_cuda:
-        raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
-    # Tiles run side by side, each on one thread; the sums of the main thread are small.
-    torch.set_num_threads(1)
-    # The cube's attributes say float32; TF32 would round every product to 10 bits.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
 
 
 def _camera_facts(camera: Camera, illuminant: str) -> dict[str, Any]:
@@ -235,13 +180,13 @@ def _spec(
     settings: ReconstructSettings,
     scene: Scene,
     place: Window,
-    reconstructor: model.Reconstructor,
+    reconstructor: model.Reconstructor | model.Calibrated,
     facts: dict[str, Any],
 ) -> CubeSpec:
-    keys = ("tile", "overlap", "chunk", "start", "seed", "steps", "dtype", "zarr_format")
+    keys = ("tile", "overlap", "chunk", "start", "samples", "seed", "steps", "dtype", "zarr_format")
     kept = {key: getattr(settings, key) for key in keys}
     window = [place.row, place.col, place.height, place.width]
-    fixed = {"format": FORMAT, "precision": "float32", "samples": 1}
+    fixed = {"format": FORMAT, "precision": "float32"}
     fixed |= {"codec": "zstd 1, checksum", "consistent": True}
     return CubeSpec(
         height=place.height,

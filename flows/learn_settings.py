@@ -36,6 +36,9 @@ class NetworkSettings(Settings):
     """The network's switches; see `model.NetworkConfig`."""
 
     target: Literal["residual", "cube"] = "residual"
+    widths: tuple[int, ...] = (16, 32, 64, 104)
+    heads: tuple[int, ...] = (1, 2, 4, 8)
+    bottom: int = 2
     hata: bool = True
     gsrm: bool = True
     normalise: bool = False
@@ -114,3 +117,22 @@ class TrainSettings(Settings):
         if not self.scenes and self.split is None:
             raise ValueError("name scenes or a split to train on")
         return self
+
+
+class CalibrateSettings(Settings):
+    """`r2h calibrate`: on which errors sigma is fitted."""
+
+    folds: tuple[tuple[str, ...], ...] = Field(min_length=2)
+    """Scenes that are left out together: a network is trained on the others, its errors kept."""
+    alike: tuple[tuple[str, ...], ...] = ()
+    """Scenes that count as one where the fit is checked on what it did not see."""
+    pixels: int = Field(1000, ge=1)
+    """Pixels of each of a scene's four tiles."""
+    samples: int = Field(4, ge=2)
+    """Passes from noise that the law of samples is fitted on."""
+    tile: int = Field(256, ge=8, multiple_of=8)
+    """Side of a tile in pixels."""
+    seed: int = Field(0, ge=0)
+    """Of pixels and noise."""
+    train: TrainSettings
+    """How the networks are trained; its scenes are those of the folds."""

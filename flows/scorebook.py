@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import model
+from flows.bound import chosen_engine
 from flows.environment import PACKAGES, installed
-from flows.job import chosen_engine
 from flows.learn_settings import EvaluateSettings
 from model.checkpoint import SHIPPED, describe
 from model.cost import multiply_adds

@@ -63,6 +63,8 @@ class TileSettings(Settings):
     """Denoising steps."""
     start: Literal["zero", "noise"] = "zero"
     """What the chain starts from: zero, which is most accurate, or noise."""
+    samples: int = Field(1, ge=1, le=64)
+    """Passes from start noise that are averaged; from 2 on the cube comes with their spread."""
     seed: int = Field(0, ge=0)
     """Of the start noise."""
     tile: int = Field(256, ge=8, multiple_of=8)
@@ -73,8 +75,22 @@ class TileSettings(Settings):
     """Side of a stored chunk in pixels."""
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
     """What computes: torch, onnxruntime (CPU only), or auto, the fastest there is."""
+    uncertainty: Literal["none", "fast"] = "none"
+    """Sigma beside the cube, from what a single pass knows (samples always come with theirs)."""
     threads: int | None = Field(None, ge=1)
     """Tiles computed at once on the CPU, each on one thread (none: one a core)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _samples_start_from_noise(cls, values: dict[str, Any]) -> dict[str, Any]:
+        several = str(values.get("samples", 1)) != "1"
+        return {"start": "noise", **values} if several else values
+
+    @model_validator(mode="after")
+    def _zero_has_one_sample(self) -> Self:
+        if self.samples > 1 and self.start == "zero":
+            raise ValueError("samples above 1 differ by their start noise: start cannot be zero")
+        return self
 
 
 class SceneSettings(TileSettings):

@@ -10,13 +10,16 @@ from model.checkpoint import CheckpointError, describe, load
 from model.engine import Reconstructor
 from model.network import NetworkConfig
 from model.reconstructor import R2HDiff
+from model.uncertainty import Calibrated, Uncertainty
 
 __all__ = [
+    "Calibrated",
     "CheckpointError",
     "NetworkConfig",
     "R2HDiff",
     "Reconstructor",
     "RootPolynomial",
+    "Uncertainty",
     "describe",
     "load",
 ]

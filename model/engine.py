@@ -1,11 +1,11 @@
 """What carries out the model's arithmetic: torch as written, or ONNX Runtime on a folded graph."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import find_spec
 from threading import Lock
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from model.lift import wiener_lift
 from model.reconstructor import R2HDiff
 
 Engine = Literal["torch", "onnxruntime"]
-Start = Literal["zero", "noise"]
-Run = Callable[[Tensor, Tensor], Tensor]
-"""rgb (N, 3, T, T) in the model's unit and noise (N, bands, T, T) to cube (N, bands, T, T)."""
+Chain = Callable[[Tensor], Tensor]
+"""Start noise (N, bands, T, T) to cube (N, bands, T, T), as often as is asked."""
+Run = Callable[[Tensor], Chain]
+"""rgb (N, 3, T, T) in the model's unit to the chain that it guides."""
 
 
 def best_engine(model: R2HDiff) -> Engine:
@@ -31,7 +32,7 @@ def bind(model: R2HDiff, sensitivities: Tensor, steps: int, engine: Engine) -> R
     """
     if engine == "torch":
         camera = sensitivities.float()[None].to(model.prior.device)
-        return lambda rgb, noise: cast(Tensor, model(rgb, camera, noise, steps))
+        return lambda rgb: model.guided(rgb, camera, steps)
     if reason := _reason_against(model):
         raise ValueError(f"onnxruntime cannot run this model: {reason}. Use torch.")
     return _onnxruntime(model, sensitivities.cpu(), steps)
@@ -63,11 +64,15 @@ def _onnxruntime(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
         graph = build(model, sensitivities, steps, shape)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    def run(rgb: Tensor, noise: Tensor) -> Tensor:
+    def run(rgb: Tensor) -> Chain:
         with building:
             ready = session((rgb.shape[0], rgb.shape[2]))
-        (cube,) = ready.run(None, {"rgb": rgb.numpy(), "noise": noise.numpy()})
-        return torch.from_numpy(cube)
+
+        def chain(noise: Tensor) -> Tensor:
+            (cube,) = ready.run(None, {"rgb": rgb.numpy(), "noise": noise.numpy()})
+            return torch.from_numpy(cube)
+
+        return chain
 
     return run
 
@@ -77,11 +82,10 @@ class Reconstructor:
 
     The RGB is divided by ``scale`` before the network and the cube multiplied by it after, so the
     result follows the exposure. The chain starts from zero, the mean of all noise, which comes
-    nearer to the truth than any one start (docs/decisions/0011), or from noise. Threads may share
-    it.
+    nearer to the truth than any one start (docs/decisions/0011), or from each of ``noises`` fields
+    of noise: then the answer is the mean, and from two on the standard deviation beside it. Threads
+    may share it.
     """
-
-    spread = False
 
     def __init__(
         self,
@@ -90,28 +94,47 @@ class Reconstructor:
         scale: float = 1.0,
         steps: int = 5,
         engine: Engine = "torch",
-        start: Start = "zero",
+        noises: int = 0,
     ) -> None:
         # All raise ValueError here rather than at the first tile.
         model.schedule.visited(steps)
         wiener_lift(sensitivities.to(model.prior), model.prior)
         self._run = bind(model.eval(), sensitivities, steps, engine)
-        self._scale = scale
-        self.noises = int(start == "noise")
+        self.scale = scale
+        self.noises, self.spread = noises, noises > 1
         self.wavelengths = tuple(model.wavelengths.tolist())
 
     def at(self, scale: float) -> "Reconstructor":
         """The same for a scene of another scale; what was compiled is shared."""
         other = copy.copy(self)
-        other._scale = scale
+        other.scale = scale
         return other
 
     @torch.inference_mode()
     def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Reflectance (N, bands, T, T) of linear rgb (N, 3, T, T).
+        """Reflectance (N, bands, T, T) of linear rgb (N, 3, T, T), with spread (N, 2 bands, T, T).
 
-        ``noise`` (N, bands, T, T) is what the chain starts from, where it starts from noise.
+        ``noise`` (N, noises * bands, T, T) is what the chains start from, sample after sample.
         """
-        if noise is None or not self.noises:
-            noise = rgb.new_zeros(len(rgb), len(self.wavelengths), *rgb.shape[2:])
-        return self._run(rgb / self._scale, noise).mul_(self._scale)
+        chain, bands = self._run(rgb / self.scale), len(self.wavelengths)
+        if not self.noises:
+            return chain(rgb.new_zeros(len(rgb), bands, *rgb.shape[2:])).mul_(self.scale)
+        if noise is None:
+            raise ValueError(f"{self.noises} fields of noise are needed; got none. Draw them.")
+        fields = (field.contiguous() for field in noise.chunk(self.noises, dim=1))
+        return moments(map(chain, fields)).mul_(self.scale)
+
+
+def moments(samples: Iterable[Tensor]) -> Tensor:
+    """Mean (N, C, H, W) of samples, and where they are several their standard deviation after it.
+
+    Streamed (Welford 1962): the memory is that of two samples, however many there are.
+    """
+    of = iter(samples)
+    count, mean = 1, next(of)
+    squares = torch.zeros_like(mean)
+    for count, value in enumerate(of, 2):
+        away = value - mean
+        mean = torch.add(mean, away, alpha=1 / count)
+        squares.addcmul_(away, value - mean)
+    return mean if count == 1 else torch.cat([mean, (squares / (count - 1)).sqrt_()], dim=1)

@@ -1,5 +1,6 @@
 """R2H-Diff as a whole, and bound to one camera as a reconstructor of tiles."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -84,12 +85,16 @@ class R2HDiff(nn.Module):
         """The cube a state stands for."""
         return torch.addcmul(condition.lift, state, self.deviation)
 
-    def forward(self, rgb: Tensor, sensitivities: Tensor, noise: Tensor, steps: int) -> Tensor:
-        """Cube (N, bands, H, W) from linear RGB and start noise, guidance computed once."""
+    def guided(self, rgb: Tensor, sensitivities: Tensor, steps: int) -> Callable[[Tensor], Tensor]:
+        """From start noise (N, bands, H, W) to cube; what rgb says is computed once."""
         condition = self.condition(rgb, sensitivities)
 
         def denoise(state: Tensor, step: int) -> Tensor:
             steps_of = torch.full((len(state),), step, device=state.device)
             return self.denoise(state, condition, steps_of)
 
-        return self.to_cube(sample(denoise, noise, self.schedule, steps), condition)
+        return lambda noise: self.to_cube(sample(denoise, noise, self.schedule, steps), condition)
+
+    def forward(self, rgb: Tensor, sensitivities: Tensor, noise: Tensor, steps: int) -> Tensor:
+        """Cube (N, bands, H, W) from linear RGB and start noise."""
+        return self.guided(rgb, sensitivities, steps)(noise)

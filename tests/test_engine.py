@@ -36,7 +36,7 @@ def test_the_graph_equals_the_plain_model(seed, steps, shape, target):
     rgb, noise = tile(*shape, seed=seed), start_noise(*shape, seed)
     with torch.inference_mode():
         expected = net(rgb, s[None], noise, steps)
-        answer = bind(net, s, steps, "onnxruntime")(rgb, noise)
+        answer = bind(net, s, steps, "onnxruntime")(rgb)(noise)
     # Sums in another order, over five steps.
     torch.testing.assert_close(answer, expected, rtol=1e-4, atol=2e-5)
 
@@ -47,7 +47,7 @@ def test_the_shipped_weights_answer_the_same_in_both_engines():
     rgb = torch.rand(1, 3, 64, 64, generator=random)
     noise = torch.randn(1, 31, 64, 64, generator=random)
     first, other = (
-        Reconstructor(net, s, 0.7, engine=engine, start="noise")(rgb, noise)
+        Reconstructor(net, s, 0.7, engine=engine, noises=1)(rgb, noise)
         for engine in ("torch", "onnxruntime")
     )
     # A tenth of a stored count.
@@ -56,7 +56,7 @@ def test_the_shipped_weights_answer_the_same_in_both_engines():
 
 def test_threads_share_a_reconstructor():
     s = camera()[0]
-    reconstruct = Reconstructor(stirred(1), s, engine="onnxruntime", start="noise")
+    reconstruct = Reconstructor(stirred(1), s, engine="onnxruntime", noises=1)
     answers = {}
 
     def one(seed):

@@ -1,3 +1,6 @@
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
@@ -6,12 +9,13 @@ from torch import Tensor
 
 from model import R2HDiff, Reconstructor
 from model.diffusion import sample
+from model.engine import Engine, moments
 from model.lift import apply_matrix
 from tests.model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
 
 
 def bound(model: R2HDiff, scale: float = 1.0, steps: int = 5) -> Reconstructor:
-    return Reconstructor(model, camera()[0], scale, steps, start="noise")
+    return Reconstructor(model, camera()[0], scale, steps, noises=1)
 
 
 def plain(model: R2HDiff, rgb: Tensor, noise: Tensor) -> Tensor:
@@ -29,7 +33,7 @@ def test_the_cube_renders_back_to_the_rgb_under_any_weights(
     weights: int, which: int, steps: int
 ) -> None:
     model, s = awake(small_model(weights), weights), camera(which)
-    cube = Reconstructor(model, s[0], steps=steps, start="noise")(
+    cube = Reconstructor(model, s[0], steps=steps, noises=1)(
         tile(seed=which), start_noise(seed=which)
     )
     torch.testing.assert_close(apply_matrix(s, cube), tile(seed=which), atol=1e-5, rtol=0)
@@ -95,14 +99,47 @@ def test_it_says_its_wavelengths_and_how_much_noise_it_takes() -> None:
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
-def test_a_start_from_zero_is_that_of_noise_that_is_zero(engine: str) -> None:
+def test_a_start_from_zero_is_that_of_noise_that_is_zero(engine: Engine) -> None:
     model, rgb = awake(small_model()), tile()
     zero = Reconstructor(model, camera()[0], engine=engine)
-    noisy = Reconstructor(model, camera()[0], engine=engine, start="noise")
+    noisy = Reconstructor(model, camera()[0], engine=engine, noises=1)
     expected = noisy(rgb, torch.zeros_like(start_noise()))
     assert torch.equal(zero(rgb), expected)
     assert torch.equal(zero(rgb, start_noise()), expected)
     assert torch.equal(zero(rgb, start_noise()[:, :0]), expected)
+
+
+@given(st.integers(2, 5), st.sampled_from(["torch", "onnxruntime"]), st.integers(0, 1000))
+def test_samples_give_the_mean_and_the_deviation_of_as_many_passes(
+    count: int, engine: Engine, seed: int
+) -> None:
+    model, s, rgb = awake(small_model(seed), seed), camera(seed)[0], tile(seed=seed)
+    fields = [start_noise(seed=seed + k) for k in range(count)]
+    one = Reconstructor(model, s, 0.7, engine=engine, noises=1)
+    passes = torch.stack([one(rgb, field) for field in fields])
+    many = Reconstructor(model, s, 0.7, engine=engine, noises=count)
+    mean, deviation = many(rgb, torch.cat(fields, dim=1)).chunk(2, dim=1)
+    assert (one.spread, many.spread, many.noises) == (False, True, count)
+    torch.testing.assert_close(mean, passes.mean(dim=0), rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(deviation, passes.std(dim=0), rtol=1e-3, atol=2e-5)
+
+
+def test_samples_without_noise_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 fields of noise"):
+        Reconstructor(small_model(), camera()[0], noises=2)(tile())
+
+
+def test_moments_hold_two_samples_however_many_there_are() -> None:
+    held: list[weakref.ref[Tensor]] = []
+
+    def samples() -> Iterator[Tensor]:
+        for seed in range(20):
+            held.append(weakref.ref(value := tile(seed=seed)))
+            assert sum(of() is not None for of in held) <= 2
+            yield value
+            del value
+
+    assert moments(samples()).shape == (2, 6, 8, 8)
 
 
 @pytest.mark.parametrize("steps", [0, 6])

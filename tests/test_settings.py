@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.batch import BatchSettings
-from flows.learn_settings import EvaluateSettings, TrainSettings
+from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
 from flows.settings import ReconstructSettings, load
 from flows.train import camera_shares
 from pipeline.errors import Refusal
@@ -14,7 +14,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_every_config_loads():
-    kinds = {"batch": BatchSettings, "evaluate": EvaluateSettings, "train": TrainSettings}
+    kinds = {
+        "batch": BatchSettings,
+        "calibrate": CalibrateSettings,
+        "evaluate": EvaluateSettings,
+        "train": TrainSettings,
+    }
     given = {"source": "a", "destination": "b"}
     for path in sorted((ROOT / "configs").glob("*.toml")):
         kind = kinds.get(path.stem.split("-")[0])
@@ -52,3 +57,12 @@ def test_an_unknown_key_is_named():
 @pytest.mark.parametrize(("text", "white"), [("200", 200.0), ("1,2,3.5", (1.0, 2.0, 3.5))])
 def test_white_is_one_value_or_three(text, white):
     assert load(ReconstructSettings, None, source="a", destination="b", white=text).white == white
+
+
+def test_samples_start_from_noise_and_cannot_start_from_zero():
+    plain = {"source": "a", "destination": "b"}
+    assert load(ReconstructSettings, None, **plain, samples="4").start == "noise"
+    assert load(ReconstructSettings, None, **plain).start == "zero"
+    assert load(ReconstructSettings, None, **plain, samples="1").start == "zero"
+    with pytest.raises(Refusal, match="start cannot be zero"):
+        load(ReconstructSettings, None, **plain, samples=2, start="zero")

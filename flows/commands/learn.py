@@ -1,4 +1,4 @@
-"""`r2h train` and `r2h evaluate`."""
+"""`r2h train`, `r2h calibrate` and `r2h evaluate`."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.commands.common import Json, fail, show, stderr, tell
-from flows.learn_settings import EvaluateSettings, TrainSettings
+from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
 from flows.options import with_options
 from flows.settings import load
+from model.checkpoint import SHIPPED
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
 
@@ -83,6 +84,24 @@ def _train(settings: TrainSettings, root: str, out: Path, prefect: bool) -> Path
     with Progress(*_train_columns(), console=stderr()) as bar:
         row = bar.add_task("train", total=settings.iterations, loss=0.0)
         return run(settings, root, out, lambda i, loss: bar.update(row, completed=i, loss=loss))
+
+
+@app.command()
+def calibrate(
+    config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
+    root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the check.")],
+    checkpoint: Annotated[Path, typer.Option(help="Whose sigma it will be.")] = SHIPPED,
+    as_json: Json = False,
+) -> None:
+    """Fit sigma on the errors of networks that have not seen the scene.
+
+    Example: r2h calibrate calibrate-cave.toml --root CAVE --out runs/calibration
+    """
+    from flows.calibrate import calibrate as run  # noqa: PLC0415
+
+    path = run(load(CalibrateSettings, config), checkpoint, root, out, tell)
+    return show({"calibration": str(path)}, as_json)
 
 
 def _train_columns() -> tuple[Any, ...]:

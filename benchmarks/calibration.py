@@ -1,0 +1,137 @@
+"""Whether sigma can be believed: ``python -m benchmarks.calibration CAVE RUN [PNG]``.
+
+RUN is the folder of `r2h calibrate`: its check leaves each group of training scenes out. Beside it
+the shipped weights and their sigma are scored on the validation scenes, with 90 % bootstrap
+intervals over scenes, and the reliability diagram is drawn. Five minutes on one core.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+
+import model
+from flows.calibrate import Row, left_out, scored
+from flows.learn_settings import CalibrateSettings, EvaluateSettings
+from flows.settings import load
+from model.checkpoint import SHIPPED
+from model.uncertainty import LEVELS, beside
+from pipeline.cave import WAVELENGTHS
+
+Floats = NDArray[np.float64]
+DRAWS = 200
+"""Of scenes, for an interval."""
+NORMAL = (2 / np.pi) ** 0.5
+"""Mean absolute error over sigma of normal errors."""
+
+
+def ranks(values: Floats) -> Floats:
+    """Ranks of values, ties in order of place; of floats there are next to none."""
+    out = np.empty(len(values))
+    out[values.argsort(kind="stable")] = np.arange(len(values))
+    return out
+
+
+def spearman(a: Floats, b: Floats) -> float:
+    """Rank correlation."""
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+
+
+def coverage(rows: list[Row]) -> Floats:
+    """(levels, bands): mean over scenes of the share of pixels inside."""
+    shares: Floats = np.mean([list(row["covered"].values()) for row in rows], axis=0)
+    return shares
+
+
+def figures(rows: list[Row]) -> dict[str, float]:
+    """What is asked of sigma, in one number each; coverage in percent."""
+    shares = coverage(rows)
+    error, sigma, light = (
+        np.concatenate([row[key] for row in rows]) for key in ("error", "sigma", "brightness")
+    )
+    found = {f"inside {level:.0%}": 100 * s.mean() for level, s in zip(LEVELS, shares, strict=True)}
+    away = np.abs(shares - np.array(LEVELS)[:, None]).max(axis=1)
+    found |= {f"worst {level:.0%}": 100 * a for level, a in zip(LEVELS, away, strict=True)}
+    found["rank"] = spearman(sigma, error)
+    found["rank of brightness"] = spearman(light, error)
+    found["rank in a scene"] = float(
+        np.mean([spearman(np.array(r["sigma"]), np.array(r["error"])) for r in rows])
+    )
+    found["brightness in a scene"] = float(
+        np.mean([spearman(np.array(r["brightness"]), np.array(r["error"])) for r in rows])
+    )
+    return found
+
+
+def bootstrap(rows: list[Row]) -> dict[str, tuple[float, float]]:
+    """90 % intervals of the figures, scenes drawn with replacement."""
+    random = np.random.default_rng(0)
+    drawn = [
+        figures([rows[i] for i in random.integers(len(rows), size=len(rows))]) for _ in range(DRAWS)
+    ]
+    return {key: tuple(np.percentile([found[key] for found in drawn], (5, 95))) for key in drawn[0]}
+
+
+def validation(root: Path, samples: int = 0) -> list[Row]:
+    """The shipped weights' own rows on the validation scenes."""
+    settings = load(CalibrateSettings, "calibrate-cave.toml")
+    scenes = load(EvaluateSettings, "evaluate-cave.toml").scenes
+    uncertainty = model.Uncertainty.load(beside(SHIPPED))
+    law = uncertainty.samples if samples else uncertainty.one
+    found = left_out(settings, model.load(), scenes, root, samples)
+    return [scored(law, errors) for errors in found]
+
+
+def draw(tables: dict[str, list[Row]], path: Path) -> None:
+    """Shares inside against nominal, along wavelengths, and error against sigma."""
+    mpl.use("Agg")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    for colour, (name, rows) in zip(("tab:blue", "tab:orange"), tables.items(), strict=True):
+        shares = coverage(rows)
+        for row in rows:
+            alone = 100 * np.mean(list(row["covered"].values()), axis=1)
+            left.plot([100 * v for v in LEVELS], alone, color=colour, alpha=0.25, lw=0.8)
+        left.plot(
+            [100 * v for v in LEVELS], 100 * shares.mean(axis=1), "o-", color=colour, label=name
+        )
+        for level, line in zip(LEVELS, shares, strict=True):
+            middle.plot(WAVELENGTHS, 100 * line, color=colour)
+            middle.axhline(100 * level, color="grey", ls=":", lw=0.8)
+        error, sigma = (np.concatenate([r[key] for r in rows]) for key in ("error", "sigma"))
+        bins = np.array_split(sigma.argsort(), 12)
+        right.plot(
+            [sigma[b].mean() for b in bins], [error[b].mean() for b in bins], "o-", color=colour
+        )
+    left.plot([40, 100], [40, 100], color="grey", ls=":")
+    left.set(
+        xlabel="nominal, %", ylabel="pixels inside, %", title="Intervals (a thin line a scene)"
+    )
+    left.legend()
+    middle.set(xlabel="wavelength, nm", ylabel="pixels inside, %", title="Along wavelengths")
+    low, high = right.get_xlim()
+    right.plot([low, high], [NORMAL * low, NORMAL * high], color="grey", ls=":")
+    right.set(xscale="log", yscale="log", xlabel="sigma", ylabel="mean absolute error")
+    right.set_title("Error against sigma, mean over wavelengths")
+    figure.savefig(path, dpi=110)
+
+
+def main(root: str, run: str, picture: str = "docs/images/reliability.png") -> None:
+    """Print the figures and draw the diagram."""
+    check: dict[str, list[Row]] = json.loads((Path(run) / "calibration.json").read_text())
+    for law, samples in (("one", 0), ("samples", 4)):
+        tables = {"left out of training": check[law], "validation": validation(Path(root), samples)}
+        for name, rows in tables.items():
+            found, around = figures(rows), bootstrap(rows)
+            print(f"{law}, {name}")
+            for key, value in found.items():
+                print(f"  {key:<22} {value:8.3f}  ({around[key][0]:.3f} to {around[key][1]:.3f})")
+        if law == "one":
+            draw(tables, Path(picture))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

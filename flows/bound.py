@@ -1,0 +1,74 @@
+"""The model, bound: which network, on which device, by which engine, for which camera."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+import model
+from flows.settings import ReconstructSettings, TileSettings
+from flows.sigma import sigma_of
+from model.engine import Engine, best_engine
+from pipeline.camera import Camera
+from pipeline.errors import Refusal
+
+
+def network_of(checkpoint: Path, device: str) -> model.R2HDiff:
+    """The network of a checkpoint, loaded once a process. Raises CheckpointError."""
+    # A file that is written anew is loaded anew; of one that is not there, the model tells.
+    return _network(
+        checkpoint, checkpoint.stat().st_mtime_ns if checkpoint.is_file() else 0, device
+    )
+
+
+@lru_cache(maxsize=2)
+def _network(checkpoint: Path, stamp: int, device: str) -> model.R2HDiff:  # noqa: ARG001
+    return model.load(checkpoint).to(device)
+
+
+def chosen_engine(settings: TileSettings, network: model.R2HDiff) -> Engine:
+    """The engine that is asked for, or the best there is."""
+    return best_engine(network) if settings.engine == "auto" else settings.engine
+
+
+def bind(
+    settings: TileSettings, network: model.R2HDiff, engine: Engine, camera: Camera, scale: float
+) -> model.Reconstructor | model.Calibrated:
+    """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
+    noises = settings.samples if settings.start == "noise" else 0
+    try:
+        seen = camera.sensitivities.tobytes()
+        bound = _bound(network, seen, settings.steps, engine, noises).at(scale)
+    except ValueError as error:
+        fix = "Choose others, or leave --engine out."
+        raise Refusal("camera and engine must suit the model", error, fix) from error
+    law = sigma_of(settings)
+    return bound if law is None else model.Calibrated(bound, law)
+
+
+@lru_cache(maxsize=4)
+def _bound(
+    network: model.R2HDiff, sensitivities: bytes, steps: int, engine: Engine, noises: int
+) -> model.Reconstructor:
+    """The model for a camera, float32 sensitivities (3, bands): its graph serves all scenes."""
+    seen = torch.frombuffer(bytearray(sensitivities), dtype=torch.float32).reshape(3, -1)
+    return model.Reconstructor(network, seen, 1.0, steps, engine, noises)
+
+
+def threads_of(settings: TileSettings) -> int:
+    """Tiles to compute at once: what is asked for, else one a core that this process may use."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return settings.threads or here or 1
+
+
+def device_of(settings: ReconstructSettings) -> str:
+    """Where the model runs: cpu or cuda. Raises Refusal where that is not there."""
+    has_cuda = torch.cuda.is_available()
+    if settings.device == "cuda" and not has_cuda:
+        raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
+    # Tiles run side by side, each on one thread; the sums of the main thread are small.
+    torch.set_num_threads(1)
+    # The cube's attributes say float32; TF32 would round every product to 10 bits.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return "cuda" if has_cuda and settings.device != "cpu" else "cpu"

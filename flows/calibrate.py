@@ -1,0 +1,195 @@
+"""Sigma, put together: networks that have not seen a scene, their errors there, and the fit."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import model
+from flows.learn_settings import CalibrateSettings
+from flows.train import train
+from model.engine import best_engine
+from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
+from pipeline.camera import Camera, load_camera, resampled
+from pipeline.cave import WAVELENGTHS, cave
+from pipeline.errors import Refusal
+from pipeline.exposure import scene_scale
+from pipeline.grid import Window
+from pipeline.noise import noise
+from pipeline.reference import ReferenceScene
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """What pixels of a scene tell, and how far off their estimate is, over the scene's scale."""
+
+    scene: str
+    known: Tensor
+    """(n, bands, F), as of `model.uncertainty.features`."""
+    error: Tensor
+    """(n, bands), absolute; of the estimate as it is stored, not below zero."""
+
+
+def calibrate(
+    settings: CalibrateSettings,
+    checkpoint: Path,
+    root: Path,
+    out: Path,
+    tell: Callable[[str], None],
+) -> Path:
+    """Fit the laws of a checkpoint; write them and the check, calibration.json, to ``out``.
+
+    Networks of the folds that are there already are not trained again.
+    """
+    wanted, folds = set(settings.train.scenes), [name for f in settings.folds for name in f]
+    if len(folds) != len(set(folds)) or set(folds) != wanted:
+        rule, fix = "every scene of the training is in one fold", "Name each once."
+        raise Refusal(rule, sorted(wanted.symmetric_difference(folds)), fix)
+    networks = [_network(settings, fold, root, out, tell) for fold in settings.folds]
+    laws, check = {}, {}
+    for name, samples in (("one", 0), ("samples", settings.samples)):
+        found = [
+            errors
+            for fold, network in zip(settings.folds, networks, strict=True)
+            for errors in left_out(settings, network, fold, root, samples)
+        ]
+        tell(f"{name}: {sum(len(e.error) for e in found)} pixels of {len(found)} scenes")
+        laws[name] = fitted(found)
+        check[name] = leave_one_out(found, settings.alike)
+    about = model.describe(checkpoint)
+    uncertainty = Uncertainty(**laws, wavelengths=WAVELENGTHS, network=about["digest"])
+    path = out / f"{checkpoint.stem}.uncertainty.safetensors"
+    uncertainty.save(path, settings.model_dump(mode="json"))
+    (out / "calibration.json").write_text(json.dumps(check, indent=2))
+    return path
+
+
+def _network(
+    settings: CalibrateSettings,
+    fold: tuple[str, ...],
+    root: Path,
+    out: Path,
+    tell: Callable[[str], None],
+) -> model.R2HDiff:
+    rest = tuple(name for name in settings.train.scenes if name not in fold)
+    folder = out / f"without-{fold[0]}"
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        of = settings.train.model_copy(update={"scenes": rest})
+        every = max(1, of.iterations // 10)
+
+        def report(iteration: int, loss: float) -> None:
+            if iteration % every == 0:
+                tell(f"{folder.name}: iteration {iteration}, loss {loss:.3f}")
+
+        train(of, root, folder, report)
+    return model.load(path)
+
+
+def left_out(
+    settings: CalibrateSettings,
+    network: model.R2HDiff,
+    scenes: tuple[str, ...],
+    root: Path,
+    samples: int,
+) -> Iterator[Errors]:
+    """Errors of a network on scenes of CAVE, each by four tiles that the cameras take in turns."""
+    cameras = [resampled(load_camera(name), WAVELENGTHS) for name in settings.train.cameras]
+    bound = [_bound(network, camera, samples) for camera in cameras]
+    read = cave(root).read
+    for name in scenes:
+        reference, parts = read(name), []
+        for index, window in enumerate(_quarters(reference.cube.shape[1:], settings.tile)):
+            turn = index % len(cameras)
+            scene = ReferenceScene.rendered(reference, cameras[turn])
+            scale = scene_scale(scene, cameras[turn])
+            known, error = _tile(settings, bound[turn], scene, window, scale)
+            drawn = np.random.default_rng([settings.seed, index])
+            chosen = drawn.permutation(len(error))[: settings.pixels]
+            parts.append((known[chosen], error[chosen]))
+        yield Errors(name, *(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _quarters(shape: tuple[int, ...], tile: int) -> Iterator[Window]:
+    """A tile in the middle of each quarter of a scene, as large as a quarter at most."""
+    height, width = (size // 2 for size in shape)
+    tall, wide = min(tile, height), min(tile, width)
+    for row in (0, height):
+        for col in (0, width):
+            yield Window(row + (height - tall) // 2, col + (width - wide) // 2, tall, wide)
+
+
+def _tile(
+    settings: CalibrateSettings,
+    reconstruct: model.Reconstructor,
+    scene: ReferenceScene,
+    window: Window,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """Features (pixels, bands, F) and errors (pixels, bands) of a window."""
+    samples = reconstruct.noises
+    rows, cols = window.slices
+    rgb = torch.from_numpy(scene.read(window)[0] / np.float32(scale))[None]
+    truth = torch.from_numpy(scene.reference.cube[:, rows, cols] / np.float32(scale))[None]
+    bands = len(truth[0])
+    fields = [noise(window, bands, settings.seed, sample) for sample in range(samples)]
+    start = torch.from_numpy(np.concatenate(fields))[None] if fields else None
+    answer = reconstruct(rgb, start)
+    cube, spread = answer[:, :bands], answer[:, bands:] if samples else None
+    known = features(rgb, cube, spread)
+    error = (cube.clamp(min=0) - truth).abs()
+    return known[0].flatten(2).permute(2, 0, 1), error[0].flatten(1).T
+
+
+def _bound(network: model.R2HDiff, camera: Camera, samples: int) -> model.Reconstructor:
+    """The network for a camera, on values that are divided by the scale already."""
+    sensitivities = torch.from_numpy(camera.sensitivities)
+    return model.Reconstructor(network, sensitivities, engine=best_engine(network), noises=samples)
+
+
+def fitted(errors: list[Errors]) -> PowerLaw:
+    """The law of all these scenes."""
+    return PowerLaw.fit(torch.cat([e.known for e in errors]), torch.cat([e.error for e in errors]))
+
+
+def covered(law: PowerLaw, errors: Errors) -> Tensor:
+    """Share (levels, bands) of a scene's pixels whose truth is inside the interval."""
+    sigma = torch.einsum("nbf,bf->nb", errors.known, law.weights).exp()
+    return (errors.error <= law.factors[:, None, None] * sigma).double().mean(dim=1)
+
+
+def leave_one_out(errors: list[Errors], alike: tuple[tuple[str, ...], ...]) -> list[Row]:
+    """A row a scene: what a law fitted on all but its group covers there, a level and wavelength.
+
+    Rank correlations are of the pixels' errors, mean over wavelengths, with their sigma, and with
+    their brightness alone.
+    """
+    group = {name: names[0] for names in alike for name in names}
+    of = {e.scene: group.get(e.scene, e.scene) for e in errors}
+    rows = []
+    for left in dict.fromkeys(of.values()):
+        law = fitted([e for e in errors if of[e.scene] != left])
+        rows += [scored(law, e) | {"group": left} for e in errors if of[e.scene] == left]
+    return rows
+
+
+def scored(law: PowerLaw, errors: Errors) -> Row:
+    """Coverage (levels, bands) of a scene and, a pixel each, error, sigma and log brightness."""
+    sigma = torch.einsum("nbf,bf->nb", errors.known, law.weights).exp()
+    return {
+        "scene": errors.scene,
+        "covered": {
+            f"{level:.0%}": shares.tolist()
+            for level, shares in zip(LEVELS, covered(law, errors), strict=True)
+        },
+        "error": errors.error.mean(dim=1).tolist(),
+        "sigma": sigma.mean(dim=1).tolist(),
+        "brightness": errors.known[:, 0, 1].tolist(),
+    }

@@ -1,0 +1,90 @@
+"""Calibration, put together: what was left out, what is written, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flows.calibrate import Errors, calibrate, fitted, leave_one_out
+from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
+from flows.settings import load
+from model import Uncertainty, describe
+from model.checkpoint import SHIPPED
+from model.uncertainty import LEVELS
+from pipeline.errors import Refusal
+from tests.toys import write_scene
+
+NETWORK = NetworkSettings(widths=(4, 8), heads=(1, 2), bottom=1)
+NAMES = ("one", "two", "three")
+
+
+def asked(**changes: object) -> CalibrateSettings:
+    plain = {"scenes": NAMES, "cameras": {"srgb": 1}, "iterations": 1, "crop": 8, "batch": 1}
+    of = TrainSettings(**plain, network=NETWORK)
+    folds = (("one",), ("two", "three"))
+    given = {"folds": folds, "train": of, "tile": 8, "pixels": 20, "samples": 2}
+    return CalibrateSettings(**{**given, **changes})
+
+
+def errors(scene: str, size: float, seed: int = 0) -> Errors:
+    random = torch.Generator().manual_seed(seed)
+    known = torch.rand(500, 4, 5, generator=random)
+    known[:, :, 0] = 1
+    return Errors(scene, known, size * torch.rand(500, 4, generator=random))
+
+
+def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(tmp_path: Path) -> None:
+    for number, name in enumerate(NAMES):
+        planes = np.random.default_rng(number).integers(0, 65536, (31, 16, 16), dtype=np.uint16)
+        write_scene(tmp_path / f"{name}_ms", name, planes)
+    told: list[str] = []
+    path = calibrate(asked(), SHIPPED, tmp_path, tmp_path / "out", told.append)
+    assert path.name == "r2h-cave.uncertainty.safetensors"
+    law = Uncertainty.load(path)
+    assert law.network == describe()["digest"]
+    check = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert [row["scene"] for row in check["samples"]] == list(NAMES)
+    assert np.shape(check["one"][0]["covered"]["50%"]) == (31,)
+    for fold in asked().folds:
+        trained = describe(tmp_path / f"out/without-{fold[0]}/checkpoint.safetensors")
+        assert not set(trained["training"]["scenes"]) & set(fold)
+    # Again: the networks are there, the numbers are the same.
+    assert calibrate(asked(), SHIPPED, tmp_path, tmp_path / "out", told.append) == path
+    assert Uncertainty.load(path).digest == law.digest
+
+
+def test_a_scene_in_no_fold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="one fold"):
+        calibrate(asked(folds=(("one",), ("two",))), SHIPPED, tmp_path, tmp_path, print)
+
+
+def test_the_check_judges_a_scene_by_the_others_alone() -> None:
+    # The one scene whose errors are ten times the others' is not in its own law.
+    rows = leave_one_out([errors("a", 1), errors("b", 1, 1), errors("odd", 10, 2)], ())
+    inside = {row["scene"]: np.mean(row["covered"]["90%"]) for row in rows}
+    assert inside["odd"] < 0.2
+    assert inside["a"] > 0.9
+
+
+def test_look_alikes_are_left_out_together() -> None:
+    of = [errors("a", 1), errors("odd", 10, 1), errors("twin", 10, 2)]
+    alike = ((), (("odd", "twin"),))
+    found = [{row["scene"]: row for row in leave_one_out(of, pairs)} for pairs in alike]
+    inside = [np.mean(rows["odd"]["covered"]["90%"]) for rows in found]
+    assert inside[1] < 0.2 < inside[0]
+
+
+def test_what_was_seen_is_covered_as_it_is_called() -> None:
+    law, of = fitted([errors("a", 1)]), errors("a", 1)
+    sigma = torch.einsum("nbf,bf->nb", of.known, law.weights).exp()
+    for level, factor in zip(LEVELS, law.factors, strict=True):
+        assert abs((of.error <= factor * sigma).float().mean() - level) < 0.01
+
+
+def test_the_shipped_config_leaves_every_training_scene_out_once() -> None:
+    settings = load(CalibrateSettings, "calibrate-cave.toml")
+    shipped = load(TrainSettings, "train-cave.toml")
+    named = [name for fold in settings.folds for name in fold]
+    assert sorted(named) == sorted(settings.train.scenes) == sorted(shipped.scenes)
