@@ -176,9 +176,8 @@ def _state(job: Job) -> str:
         fix = "Set overwrite, or choose another output."
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
     # Sealed and yet of a file that has changed: resuming compares the measured scale too.
-    before = recorded_input(job)
-    same = before is not None and before["files"] == job.input["files"]
-    return "done" if cube.sealed and same else "resume"
+    before = recorded_input(job) or {}
+    return "done" if cube.sealed and before.get("files") == job.input["files"] else "resume"
 
 
 def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:
