@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.commands import cube, learn, model, run
+from flows.commands import cube, learn, model, run, view
 from flows.commands.common import fail
 from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal
@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (run, cube, learn, model):
+for part in (run, cube, view, learn, model):
     app.add_typer(part.app)
 
 

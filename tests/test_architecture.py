@@ -48,7 +48,8 @@ def test_grid_knows_nothing_of_ours_but_the_error():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["viewer"]]
+    declared = {re.match(r"[\w-]+", line)[0] for line in lines}
     named = {"skimage": "scikit-image"}
     ours = {*ROOMS, *sys.stdlib_module_names}
     used = set().union(*map(rooms, FILES)) - ours
