@@ -28,11 +28,15 @@ def figures(nm: tuple[float, ...]) -> dict[str, Any]:
         drawn = _source(name, "url", "x", "y", "w", "h")
         image.image_url("url", "x", "y", "w", "h", source=drawn, anchor="top_left")
     boxes = _source("boxes", "left", "right", "top", "bottom", "colour")
-    line = {"line_color": "colour", "line_width": 2}
+    line: dict[str, Any] = {"line_color": "colour", "line_width": 2}
     image.quad("left", "right", "top", "bottom", source=boxes, fill_alpha=0, **line)
     marks = _source("marks", "x", "y", "number", "colour")
     image.scatter("x", "y", source=marks, size=20, color="colour", line_color="white")
-    centred = {"text_align": "center", "text_baseline": "middle", "text_font_size": "11px"}
+    centred: dict[str, Any] = {
+        "text_align": "center",
+        "text_baseline": "middle",
+        "text_font_size": "11px",
+    }
     image.text("x", "y", "number", source=marks, text_color="white", **centred)
     return {"image": image, "spectra": _spectra(nm)}
 

@@ -10,10 +10,10 @@ import numpy as np
 from bokeh.embed import json_item
 from bokeh.util.paths import static_path
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from flows.plots import figures
 from pipeline.errors import Refusal
