@@ -19,7 +19,7 @@ from flows.plots import figures
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.picture import COLOURS, FALSE_COLOUR, FLAG_COLOURS, Palette, png, ramp
-from pipeline.view import FLAGS, CubeView
+from pipeline.view import FLAGS, MOST_CHUNKS, CubeView
 
 PAGES = files("flows") / "pages"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -90,15 +90,18 @@ def _add_pictures(app: FastAPI, view: CubeView, palette: Palette) -> None:
         show: str = "colour",
         nm: Annotated[list[float] | None, Query(min_length=3, max_length=3)] = None,
     ) -> Response:
-        if show not in ("colour", *view.aux):
+        if show not in ("colour", *palette.layers):
             raise HTTPException(404, "The cube has no such layer.")
+        if (
+            view.cost(window, shape := (down, across), None if show == "colour" else show)
+            > MOST_CHUNKS
+        ):
+            raise HTTPException(413, "Zoom in: there are too many chunks to read here.")
         if show == "colour":
             chosen = (nm[0], nm[1], nm[2]) if nm else None
-            pixels = palette.colours(window, (down, across), chosen)
+            pixels = palette.colours(window, shape, chosen)
         else:
-            pixels = palette.layer(show, window, (down, across))
-        if pixels is None:
-            raise HTTPException(413, "Zoom in: there are too many chunks to read here.")
+            pixels = palette.layer(show, window, shape)
         return Response(png(pixels), media_type="image/png")
 
     @app.get("/ramp.png")
@@ -130,9 +133,9 @@ def _add_numbers(app: FastAPI, view: CubeView, palette: Palette) -> None:
 def _facts(view: CubeView, palette: Palette) -> dict[str, Any]:
     cube = view.cube
     camera = cube.settings.get("camera")
-    titles: dict[str, tuple[str, float | None]] = dict.fromkeys(
-        view.aux, ("Of several flags, the first", None)
-    )
+    titles: dict[str, tuple[str, float | None]] = {}
+    if "quality" in palette.layers:
+        titles["quality"] = ("Of several flags of a pixel, the first is shown.", None)
     scales = {name: (scale.title, scale.high) for name, scale in palette.scales.items()}
     return {
         "cube": cube.uri.rstrip("/").rsplit("/", maxsplit=1)[-1],

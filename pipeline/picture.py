@@ -26,6 +26,10 @@ FLAG_COLOURS = ("#E69F00", "#0072B2", "#D55E00", "#009E73")
 """Of the bits of `quality`, from the lowest."""
 CLEAR = "#ECECEC"
 """Of pixels without a flag."""
+_TITLES = {
+    "uncertainty": "standard deviation of reflectance, mean over wavelengths",
+    "closure": "largest |rendered - input| of three bands, linear RGB",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Scale:
 
     title: str
     high: float
-    """Of the last colour, in reflectance; the first is 0."""
+    """Of the last colour, white = 1; the first is 0."""
 
 
 def true_colour(camera: Camera | None = None) -> Reduce:
@@ -102,7 +106,10 @@ class Palette:
         full = np.percentile(pixels, 98, axis=1) if known else np.ones(len(pixels))
         self.full: Floats = np.maximum(full, 1e-3).astype(np.float32)
         """Of each wavelength, the reflectance that 98 % of the pixels stay below."""
-        self.scales = {name: _scale(view, name) for name in view.aux if name != "quality"}
+        self.scales = {name: _scale(view, name) for name in _TITLES if name in view.aux}
+        """Of the layers that are maps of a number."""
+        self.layers = (*self.scales, *(name for name in ("quality",) if name in view.aux))
+        """Names of the layers that `layer` draws."""
 
     def nearest(self, wavelength: float) -> int:
         """Index of the wavelength nearest to one in nm."""
@@ -110,21 +117,18 @@ class Palette:
 
     def colours(
         self, window: Window, shape: tuple[int, int], nm: tuple[float, float, float] | None = None
-    ) -> Pixels | None:
-        """The window at a shape, as the eye sees it or of three wavelengths in nm.
-
-        None where that would read too many chunks.
-        """
+    ) -> Pixels:
+        """The window at a shape, as the eye sees it or of three wavelengths in nm."""
         reduce = self._true
         if nm:
             chosen = self.nearest(nm[0]), self.nearest(nm[1]), self.nearest(nm[2])
             reduce = three(chosen, self.full[list(chosen)])
-        return _pixels(self.view.picture(window, *shape, reduce))
+        return _pixels(self.view.picture(window, shape, reduce))
 
-    def layer(self, name: str, window: Window, shape: tuple[int, int]) -> Pixels | None:
-        """The window of a layer beside the cube, at a shape. None where that reads too much."""
+    def layer(self, name: str, window: Window, shape: tuple[int, int]) -> Pixels:
+        """The window of a layer beside the cube, at a shape."""
         reduce = flags if name == "quality" else heat(self.scales[name].high)
-        return _pixels(self.view.picture(window, *shape, reduce, name))
+        return _pixels(self.view.picture(window, shape, reduce, name))
 
 
 def png(pixels: Pixels) -> bytes:
@@ -145,15 +149,11 @@ def ramp() -> Pixels:
 def _scale(view: CubeView, name: str) -> Scale:
     values = view.aux[name].typical().mean(axis=0)
     high = float(np.percentile(values, 99)) if values.size else 0.0
-    title = {
-        "uncertainty": "Uncertainty: standard deviation, mean over wavelengths",
-        "closure": "Closure residual: largest |rendered - input| of three bands",
-    }[name]
-    return Scale(title, max(high, 1e-4))
+    return Scale(_TITLES[name], max(high, 1e-4))
 
 
-def _pixels(planes: NDArray[Any] | None) -> Pixels | None:
-    return None if planes is None else np.ascontiguousarray(planes.transpose(1, 2, 0))
+def _pixels(planes: NDArray[Any]) -> Pixels:
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def _opaque(rgb: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Pixels:

@@ -29,9 +29,12 @@ Reduce = Callable[[Floats], NDArray[Any]]
 """From values (k, n, m), NaN where there are none, to (j, n, m); pixel by pixel."""
 
 MOST_CHUNKS = 256
-"""That one picture or one region reads, at most: about a second's work."""
+"""That one picture or one region reads, at most, where a person waits: about a second's work."""
 FLAGS = {1: "saturated", 2: "near black", 4: "outside the camera's gamut", 8: "context filled"}
 """Bits of the layer `quality`."""
+
+BESIDE = ("uncertainty", "closure", "quality", "valid")
+"""Names of the layers beside a cube that are read here."""
 
 _OVERVIEW = re.compile(r"overview_(\d+)")
 _READERS = 8
@@ -66,14 +69,17 @@ class Layer:
             values[(raw == fill).reshape(values.shape)] = np.nan
         return values
 
-    def sample(self, rows: Indices, cols: Indices, reduce: Reduce) -> NDArray[Any] | None:
+    def chunks(self, rows: Indices, cols: Indices) -> list[tuple[slice, slice]]:
+        """Of ascending rows (n,) and cols (m,), the parts that lie in one chunk each."""
+        side = self.array.chunks[-1]
+        return [(down, right) for down in _runs(rows // side) for right in _runs(cols // side)]
+
+    def sample(self, rows: Indices, cols: Indices, reduce: Reduce) -> NDArray[Any]:
         """What reduce gives (j, n, m) at ascending rows (n,) and cols (m,), each chunk read once.
 
-        None where that would take more than 256 chunks.
+        A few chunks are in memory at a time.
         """
-        parts = list(_parts(rows, cols, self.array.chunks[-1]))
-        if len(parts) > MOST_CHUNKS:
-            return None
+        parts = self.chunks(rows, cols)
 
         def one(part: tuple[slice, slice]) -> NDArray[Any]:
             down, right = rows[part[0]], cols[part[1]]
@@ -92,19 +98,19 @@ class Layer:
         """Values (k, n) of a few thousand pixels: every eighth of 16 chunks spread over it."""
         chunk, (height, width) = self.array.chunks[-1], self.shape
         cut = list(regions(height, width, chunk, chunk))
-        chosen = cut[:: max(1, len(cut) // 16)]
-        return np.concatenate([_thin(self.read(part)) for part in chosen], axis=1)
+        chosen = np.unique(np.linspace(0, len(cut) - 1, 16).astype(int))
+        return np.concatenate([_thin(self.read(cut[i])) for i in chosen], axis=1)
 
 
 class CubeView:
     """A cube, its overviews and the layers beside it. Rows and columns are the cube's own."""
 
-    def __init__(self, cube: SpectralCube, overviews: dict[int, Layer], aux: dict[str, Layer]):
+    def __init__(self, cube: SpectralCube, levels: dict[int, Layer], aux: dict[str, Layer]) -> None:
         self.cube = cube
-        self.levels = overviews
+        self.levels = levels
         """By factor, ascending; 1 is the cube itself."""
         self.aux = aux
-        """Those of `closure`, `uncertainty` and `quality` that there are."""
+        """Those of BESIDE that there are."""
 
     @classmethod
     def open(cls, uri: str) -> CubeView:
@@ -116,7 +122,7 @@ class CubeView:
         for name, beside in _arrays(Companion.uri(uri)):
             if key := _OVERVIEW.fullmatch(name):
                 found[int(key[1])] = Layer(beside, int(key[1]))
-            elif name in ("closure", "uncertainty", "quality"):
+            elif name in BESIDE:
                 aux[name] = Layer(beside)
         for layer in (*found.values(), *aux.values()):
             _refuse_other_shape(cube, layer)
@@ -135,19 +141,20 @@ class CubeView:
         return side * int(coarsest.array.chunks[-1]) * coarsest.factor
 
     def picture(
-        self, window: Window, height: int, width: int, reduce: Reduce, aux: str | None = None
-    ) -> NDArray[Any] | None:
-        """The window at height x width pixels, through reduce: (j, height, width).
+        self, window: Window, shape: tuple[int, int], reduce: Reduce, aux: str | None = None
+    ) -> NDArray[Any]:
+        """The window at a shape in pixels, through reduce: (j, *shape).
 
         Of the cube, or of a layer beside it. The coarsest level that is no coarser than asked for
-        is read; each pixel is the nearest of that level. None where too many chunks would be read.
+        is read; each pixel is the nearest of that level.
         """
-        layer = (
-            self.aux[aux] if aux else self._level(min(window.height / height, window.width / width))
-        )
-        rows = _nearest(window.row, window.height, height, layer.factor, layer.shape[0])
-        cols = _nearest(window.col, window.width, width, layer.factor, layer.shape[1])
-        return layer.sample(rows, cols, reduce)
+        layer = self._layer(window, shape, aux)
+        return layer.sample(*_nearest(window, shape, layer), reduce)
+
+    def cost(self, window: Window, shape: tuple[int, int], aux: str | None = None) -> int:
+        """Chunks that a picture reads."""
+        layer = self._layer(window, shape, aux)
+        return len(layer.chunks(*_nearest(window, shape, layer)))
 
     def pixel(self, row: int, col: int) -> dict[str, NDArray[Any] | None]:
         """A pixel's `spectrum` and `uncertainty` (wavelengths,), `closure` and `quality` (1,).
@@ -182,8 +189,11 @@ class CubeView:
         mean = np.asarray(total) / count
         return mean, np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0)), count
 
-    def _level(self, step: float) -> Layer:
-        return self.levels[max((f for f in self.levels if f <= step), default=1)]
+    def _layer(self, window: Window, shape: tuple[int, int], aux: str | None) -> Layer:
+        step = min(window.height / shape[0], window.width / shape[1])
+        return (
+            self.aux[aux] if aux else self.levels[max(f for f in self.levels if f <= max(step, 1))]
+        )
 
 
 def _number(about: Any, name: str) -> np.float32:
@@ -207,16 +217,14 @@ def _refuse_other_shape(cube: SpectralCube, layer: Layer) -> None:
         raise Refusal(f"a layer beside the cube covers its {wanted} pixels", found, fix)
 
 
-def _nearest(start: int, size: int, count: int, factor: int, limit: int) -> Indices:
-    """Pixels of a level that hold the centres of ``count`` equal parts of [start, start + size)."""
-    centres = start + (np.arange(count) + 0.5) * size / count
-    return np.minimum(centres // factor, limit - 1).astype(np.int64)
-
-
-def _parts(rows: Indices, cols: Indices, chunk: int) -> Iterator[tuple[slice, slice]]:
-    for down in _runs(rows // chunk):
-        for right in _runs(cols // chunk):
-            yield down, right
+def _nearest(window: Window, shape: tuple[int, int], layer: Layer) -> tuple[Indices, Indices]:
+    """Rows and columns of a layer that hold the centres of equal parts of a window."""
+    starts, sizes = (window.row, window.col), (window.height, window.width)
+    down, right = (
+        np.minimum((start + (np.arange(count) + 0.5) * size / count) // layer.factor, limit - 1)
+        for start, size, count, limit in zip(starts, sizes, shape, layer.shape, strict=True)
+    )
+    return down.astype(np.int64), right.astype(np.int64)
 
 
 def _runs(values: Indices) -> list[slice]:

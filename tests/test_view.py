@@ -101,6 +101,7 @@ def test_no_other_path_is_known(client, path):
         ("picture.png?row=0&col=0&height=9&width=9&down=5000&across=9", 422),
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&nm=1&nm=2", 422),
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=seam", 404),
+        ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=valid", 404),
         ("facts.json", 200),
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=quality", 200),
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&nm=1&nm=2&nm=3", 200),

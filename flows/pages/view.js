@@ -149,7 +149,7 @@ function legend() {
   } else if (facts.layers[show]) {
     element("span", "0", box);
     element("img", "", box, { src: "ramp.png", alt: "colour scale" });
-    element("span", `${facts.layers[show][1].toPrecision(2)} reflectance`, box, { title: facts.layers[show][0] });
+    element("span", `${facts.layers[show][1].toPrecision(2)}`, box, { title: facts.layers[show][0] });
   }
 }
 
