@@ -110,14 +110,14 @@ class SeamError(RuntimeError):
     """Tiles disagree more than the run allows; the cube is whole but not sealed."""
 
 
-def finish(job: Job, seconds: float) -> dict[str, Any]:
-    """Seal the cube and complete `run.json` beside it; returns that record.
+def finish(job: Job, seconds: float, **told: Any) -> dict[str, Any]:
+    """Seal the cube and complete `run.json` beside it with what is ``told``; returns that record.
 
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
     cube = SpectralCube.open(job.settings.destination)
     seam = certificate(cube.companion.total())
-    measured = {"seconds": round(seconds, 3), "peak_bytes": peak_resident(), "seam": seam}
+    measured = {"seconds": round(seconds, 3), "peak_bytes": peak_resident(), "seam": seam, **told}
     record = _write_record(job, measured)
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
@@ -185,7 +185,9 @@ def reconstruct(
     """
     start = time.perf_counter()
     job = open_job(settings)
+    opened = time.perf_counter()
     known = check(job)
+    checked = time.perf_counter()
     if stop is not None and stop.is_set():
         raise Stopped
     prepare(job)
@@ -194,7 +196,9 @@ def reconstruct(
     done = watch(job, known, sum(map(stream.tiles, todo)))
     for region in job.plan.regions:
         stream.run(region, done)
-    return finish(job, time.perf_counter() - start)
+    done_at = time.perf_counter()
+    stages = {"open": opened - start, "forecast": checked - opened, "tiles": done_at - checked}
+    return finish(job, done_at - start, stages=stages, forecast_seconds=known.seconds)
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

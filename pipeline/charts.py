@@ -50,9 +50,9 @@ def picture(pixels: Pixels, size: tuple[int, int], scale: Scale | None = None) -
 
 def flag_picture(pixels: Pixels, size: tuple[int, int]) -> Figure:
     """The picture of the layer `quality`, with what its colours mean."""
-    figure, axes = _picture_axes(pixels, size)
+    figure, _ = _picture_axes(pixels, size)
     shown = [Patch(color=c, label=n) for c, n in zip(FLAG_COLOURS, FLAGS.values(), strict=True)]
-    figure.legend(handles=shown, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 
@@ -134,7 +134,9 @@ def _axes(size: tuple[float, float] = (6, 3.6)) -> tuple[Figure, Axes]:
 
 
 def _picture_axes(pixels: Pixels, size: tuple[int, int]) -> tuple[Figure, Axes]:
-    figure, axes = _axes((5, 4))
+    # As wide as the others, and as high as the picture is.
+    share = size[0] / size[1]
+    figure, axes = _axes((6, min(max(5.2 * share, 1), 8) + 0.9))
     draw_picture(axes, pixels, size)
     return figure, axes
 
@@ -142,4 +144,5 @@ def _picture_axes(pixels: Pixels, size: tuple[int, int]) -> tuple[Figure, Axes]:
 def _colour_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
 
     colours = ScalarMappable(Normalize(0, scale.high), "cividis")
-    figure.colorbar(colours, ax=axes, label="white = 1", extend="max", shrink=0.8)
+    where: dict[str, Any] = {"location": "bottom", "aspect": 40}
+    figure.colorbar(colours, ax=axes, label="white = 1", extend="max", **where)

@@ -1,13 +1,30 @@
 """`r2h report` and `r2h view`: see whether a cube is any good."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.commands.common import tell
+from flows.commands.common import Json, show, tell
 from pipeline.errors import Refusal
 
 app = typer.Typer()
+
+
+@app.command()
+def report(
+    cube: Annotated[str, typer.Argument(help="Cube, a path or any URI.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file. [default: NAME.report.html]")] = None,
+    source: Annotated[str | None, typer.Option(help="The cube's input, if it has moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write what is known of a cube as one HTML file with plots, to open in any browser.
+
+    Example: r2h report ortho.zarr
+    """
+    from flows.report import write_report  # noqa: PLC0415
+
+    show({"cube": cube, "report": str(write_report(cube, out, source))}, as_json)
 
 
 @app.command()

@@ -1,0 +1,60 @@
+"""`r2h report`: what is known of a cube or of an evaluation, in one HTML file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from flows.reconstruct import record_path
+from pipeline.cube_report import cube_report
+from pipeline.errors import Refusal
+from pipeline.scene import RasterScene
+from pipeline.view import CubeView
+
+
+def write_report(uri: str, out: Path | None, source: str | None) -> Path:
+    """Write the report of a cube beside it, or to ``out``; returns where it is.
+
+    The input is shown where its header is the one that the cube was made from: from ``source``,
+    or where the run found it, if that is a local file: no address that a record names is followed.
+    Raises Refusal where there is no cube, or ``source`` is not its input.
+    """
+    view = CubeView.open(uri)
+    record = _record(uri)
+    scene = _input(view, record, source)
+    path = out or Path(f"{uri.rstrip('/').removesuffix('.zarr')}.report.html")
+    path.write_text(cube_report(view, record, scene), encoding="utf-8")
+    if scene:
+        scene.close()
+    return path
+
+
+def _record(uri: str) -> dict[str, Any]:
+    try:
+        with fsspec.open(record_path(uri)) as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _input(view: CubeView, record: dict[str, Any], source: str | None) -> RasterScene | None:
+    made_from = view.cube.settings.get("input", {})
+    named = source or str(record.get("input", {}).get("source", ""))
+    bands = made_from.get("bands")
+    if not source and not Path(named).is_file():
+        return None
+    try:
+        scene = RasterScene.open(named, tuple(bands) if bands else None)
+    except Refusal:
+        if source:
+            raise
+        return None
+    if scene.header["digest"] == made_from.get("digest"):
+        return scene
+    scene.close()
+    if source:
+        rule, fix = "the source is the cube's input", "Give the file that it was made from."
+        raise Refusal(rule, f"another header in {source}", fix)
+    return None
