@@ -11,10 +11,12 @@ import torch
 
 import model
 from flows.job import bind, chosen_engine, threads_of
+from flows.report import error_map_name
 from flows.settings import EvaluateSettings
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED
 from pipeline.camera import load_camera, resampled
+from pipeline.charts import error_map, png
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import CAVE_WAVELENGTHS, ReferenceScene, cave_cube, cave_scenes
 from pipeline.errors import Refusal
@@ -47,6 +49,8 @@ def evaluate(
         for method, reconstructor in _methods(settings, scene, tell).items():
             cube = through_tiles(settings, scene, reconstructor, out / f"{name}-{method}.zarr")
             estimate, _ = cube.read(Window(0, 0, scene.height, scene.width))
+            drawn = png(error_map(estimate, scene.reference))
+            (out / error_map_name(name, method)).write_bytes(drawn)
             rows.append({"scene": name, "method": method, **score(estimate, scene.reference)})
             tell(f"{name} {method}: {rows[-1]['psnr']:.2f} dB")
     rows += _means(rows)

@@ -9,8 +9,35 @@ import fsspec
 from flows.reconstruct import record_path
 from pipeline.cube_report import cube_report
 from pipeline.errors import Refusal
+from pipeline.evaluation_report import evaluation_report
 from pipeline.scene import RasterScene
 from pipeline.view import CubeView
+
+
+def write_evaluation(folder: Path, out: Path | None) -> Path:
+    """Write the report of an evaluation into its folder, or to ``out``; returns where it is.
+
+    Raises Refusal where the folder holds no evaluation.
+    """
+    try:
+        whole = json.loads((folder / "evaluation.json").read_text("utf-8"))
+        first = whole["scenes"][0]["method"]
+    except (ValueError, LookupError, TypeError) as error:
+        rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
+        raise Refusal(rule, repr(error), fix) from error
+    path = out or folder / "evaluation.report.html"
+    maps = {
+        str(row["scene"]): drawn.read_bytes()
+        for row in whole["scenes"]
+        if (drawn := folder / error_map_name(row["scene"], first)).is_file()
+    }
+    path.write_text(evaluation_report(folder.resolve().name, whole, maps), encoding="utf-8")
+    return path
+
+
+def error_map_name(scene: str, method: str) -> str:
+    """The file, in an evaluation's folder, that shows where a method is off in a scene."""
+    return f"{scene}-{method}.error.png".replace("/", "-").replace(" ", "-")
 
 
 def write_report(uri: str, out: Path | None, source: str | None) -> Path:
@@ -21,7 +48,7 @@ def write_report(uri: str, out: Path | None, source: str | None) -> Path:
     Raises Refusal where there is no cube, or ``source`` is not its input.
     """
     view = CubeView.open(uri)
-    record = _record(uri)
+    record = record_of(uri)
     scene = _input(view, record, source)
     path = out or Path(f"{uri.rstrip('/').removesuffix('.zarr')}.report.html")
     path.write_text(cube_report(view, record, scene), encoding="utf-8")
@@ -30,7 +57,8 @@ def write_report(uri: str, out: Path | None, source: str | None) -> Path:
     return path
 
 
-def _record(uri: str) -> dict[str, Any]:
+def record_of(uri: str) -> dict[str, Any]:
+    """The run.json beside a cube; empty where there is none, or what is there is none."""
     try:
         with fsspec.open(record_path(uri)) as file:
             found = json.load(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,12 +23,12 @@ REFLECTANCE = "reflectance relative to white (1)"
 _DPI = 130
 
 
-def data_uri(figure: Figure) -> str:
-    """The figure as a PNG inside a `data:` address, the same bytes each time."""
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file, the same bytes each time."""
     file = io.BytesIO()
     # Without the library's version, which is no part of what is shown.
     figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
 
 
 def plain_axes(axes: Axes, x: str, y: str) -> None:
@@ -115,7 +114,7 @@ def dots(values: Mapping[str, Mapping[str, float]], x: str) -> Figure:
     return figure
 
 
-def error_map(estimate: NDArray[Any], reference: NDArray[Any]) -> Figure:
+def error_map(estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Figure:
     """Where an estimate (wavelength, row, col) is off its reference: RMSE over wavelengths."""
     error = np.sqrt(np.nanmean(np.square(estimate - reference), axis=0))
     high = max(float(np.nanpercentile(error, 99)), 1e-4)

@@ -75,27 +75,35 @@ def _colours(palette: Palette, scene: Scene | None) -> Section:
     size, camera = (view.cube.height, view.cube.width), run_camera(view)
     pictures = []
     if scene is not None and camera is not None:
-        seen = charts.picture(_input(view, scene, camera, shape), size)
-        pictures.append(Picture(seen, "The input, as it was decoded."))
+        seen = input_picture(view, scene, camera, shape)
+        pictures.append(_picture(seen, size, "The input, as it was decoded."))
     if camera is not None:
         planes = view.picture(view.whole, shape, true_colour(camera))
         caption = f"The cube rendered back through the camera {camera.name}."
-        pictures.append(Picture(charts.picture(planes.transpose(1, 2, 0), size), caption))
+        pictures.append(
+            Picture(charts.png(charts.picture(planes.transpose(1, 2, 0), size)), caption)
+        )
     if camera is None or camera.name != "srgb":
         caption = "The cube as the eye sees it, under equal-energy white."
-        pictures.append(Picture(charts.picture(palette.colours(view.whole, shape), size), caption))
+        pictures.append(
+            Picture(charts.png(charts.picture(palette.colours(view.whole, shape), size)), caption)
+        )
     false = palette.colours(view.whole, shape, FALSE_COLOUR)
     caption = (
         "False colour: {}, {} and {} nm as red, green and blue, each from 0 to the reflectance "
         "that 98 % of pixels stay below."
     ).format(*FALSE_COLOUR)
-    pictures.append(Picture(charts.picture(false, size), caption))
+    pictures.append(_picture(false, size, caption))
     text = "" if scene is not None and camera is not None else "The input is not at hand."
     return Section("Colours", text, pictures)
 
 
-def _input(view: CubeView, scene: Scene, camera: Camera, shape: tuple[int, int]) -> Pixels:
-    """The input where the cube is, strip by strip, as sRGB."""
+def _picture(pixels: Pixels, size: tuple[int, int], caption: str) -> Picture:
+    return Picture(charts.png(charts.picture(pixels, size)), caption)
+
+
+def input_picture(view: CubeView, scene: Scene, camera: Camera, shape: tuple[int, int]) -> Pixels:
+    """The input where the cube is, at a shape, as sRGB (*shape, 4); read strip by strip."""
     row0, col0 = (view.cube.settings.get("window") or (0, 0))[:2]
     rows, cols = (
         ((np.arange(count) + 0.5) * size / count).astype(int)
@@ -128,12 +136,12 @@ def _spectra(palette: Palette) -> Section:
         ", with ± 1 standard deviation." if known else ". This cube holds no uncertainty."
     )
     figure = spectra_figure(view.cube, palette.colours(view.whole, shape), pixels)
-    pictures = [Picture(figure, caption, wide=True)]
+    pictures = [Picture(charts.png(figure), caption, wide=True)]
     typical = view.levels[1].typical()
     if typical.size:
         spread = charts.distribution(view.cube.wavelengths, typical)
         caption = f"Distribution of {typical.shape[1]} spectra from all over the cube."
-        pictures.append(Picture(spread, caption))
+        pictures.append(Picture(charts.png(spread), caption))
     return Section("Spectra", pictures=pictures)
 
 
@@ -142,11 +150,13 @@ def _layers(palette: Palette) -> Iterator[Section]:
     size, pictures = (view.cube.height, view.cube.width), []
     for name, scale in palette.scales.items():
         figure = charts.picture(palette.layer(name, view.whole, shape), size, scale)
-        pictures.append(Picture(figure, f"{name.capitalize()}: {scale.title}."))
+        pictures.append(Picture(charts.png(figure), f"{name.capitalize()}: {scale.title}."))
     rows = []
     if "quality" in palette.layers:
         figure = charts.flag_picture(palette.layer("quality", view.whole, shape), size)
-        pictures.append(Picture(figure, "Quality: of several flags of a pixel, the first."))
+        pictures.append(
+            Picture(charts.png(figure), "Quality: of several flags of a pixel, the first.")
+        )
         rows = [(name, f"{share:.3%}") for name, share in quality_shares(view).items()]
     if pictures:
         head = ("flag", "share of pixels") if rows else ()
@@ -193,7 +203,7 @@ def _timing(record: Mapping[str, Any]) -> Iterator[Section]:
         forecast = record.get("forecast_seconds")
         shown = dict(stages) | ({"tiles, as forecast": forecast} if forecast else {})
         caption = "Time of each stage of the run."
-        yield Section("Time", "", [Picture(charts.bars(shown, "seconds"), caption)])
+        yield Section("Time", "", [Picture(charts.png(charts.bars(shown, "seconds")), caption)])
 
 
 def _run(record: Mapping[str, Any]) -> Iterator[Section]:

@@ -14,20 +14,22 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
-
-from pipeline.charts import data_uri
 
 Table = Sequence[Sequence[object]]
 
 
+@dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure and what it shows."""
+    """A PNG file and what it shows."""
 
-    def __init__(self, figure: Figure, caption: str, wide: bool = False) -> None:
-        self.source = data_uri(figure)
-        self.caption = caption
-        self.wide = wide
+    png: bytes
+    caption: str
+    wide: bool = False
+
+    @property
+    def source(self) -> str:
+        """The file as an address."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,22 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    cube: Annotated[str, typer.Argument(help="Cube, a path or any URI.")],
+    cube: Annotated[str, typer.Argument(help="Cube (any URI), or an evaluation's folder.")],
     out: Annotated[Path | None, typer.Option(help="HTML file. [default: NAME.report.html]")] = None,
     source: Annotated[str | None, typer.Option(help="The cube's input, if it has moved.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write what is known of a cube as one HTML file with plots, to open in any browser.
+    """Write what is known of a cube or evaluation as one HTML file, to open in any browser.
 
     Example: r2h report ortho.zarr
     """
-    from flows.report import write_report  # noqa: PLC0415
+    from flows.report import write_evaluation, write_report  # noqa: PLC0415
 
-    show({"cube": cube, "report": str(write_report(cube, out, source))}, as_json)
+    if (Path(cube) / "evaluation.json").is_file():
+        written = write_evaluation(Path(cube), out)
+    else:
+        written = write_report(cube, out, source)
+    show({"of": cube, "report": str(written)}, as_json)
 
 
 @app.command()
