@@ -28,8 +28,10 @@ def figures(nm: tuple[float, ...]) -> dict[str, Any]:
         drawn = _source(name, "url", "x", "y", "w", "h")
         image.image_url("url", "x", "y", "w", "h", source=drawn, anchor="top_left")
     boxes = _source("boxes", "left", "right", "top", "bottom", "colour")
-    line: dict[str, Any] = {"line_color": "colour", "line_width": 2}
-    image.quad("left", "right", "top", "bottom", source=boxes, fill_alpha=0, **line)
+    # White beneath the colour, or it would be lost on a picture.
+    for colour, width in (("white", 5), ("colour", 2)):
+        line: dict[str, Any] = {"line_color": colour, "line_width": width}
+        image.quad("left", "right", "top", "bottom", source=boxes, fill_alpha=0, **line)
     marks = _source("marks", "x", "y", "number", "colour")
     image.scatter("x", "y", source=marks, size=20, color="colour", line_color="white")
     centred: dict[str, Any] = {

@@ -49,7 +49,7 @@ def write_report(uri: str, out: Path | None, source: str | None) -> Path:
     """
     view = CubeView.open(uri)
     record = record_of(uri)
-    scene = _input(view, record, source)
+    scene = input_of(view, record, source)
     path = out or Path(f"{uri.rstrip('/').removesuffix('.zarr')}.report.html")
     path.write_text(cube_report(view, record, scene), encoding="utf-8")
     if scene:
@@ -67,9 +67,14 @@ def record_of(uri: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _input(view: CubeView, record: dict[str, Any], source: str | None) -> RasterScene | None:
+def input_of(view: CubeView, record: dict[str, Any], source: str | None) -> RasterScene | None:
+    """The cube's input: from ``source``, or where the run found it if that is a local file.
+
+    None where it is not there or is another. Raises Refusal where ``source`` is.
+    """
     made_from = view.cube.settings.get("input", {})
-    named = source or str(record.get("input", {}).get("source", ""))
+    told = record.get("input")
+    named = source or str(told.get("source") if isinstance(told, dict) else "")
     bands = made_from.get("bands")
     if not source and not Path(named).is_file():
         return None
@@ -79,10 +84,15 @@ def _input(view: CubeView, record: dict[str, Any], source: str | None) -> Raster
         if source:
             raise
         return None
-    if scene.header["digest"] == made_from.get("digest"):
+    if _but_name(scene.header) == _but_name(made_from):
         return scene
     scene.close()
     if source:
         rule, fix = "the source is the cube's input", "Give the file that it was made from."
         raise Refusal(rule, f"another header in {source}", fix)
     return None
+
+
+def _but_name(header: dict[str, Any]) -> dict[str, Any]:
+    """A header without the file's name, which its digest holds too: a moved file is the same."""
+    return {key: value for key, value in header.items() if key not in ("name", "digest")}

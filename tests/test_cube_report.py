@@ -11,10 +11,11 @@ import pytest
 from skimage.io import imsave
 
 from flows import cli
-from flows.report import record_of
+from flows.report import input_of, record_of
 from pipeline import charts
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.cube_report import cube_report, input_picture, quality_shares, run_camera
+from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.report import distinct_pixels
 from pipeline.scene import RasterScene
@@ -106,13 +107,16 @@ def test_a_browser_shows_it_without_complaint(made, report, browser):
     page.close()
 
 
-def test_the_input_is_shown_only_where_it_is_the_one(made, report, tmp_path):
-    image = tmp_path / "in.png"
+def test_the_input_is_shown_only_where_it_is_the_one(made, tmp_path):
+    view, image, record = CubeView.open(made), tmp_path / "in.png", record_of(made)
+    input_of(view, record, None).close()
     shutil.move(image, tmp_path / "moved.png")
-    assert "The input is not at hand" in report(made)[1]
+    assert input_of(view, record, None) is None
+    input_of(view, record, str(tmp_path / "moved.png")).close()
     imsave(image, np.zeros((48, 70, 3), np.uint8), check_contrast=False)
-    assert "The input is not at hand" in report(made)[1]
-    assert report(made, "--source", image)[0] == 2
+    assert input_of(view, record, None) is None
+    with pytest.raises(Refusal, match="another header"):
+        input_of(view, record, str(image))
 
 
 def test_the_input_is_the_part_that_the_cube_is_of(made, tmp_path):
@@ -125,11 +129,11 @@ def test_the_input_is_the_part_that_the_cube_is_of(made, tmp_path):
     assert np.abs(shown[..., :3].astype(int) - values.transpose(1, 2, 0)).max() <= 1
 
 
-def test_no_address_that_a_record_names_is_followed(made, report, tmp_path, monkeypatch):
-    record = tmp_path / "<b>cube.run.json"
-    record.write_text(json.dumps({"input": {"source": "http://127.0.0.1:9/in.png"}}))
+def test_no_address_that_a_record_names_is_followed(made, monkeypatch):
     monkeypatch.setattr(RasterScene, "open", lambda *_: pytest.fail("it was opened"))
-    assert report(made)[0] == 0
+    for source in ("http://127.0.0.1:9/in.png", "/vsicurl/http://127.0.0.1:9/in.png", 7, None):
+        assert input_of(CubeView.open(made), {"input": {"source": source}}, None) is None
+    assert input_of(CubeView.open(made), {"input": "in.png"}, None) is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', "{}"])
@@ -158,8 +162,7 @@ def test_distinct_pixels_are_as_stored_also_by_an_overview(made):
             assert pixel.uncertainty.shape == (31,)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (33, 2)])
-@pytest.mark.parametrize("share", [0, 1])
+@pytest.mark.parametrize(("shape", "share"), [((1, 1), 1), ((1, 40), 0), ((33, 2), 1)])
 def test_no_cube_is_too_small_or_too_empty(shape, share):
     spec = CubeSpec(*shape, WAVELENGTHS, 16)
     cube = SpectralCube.create(f"memory://report-{shape}-{share}.zarr", spec)
