@@ -12,7 +12,7 @@ from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.picture import FLAG_COLOURS, Palette, png, ramp, seen_by
-from pipeline.view import CubeView
+from pipeline.view import CubeView, Layer
 from tests.beside import add_layers
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
@@ -156,3 +156,22 @@ def test_no_cube_is_too_small_or_too_empty(share):
         assert palette.layer(name, view.whole, (5, 5)).shape == (5, 5, 4)
     assert view.region(view.whole)[2] == share
     assert seen_by(view)(np.full((31, 1, 1), np.nan, np.float32)).shape == (4, 1, 1)
+
+
+def test_a_picture_reads_a_chunk_at_a_time_and_each_once(monkeypatch):
+    cube, read = stored(), []
+    add_layers(cube.uri)
+    view, plain = CubeView.open(cube.uri), Layer.read
+
+    def noting(layer, window):
+        read.append(window)
+        return plain(layer, window)
+
+    monkeypatch.setattr(Layer, "read", noting)
+    view.picture(view.whole, (40, 52), seen_by(view))
+    assert len(read) == 12
+    assert all(window.row // 16 == (window.row_stop - 1) // 16 for window in read)
+    assert all(window.col // 16 == (window.col_stop - 1) // 16 for window in read)
+    read.clear()
+    view.picture(view.whole, (10, 13), seen_by(view))
+    assert len(read) == 1
