@@ -13,7 +13,6 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 Table = Sequence[Sequence[object]]
 
@@ -49,9 +48,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string((files("pipeline") / "page.html").read_text("utf-8"))
-    # Our own file, and its digest is that of its bytes: escaped they would not match.
-    own = {"style": Markup(style), "digest": Markup(digest)}
-    return template.render(title=title, lead=lead, sections=sections, **own)
+    return template.render(title=title, lead=lead, sections=sections, style=style, digest=digest)
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
