@@ -149,13 +149,6 @@ class SceneSettings(TileSettings):
             raise ValueError("max_seam needs 0 < overlap < tile / 2, pixels that two tiles share")
         return self
 
-    @model_validator(mode="after")
-    def _one_of_each(self) -> Self:
-        for group in self.alternatives:
-            if sum(bool(getattr(self, name)) for name in group) > 1:
-                raise ValueError(f"give at most one of {', '.join(group)}")
-        return self
-
 
 class ReconstructSettings(SceneSettings):
     """`r2h reconstruct`: from one RGB raster to one cube."""
