@@ -66,7 +66,7 @@ def report(record: dict[str, Any]) -> str:
         "tiles": record["tiles"],
         "taken as": f"{camera['encoding']} of camera {camera['name']}, white {camera['white']:g}",
         "checkpoint": record["provenance"]["checkpoint"][:12],
-        "engine": f"{record['provenance']['engine']} on {record['device']}",
+        "engine": f"{record['provenance']['engine']} on {record['environment']['device']}",
         "neighbouring tiles, 99 % of pixels, agree within": seam["disagreement_p99"],
         "most memory": f"{record['peak_bytes'] / 1e9:.2f} GB",
     }

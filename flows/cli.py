@@ -2,7 +2,18 @@
 
 import typer
 
-from flows.commands import batch, camera, cube, data, export, learn, model, run, verify
+from flows.commands import (
+    batch,
+    camera,
+    cube,
+    data,
+    export,
+    learn,
+    model,
+    run,
+    verify,
+    view,
+)
 from flows.commands.common import fail
 from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal
@@ -13,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (run, batch, cube, verify, camera, export, data, learn, model):
+for part in (run, batch, cube, view, verify, camera, export, data, learn, model):
     app.add_typer(part.app)
 
 

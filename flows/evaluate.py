@@ -12,11 +12,13 @@ import model
 from flows.bound import bind, chosen_engine, threads_of
 from flows.forecast import peak_resident
 from flows.learn_settings import EvaluateSettings
+from flows.report import error_map_name
 from flows.scenes import scenes_of, seen_by
 from flows.scorebook import FITTED, Row, about, differences, means, write
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED
-from pipeline.camera import Camera, load_camera, resampled
+from pipeline.camera import Camera, Floats, load_camera, resampled
+from pipeline.charts import error_map, png
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
@@ -60,6 +62,8 @@ def evaluate(
             cube = through_tiles(here, scene, reconstructor, path, eye, consistent)
             seconds = time.perf_counter() - start
             scores = scored(cube, reference, settings)
+            drawn = png(error_map(*_compared(cube, reference)))
+            (out / error_map_name(name, method)).write_bytes(drawn)
             row = {"scene": name, "method": method, **scores.result()}
             grid = TileGrid(scene.height, scene.width, here.tile, here.overlap)
             tiles = grid.count(Window(0, 0, scene.height, scene.width))
@@ -153,8 +157,7 @@ def through_tiles(
 def scored(cube: SpectralCube, reference: Reference, settings: EvaluateSettings) -> Scores:
     """A stored cube's scores at the wavelengths it shares with its reference, chunk row by row."""
     protocol = PROTOCOLS[settings.protocol]
-    shared = tuple(w for w in reference.wavelengths if w in cube.wavelengths)
-    chosen = [cube.wavelengths.index(w) for w in shared]
+    shared, chosen = _shared(cube, reference)
     truth = reference.at(shared)
     rows, cols = (protocol.rows(size) for size in truth.shape[1:])
     scores = Scores(len(shared), protocol.floor)
@@ -164,3 +167,16 @@ def scored(cube: SpectralCube, reference: Reference, settings: EvaluateSettings)
         estimate, _ = cube.read(window)
         scores.add(estimate[chosen], truth[:, part, cols], reference.valid[part, cols])
     return scores
+
+
+def _shared(cube: SpectralCube, reference: Reference) -> tuple[tuple[float, ...], list[int]]:
+    """The wavelengths that both have, nm, and which of the cube's they are."""
+    shared = tuple(w for w in reference.wavelengths if w in cube.wavelengths)
+    return shared, [cube.wavelengths.index(w) for w in shared]
+
+
+def _compared(cube: SpectralCube, reference: Reference) -> tuple[Floats, Floats]:
+    """Cube and reference (wavelength, row, col) where they share wavelengths, NaN where invalid."""
+    shared, chosen = _shared(cube, reference)
+    estimate, _ = cube.read(Window(0, 0, cube.height, cube.width))
+    return estimate[chosen], np.where(reference.valid, reference.at(shared), np.float32(np.nan))

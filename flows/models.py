@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from model.checkpoint import SHIPPED, describe
+from model.uncertainty import beside
 
 FIGURES = SHIPPED.with_name("figures.json")
 """Evaluations of the shipped checkpoints, summed up by `benchmarks.figures`."""
@@ -13,7 +14,8 @@ def shipped() -> list[dict[str, Any]]:
     """Name, kind, digest, training data and figures of each; only figures of that very digest."""
     known = json.loads(FIGURES.read_text())
     found = []
-    for path in sorted(SHIPPED.parent.glob("*.safetensors")):
+    paths = sorted(SHIPPED.parent.glob("*.safetensors"))
+    for path in (path for path in paths if path != beside(SHIPPED)):
         about = describe(path)
         training = about["training"]
         scenes = len(training.get("scenes") or ()) or training.get("split")

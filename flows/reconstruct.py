@@ -174,7 +174,8 @@ def carry_out(
             _told(job, region)
         now = time.perf_counter()
         stages = {"prepare": round(ready - start, 3), "fill": round(now - ready, 3)}
-        return finish(job, now - start, {"stages": stages})
+        told = {"stages": stages, "forecast_seconds": needed.seconds}
+        return finish(job, now - start, told)
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled, to_srgb
+from pipeline.charts import REFLECTANCE, WAVELENGTH, draw_picture, plain_axes
 from pipeline.cube import SpectralCube
 from pipeline.grid import regions
+from pipeline.picture import COLOURS
+from pipeline.view import CubeView
 
 NOTE = "estimated from RGB, not measured"
 LONGEST = 2048
@@ -22,8 +25,6 @@ LONGEST = 2048
 _CANDIDATES = 64  # a side of the coarse grid that the pixels of the spectra come from
 _DARK = 0.15  # of the bright pixels' reflectance; below, quantisation and noise bend a spectrum
 _SAME = np.cos(np.radians(0.5))
-# Okabe and Ito's colours, which the colour-blind tell apart, without black and the pale yellow.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 class _Part(NamedTuple):
@@ -36,10 +37,15 @@ class _Part(NamedTuple):
     valid: NDArray[np.bool_]
 
 
-class _Pixel(NamedTuple):
+class Pixel(NamedTuple):
+    """A pixel of a cube."""
+
     row: int
     col: int
     spectrum: Floats
+    """(wavelength,)."""
+    uncertainty: Floats | None = None
+    """Standard deviation (wavelength,), None where the cube holds none."""
 
 
 def quicklook(cube: SpectralCube, camera: Camera, longest: int = LONGEST) -> NDArray[np.uint8]:
@@ -72,16 +78,44 @@ def write_spectra(cube: SpectralCube, path: Path) -> None:
     The pixels are the ones of a coarse grid that differ most by spectral angle, without dark
     ones. There are fewer, or none, where the cube holds no more.
     """
-    figure = Figure(figsize=(12, 5), dpi=150, layout="constrained")
+    image = quicklook(cube, load_camera(SRGB))
+    figure = spectra_figure(cube, image, _distinct_pixels(cube))
     figure.suptitle(NOTE)
+    figure.savefig(path, format="png", dpi=150, metadata=_text(cube))
+
+
+def spectra_figure(cube: SpectralCube, image: NDArray[np.uint8], pixels: list[Pixel]) -> Figure:
+    """A picture of the cube (h, w, 4) with numbered pixels, six at most, and their spectra."""
+    figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _draw_image(left, cube, quicklook(cube, load_camera(SRGB)))
-    _draw_axes(right)
-    for number, pixel in enumerate(_distinct_pixels(cube)):
+    draw_picture(left, image, (cube.height, cube.width))
+    plain_axes(right, WAVELENGTH, REFLECTANCE)
+    for number, pixel in enumerate(pixels):
         _draw_pixel(left, number, pixel)
         _draw_spectrum(right, number, cube.wavelengths, pixel)
     _finish_axes(right)
-    figure.savefig(path, format="png", metadata=_text(cube))
+    return figure
+
+
+def distinct_pixels(view: CubeView, count: int = 6) -> list[Pixel]:
+    """The pixels of a grid of 64 a side that differ most by spectral angle, as they are stored.
+
+    They are told apart by the overview of that scale, where there is one.
+    """
+    sizes = view.cube.height, view.cube.width
+    shape = min(_CANDIDATES, sizes[0]), min(_CANDIDATES, sizes[1])
+    coarse = view.picture(view.whole, shape, lambda values: values)
+    rows, cols = ((np.arange(n) * 2 + 1) * s // (2 * n) for n, s in zip(shape, sizes, strict=True))
+    known = np.argwhere(~np.isnan(coarse[0]))
+    spotted = [Pixel(int(rows[i]), int(cols[j]), coarse[:, i, j]) for i, j in known]
+    found = []
+    for row, col, *_ in _most_distinct(spotted, count):
+        at = view.pixel(row, col)
+        spectrum = at["spectrum"]
+        # An overview's pixel is valid where one of those under it is.
+        if spectrum is not None and not np.isnan(spectrum[0]):
+            found.append(Pixel(row, col, spectrum, at["uncertainty"]))
+    return found
 
 
 def _text(cube: SpectralCube) -> dict[str, str]:
@@ -109,9 +143,13 @@ def _multiples(start: int, stop: int, step: int) -> slice:
     return slice(-(-start // step), -(-stop // step))
 
 
-def _distinct_pixels(cube: SpectralCube, count: int = 6) -> list[_Pixel]:
+def _distinct_pixels(cube: SpectralCube, count: int = 6) -> list[Pixel]:
     step = _step(cube, _CANDIDATES)
     pixels = [pixel for part in _decimated(cube, step) for pixel in _pixels(part, step)]
+    return _most_distinct(pixels, count)
+
+
+def _most_distinct(pixels: list[Pixel], count: int) -> list[Pixel]:
     if not pixels:
         return []
     brightness = np.array([pixel.spectrum.mean() for pixel in pixels])
@@ -121,13 +159,13 @@ def _distinct_pixels(cube: SpectralCube, count: int = 6) -> list[_Pixel]:
     return [lit[i] for i in _farthest(np.array([pixel.spectrum for pixel in lit]), count)]
 
 
-def _pixels(part: _Part, step: int) -> Iterator[_Pixel]:
+def _pixels(part: _Part, step: int) -> Iterator[Pixel]:
     """The valid pixels of a part, with their place in the cube."""
     rows, cols = part.slices
     for row, col in np.argwhere(part.valid):
         # A copy: a view would keep its whole chunk in memory.
         spectrum = part.values[:, row, col].copy()
-        yield _Pixel((rows.start + int(row)) * step, (cols.start + int(col)) * step, spectrum)
+        yield Pixel((rows.start + int(row)) * step, (cols.start + int(col)) * step, spectrum)
 
 
 def _farthest(spectra: Floats, count: int) -> list[int]:
@@ -147,18 +185,6 @@ def _farthest(spectra: Floats, count: int) -> list[int]:
     return chosen
 
 
-def _draw_image(axes: Axes, cube: SpectralCube, image: NDArray[np.uint8]) -> None:
-    axes.set_facecolor("0.85")
-    axes.imshow(image, extent=(0, cube.width, cube.height, 0), interpolation="nearest")
-    axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
-
-
-def _draw_axes(axes: Axes) -> None:
-    axes.set(xlabel="wavelength (nm)", ylabel="reflectance relative to white (1)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.9")
-
-
 def _finish_axes(axes: Axes) -> None:
     if axes.has_data():
         axes.set_ylim(bottom=0)
@@ -169,20 +195,23 @@ def _finish_axes(axes: Axes) -> None:
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center")
 
 
-def _draw_pixel(axes: Axes, number: int, pixel: _Pixel) -> None:
+def _draw_pixel(axes: Axes, number: int, pixel: Pixel) -> None:
     _draw_number(axes, number, (pixel.col + 0.5, pixel.row + 0.5))
 
 
-def _draw_spectrum(axes: Axes, number: int, wavelengths: tuple[float, ...], pixel: _Pixel) -> None:
+def _draw_spectrum(axes: Axes, number: int, wavelengths: tuple[float, ...], pixel: Pixel) -> None:
     label = f"{number + 1}: row {pixel.row}, column {pixel.col}"
-    axes.plot(wavelengths, pixel.spectrum, color=_COLOURS[number], label=label)
+    axes.plot(wavelengths, pixel.spectrum, color=COLOURS[number], label=label)
+    if pixel.uncertainty is not None:
+        low, high = pixel.spectrum - pixel.uncertainty, pixel.spectrum + pixel.uncertainty
+        axes.fill_between(wavelengths, low, high, color=COLOURS[number], alpha=0.2, lw=0)
     # Each number at another wavelength, so that they do not cover each other.
-    at = (number + 1) * len(wavelengths) // (len(_COLOURS) + 1)
+    at = (number + 1) * len(wavelengths) // (len(COLOURS) + 1)
     _draw_number(axes, number, (wavelengths[at], float(pixel.spectrum[at])))
 
 
 def _draw_number(axes: Axes, number: int, place: tuple[float, float]) -> None:
-    style: dict[str, Any] = {"boxstyle": "circle", "fc": _COLOURS[number], "ec": "white"}
+    style: dict[str, Any] = {"boxstyle": "circle", "fc": COLOURS[number], "ec": "white"}
     axes.annotate(
         str(number + 1), place, ha="center", va="center", color="white", size=8, bbox=style
     )

@@ -32,6 +32,9 @@ from pipeline.errors import Refusal, Stopped
 from tests.model_fixtures import small_checkpoint
 from tests.toys import objects, write_scene
 
+# A server and a worker take minutes: make deploy-check.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 DEPLOYMENTS = {
     d["name"]: d for d in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -207,7 +210,6 @@ def artifacts(prefect, run):
     return {artifact["key"]: artifact for artifact in found}
 
 
-@pytest.mark.slow
 def test_a_scheduled_run_fires_and_finishes(prefect, job):
     # With resume, so that those that follow have nothing to do.
     settings, deployment = job("scheduled", resume=True), deployed(prefect)
@@ -230,7 +232,6 @@ def test_a_scheduled_run_fires_and_finishes(prefect, job):
     assert settings["destination"] in shown["report"]["data"]
 
 
-@pytest.mark.slow
 def test_a_run_cancelled_from_the_api_stops_in_order_and_resumes(prefect, job):
     settings, deployment = job("cancelled", region=320), deployed(prefect)
 
@@ -257,7 +258,6 @@ def states(prefect, of):
     return [task["state_type"] for task in prefect.ask("/task_runs/filter", of)]
 
 
-@pytest.mark.slow
 def test_bad_parameters_are_refused_where_they_are_given(prefect, job):
     deployment = deployed(prefect)
     form = deployment["parameter_openapi_schema"]["definitions"]["ReconstructSettings"]
@@ -323,7 +323,6 @@ def test_an_evaluation_shows_its_scores(server, tmp_path):
     assert rows[0]["sam"] == whole["scenes"][0]["sam"]
 
 
-@pytest.mark.slow
 def test_a_signal_ends_it_in_order(server, job):
     settings = job("told", region=320)
 

@@ -64,15 +64,12 @@ def test_nodata_is_transparent_black() -> None:
 
 @pytest.mark.parametrize(("longest", "step"), [(50, 1), (49, 2), (17, 3), (2, 25), (1, 50)])
 @pytest.mark.parametrize("chunk", [16, 64])
-def test_a_large_cube_is_decimated(
-    monkeypatch: pytest.MonkeyPatch, longest: int, step: int, chunk: int
-) -> None:
+def test_a_large_cube_is_decimated(longest: int, step: int, chunk: int) -> None:
     values = noise(40, 50)
     valid = np.random.default_rng(1).random((40, 50)) < 0.8
     cube = cube_of(values, valid, chunk)
     whole = quicklook(cube, CAMERA)
-    monkeypatch.setattr(report, "LONGEST", longest)
-    np.testing.assert_array_equal(quicklook(cube, CAMERA), whole[::step, ::step])
+    np.testing.assert_array_equal(quicklook(cube, CAMERA, longest), whole[::step, ::step])
 
 
 def test_a_quicklook_reads_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +85,7 @@ def test_a_quicklook_reads_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     assert len(read) == 12
     assert max(window.height * window.width for window in read) == 16 * 16
     read.clear()
-    monkeypatch.setattr(report, "LONGEST", 1)
-    quicklook(cube, CAMERA)
+    quicklook(cube, CAMERA, 1)
     assert read == [Window(0, 0, 16, 16)]
 
 

@@ -56,3 +56,8 @@ def test_runs_from_an_empty_directory(installed, tmp_path):
     assert record["provenance"]["checkpoint"] == about["digest"]
     facts = json.loads(run(installed / "r2h", "info", "cup.zarr", "--json", cwd=tmp_path))
     assert (facts["height"], facts["width"], facts["sealed"]) == (40, 50, True)
+    run(installed / "r2h", "report", "cup.zarr", cwd=tmp_path)
+    assert "not measured" in (tmp_path / "cup.report.html").read_text()
+    pages = "from flows.view import PAGES; print(sorted(p.name for p in PAGES.iterdir()))"
+    shown = run(installed / "python", "-c", pages, cwd=tmp_path)
+    assert shown.strip() == "['index.html', 'spectra.js', 'view.css', 'view.js']"

@@ -1,0 +1,98 @@
+"""`r2h report`: what is known of a cube or of an evaluation, in one HTML file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from flows.record import record_path
+from pipeline.cube_report import cube_report
+from pipeline.errors import Refusal
+from pipeline.evaluation_report import evaluation_report
+from pipeline.scene import RasterScene
+from pipeline.view import CubeView
+
+
+def write_evaluation(folder: Path, out: Path | None) -> Path:
+    """Write the report of an evaluation into its folder, or to ``out``; returns where it is.
+
+    Raises Refusal where the folder holds no evaluation.
+    """
+    try:
+        whole = json.loads((folder / "evaluation.json").read_text("utf-8"))
+        first = whole["scenes"][0]["method"]
+    except (ValueError, LookupError, TypeError) as error:
+        rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
+        raise Refusal(rule, repr(error), fix) from error
+    path = out or folder / "evaluation.report.html"
+    maps = {
+        str(row["scene"]): drawn.read_bytes()
+        for row in whole["scenes"]
+        if (drawn := folder / error_map_name(row["scene"], first)).is_file()
+    }
+    path.write_text(evaluation_report(folder.resolve().name, whole, maps), encoding="utf-8")
+    return path
+
+
+def error_map_name(scene: str, method: str) -> str:
+    """The file, in an evaluation's folder, that shows where a method is off in a scene."""
+    return f"{scene}-{method}.error.png".replace("/", "-").replace(" ", "-")
+
+
+def write_report(uri: str, out: Path | None, source: str | None) -> Path:
+    """Write the report of a cube beside it, or to ``out``; returns where it is.
+
+    The input is shown where its header is the one that the cube was made from: from ``source``,
+    or where the run found it, if that is a local file: no address that a record names is followed.
+    Raises Refusal where there is no cube, or ``source`` is not its input.
+    """
+    view = CubeView.open(uri)
+    record = record_of(uri)
+    scene = input_of(view, record, source)
+    path = out or Path(f"{uri.rstrip('/').removesuffix('.zarr')}.report.html")
+    path.write_text(cube_report(view, record, scene), encoding="utf-8")
+    if scene:
+        scene.close()
+    return path
+
+
+def record_of(uri: str) -> dict[str, Any]:
+    """The run.json beside a cube; empty where there is none, or what is there is none."""
+    try:
+        with fsspec.open(record_path(uri)) as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def input_of(view: CubeView, record: dict[str, Any], source: str | None) -> RasterScene | None:
+    """The cube's input: from ``source``, or where the run found it if that is a local file.
+
+    None where it is not there or is another. Raises Refusal where ``source`` is.
+    """
+    made_from = view.cube.settings.get("input", {})
+    told = record.get("input")
+    named = source or str(told.get("source") if isinstance(told, dict) else "")
+    bands = made_from.get("bands")
+    if not source and not Path(named).is_file():
+        return None
+    try:
+        scene = RasterScene.open(named, tuple(bands) if bands else None)
+    except Refusal:
+        if source:
+            raise
+        return None
+    if _but_name(scene.header) == _but_name(made_from):
+        return scene
+    scene.close()
+    if source:
+        rule, fix = "the source is the cube's input", "Give the file that it was made from."
+        raise Refusal(rule, f"another header in {source}", fix)
+    return None
+
+
+def _but_name(header: dict[str, Any]) -> dict[str, Any]:
+    """A header without the file's name, which its digest holds too: a moved file is the same."""
+    return {key: value for key, value in header.items() if key not in ("name", "digest")}

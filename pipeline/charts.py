@@ -1,0 +1,149 @@
+"""Figures of reports: one quiet style, colours that the colour-blind tell apart, units on axes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from pipeline.camera import Floats
+from pipeline.picture import COLOURS, FLAG_COLOURS, Pixels, Scale
+from pipeline.view import FLAGS
+
+WAVELENGTH = "wavelength (nm)"
+REFLECTANCE = "reflectance relative to white (1)"
+_DPI = 130
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file, the same bytes each time."""
+    file = io.BytesIO()
+    # Without the library's version, which is no part of what is shown.
+    figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def plain_axes(axes: Axes, x: str, y: str) -> None:
+    """Labels, a pale grid, and no lines that say nothing."""
+    axes.set(xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+
+
+def picture(pixels: Pixels, size: tuple[int, int], scale: Scale | None = None) -> Figure:
+    """A picture of a cube of a size (rows, columns), with its pixels on the axes."""
+    figure, axes = _picture_axes(pixels, size)
+    if scale:
+        _colour_bar(figure, axes, scale)
+    return figure
+
+
+def flag_picture(pixels: Pixels, size: tuple[int, int]) -> Figure:
+    """The picture of the layer `quality`, with what its colours mean."""
+    figure, _ = _picture_axes(pixels, size)
+    shown = [Patch(color=c, label=n) for c, n in zip(FLAG_COLOURS, FLAGS.values(), strict=True)]
+    figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return figure
+
+
+def draw_picture(axes: Axes, pixels: Pixels, size: tuple[int, int]) -> None:
+    """A picture whose axes count the cube's pixels from its upper left corner."""
+    axes.set_facecolor("0.85")
+    axes.imshow(pixels, extent=(0, size[1], size[0], 0), interpolation="nearest")
+    axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
+
+
+def distribution(nm: Sequence[float], spectra: Floats) -> Figure:
+    """How the spectra (wavelengths, n) of a cube are spread: median and central shares."""
+    figure, axes = _axes()
+    for low, high, shade in ((5, 95, 0.15), (25, 75, 0.3)):
+        bottom, top = np.percentile(spectra, (low, high), axis=1)
+        label = f"central {high - low} %"
+        axes.fill_between(nm, bottom, top, color=COLOURS[0], alpha=shade, lw=0, label=label)
+    axes.plot(nm, np.median(spectra, axis=1), color=COLOURS[0], label="median")
+    plain_axes(axes, WAVELENGTH, REFLECTANCE)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return figure
+
+
+def bars(values: Mapping[str, float], x: str) -> Figure:
+    """A horizontal bar for each value, with its number."""
+    figure, axes = _axes((6, 0.6 + 0.4 * len(values)))
+    drawn = axes.barh(list(values), list(values.values()), color=COLOURS[0], height=0.6)
+    axes.bar_label(drawn, fmt="%.3g", padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    plain_axes(axes, x, "")
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def curves(
+    x: Sequence[float], lines: Mapping[str, Sequence[float]], labels: tuple[str, str]
+) -> Figure:
+    """A line for each name, six at most, from 0 up."""
+    figure, axes = _axes()
+    for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
+        axes.plot(x, values, color=colour, label=name)
+    plain_axes(axes, *labels)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return figure
+
+
+def dots(values: Mapping[str, Mapping[str, float]], x: str) -> Figure:
+    """A row for each name, in it a dot for each method."""
+    figure, axes = _axes((6, 1 + 0.3 * len(values)))
+    methods = list(dict.fromkeys(method for row in values.values() for method in row))
+    for method, colour in zip(methods, COLOURS, strict=False):
+        known = [name for name in values if method in values[name]]
+        axes.plot([values[n][method] for n in known], known, "o", color=colour, label=method)
+    axes.invert_yaxis()
+    plain_axes(axes, x, "")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def error_map(estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Figure:
+    """Where an estimate (wavelength, row, col) is off its reference: RMSE over wavelengths."""
+    # Invalid pixels are NaN at every wavelength, and stay so.
+    error = np.sqrt(np.square(estimate - reference).mean(axis=0))
+    known = error[np.isfinite(error)]
+    high = max(float(np.percentile(known, 99)), 1e-4) if known.size else 1e-4
+    figure = Figure(figsize=(4.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("0.85")
+    shown = axes.imshow(error, cmap="cividis", vmin=0, vmax=high, interpolation="nearest")
+    axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
+    figure.colorbar(shown, ax=axes, label="RMSE over wavelengths (reflectance)", extend="max")
+    return figure
+
+
+def _axes(size: tuple[float, float] = (6, 3.6)) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _picture_axes(pixels: Pixels, size: tuple[int, int]) -> tuple[Figure, Axes]:
+    # As wide as the others, and as high as the picture is.
+    share = size[0] / size[1]
+    figure, axes = _axes((6, min(max(5.2 * share, 1), 8) + 0.9))
+    draw_picture(axes, pixels, size)
+    return figure, axes
+
+
+def _colour_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
+
+    colours = ScalarMappable(Normalize(0, scale.high), "cividis")
+    where: dict[str, Any] = {"location": "bottom", "aspect": 40}
+    figure.colorbar(colours, ax=axes, label="white = 1", extend="max", **where)

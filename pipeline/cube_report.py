@@ -1,0 +1,214 @@
+"""What `r2h report` says of a cube: whether it is any good, at a glance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline import charts
+from pipeline.camera import Camera, load_camera, resampled, to_srgb
+from pipeline.errors import Refusal
+from pipeline.grid import Window, regions
+from pipeline.page import Picture, Section, flat, number, page
+from pipeline.picture import FALSE_COLOUR, Palette, Pixels, true_colour
+from pipeline.report import distinct_pixels, spectra_figure
+from pipeline.scene import Scene
+from pipeline.seam import certificate
+from pipeline.view import FLAGS, CubeView
+
+LONGEST = 700
+"""Pixels of a picture's long side, at most."""
+_STRIP = 256
+
+
+def cube_report(view: CubeView, record: Mapping[str, Any], scene: Scene | None) -> str:
+    """The HTML of a cube's report; reads a few chunks at a time, whatever its size.
+
+    ``record`` is the run's `run.json`, empty where there is none; ``scene`` the input, None where
+    it is not at hand. What is not known is left out.
+    """
+    cube = view.cube
+    name = cube.uri.rstrip("/").rsplit("/", maxsplit=1)[-1]
+    nm = cube.wavelengths
+    lead = (
+        f"{cube.height} x {cube.width} pixels, {len(nm)} wavelengths from {nm[0]:g} to {nm[-1]:g} "
+        f"nm, {'complete' if cube.sealed else 'NOT complete: the run has not sealed it'}."
+    )
+    palette = Palette(view)
+    sections = [
+        _colours(palette, scene),
+        _spectra(palette),
+        *_layers(palette),
+        *_seam(view),
+        *_timing(record),
+        Section(
+            "Settings", "What decided the result, as kept in the cube.", rows=flat(cube.settings)
+        ),
+        *_run(record),
+    ]
+    return page(name, lead, sections)
+
+
+def run_camera(view: CubeView) -> Camera | None:
+    """The camera that the cube was made for; None where its table is not in the library."""
+    facts = view.cube.settings.get("camera", {})
+    try:
+        camera = resampled(load_camera(str(facts["name"])), view.cube.wavelengths)
+        camera = camera.reading(facts["encoding"], float(facts["white"]))
+    except (Refusal, KeyError, TypeError, ValueError):
+        return None
+    same = hashlib.sha256(camera.sensitivities.tobytes()).hexdigest() == facts.get("sensitivities")
+    return camera if same else None
+
+
+def _shape(view: CubeView) -> tuple[int, int]:
+    height, width = view.cube.height, view.cube.width
+    scale = min(1, LONGEST / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _colours(palette: Palette, scene: Scene | None) -> Section:
+    view, shape = palette.view, _shape(palette.view)
+    size, camera = (view.cube.height, view.cube.width), run_camera(view)
+    pictures = []
+    if scene is not None and camera is not None:
+        seen = input_picture(view, scene, camera, shape)
+        pictures.append(_picture(seen, size, "The input, as it was decoded."))
+    if camera is not None:
+        planes = view.picture(view.whole, shape, true_colour(camera))
+        caption = f"The cube rendered back through the camera {camera.name}."
+        pictures.append(
+            Picture(charts.png(charts.picture(planes.transpose(1, 2, 0), size)), caption)
+        )
+    if camera is None or camera.name != "srgb":
+        caption = "The cube as the eye sees it, under equal-energy white."
+        pictures.append(
+            Picture(charts.png(charts.picture(palette.colours(view.whole, shape), size)), caption)
+        )
+    false = palette.colours(view.whole, shape, FALSE_COLOUR)
+    caption = (
+        "False colour: {}, {} and {} nm as red, green and blue, each from 0 to the reflectance "
+        "that 98 % of pixels stay below."
+    ).format(*FALSE_COLOUR)
+    pictures.append(_picture(false, size, caption))
+    text = "" if scene is not None and camera is not None else "The input is not at hand."
+    return Section("Colours", text, pictures)
+
+
+def _picture(pixels: Pixels, size: tuple[int, int], caption: str) -> Picture:
+    return Picture(charts.png(charts.picture(pixels, size)), caption)
+
+
+def input_picture(view: CubeView, scene: Scene, camera: Camera, shape: tuple[int, int]) -> Pixels:
+    """The input where the cube is, at a shape, as sRGB (*shape, 4); read strip by strip."""
+    row0, col0 = (view.cube.settings.get("window") or (0, 0))[:2]
+    rows, cols = (
+        ((np.arange(count) + 0.5) * size / count).astype(int)
+        for count, size in zip(shape, (view.cube.height, view.cube.width), strict=True)
+    )
+    image = np.zeros((*shape, 4), np.uint8)
+    for start in range(0, view.cube.height, _STRIP):
+        inside = np.flatnonzero((rows >= start) & (rows < start + _STRIP))
+        if not len(inside):
+            continue
+        first, last = int(rows[inside[0]]), int(rows[inside[-1]])
+        window = Window(row0 + first, col0, last - first + 1, view.cube.width)
+        values, valid = scene.read(window)
+        down = rows[inside] - first
+        known = valid[down][:, cols]
+        # What is under the mask may be anything: it is neither shown nor decoded.
+        rgb = to_srgb(
+            camera.decode(np.where(known, values[:, down][:, :, cols], 0).astype(values.dtype))
+        )
+        opaque = np.rint(255 * np.concatenate([rgb, np.ones_like(rgb[:1])])).astype(np.uint8)
+        image[inside] = np.where(known, opaque, 0).transpose(1, 2, 0)
+    return image
+
+
+def _spectra(palette: Palette) -> Section:
+    view, shape = palette.view, _shape(palette.view)
+    pixels = distinct_pixels(view)
+    known = "uncertainty" in view.aux
+    caption = "Spectra of the pixels that differ most by spectral angle, marked on the picture" + (
+        ", with ± 1 standard deviation." if known else ". This cube holds no uncertainty."
+    )
+    figure = spectra_figure(view.cube, palette.colours(view.whole, shape), pixels)
+    pictures = [Picture(charts.png(figure), caption, wide=True)]
+    typical = view.levels[1].typical()
+    if typical.size:
+        spread = charts.distribution(view.cube.wavelengths, typical)
+        caption = f"Distribution of {typical.shape[1]} spectra from all over the cube."
+        pictures.append(Picture(charts.png(spread), caption))
+    return Section("Spectra", pictures=pictures)
+
+
+def _layers(palette: Palette) -> Iterator[Section]:
+    view, shape = palette.view, _shape(palette.view)
+    size, pictures = (view.cube.height, view.cube.width), []
+    for name, scale in palette.scales.items():
+        figure = charts.picture(palette.layer(name, view.whole, shape), size, scale)
+        pictures.append(Picture(charts.png(figure), f"{name.capitalize()}: {scale.title}."))
+    rows = []
+    if "quality" in palette.layers:
+        figure = charts.flag_picture(palette.layer("quality", view.whole, shape), size)
+        pictures.append(
+            Picture(charts.png(figure), "Quality: of several flags of a pixel, the first.")
+        )
+        rows = [(name, f"{share:.3%}") for name, share in quality_shares(view).items()]
+    if pictures:
+        head = ("flag", "share of pixels") if rows else ()
+        yield Section("Trust", "", pictures, rows, head)
+
+
+def quality_shares(view: CubeView) -> dict[str, float]:
+    """Of each flag of the layer `quality`, the share of the valid pixels that have it.
+
+    Of all pixels where no layer says which are valid. NaN where there is none.
+    """
+    counts, total = dict.fromkeys(FLAGS, 0), 0
+    for part in regions(view.cube.height, view.cube.width, view.cube.chunk, view.cube.chunk):
+        bits = view.aux["quality"].read(part)[0].astype(np.uint8)
+        if "valid" in view.aux:
+            bits = bits[view.aux["valid"].read(part)[0] != 0]
+        total += bits.size
+        for flag in FLAGS:
+            counts[flag] += int(np.count_nonzero(bits & flag))
+    return {FLAGS[flag]: count / total if total else np.nan for flag, count in counts.items()}
+
+
+def _seam(view: CubeView) -> Iterator[Section]:
+    try:
+        found = certificate(view.cube.companion.seam())
+    except Refusal:  # no companion, or another cube's
+        return
+    if not found["compared_in_overlaps"]:
+        return
+    meaning = {
+        "disagreement_mean": "mean difference of two tiles where they overlap, reflectance",
+        "disagreement_p99": "99 % of the differences are below, reflectance",
+        "gradient_ratio": "step across tiles' borders over the step beside them: 1, none shows",
+        "energy_ratio": "the same of squared steps",
+        "compared_in_overlaps": "values compared",
+    }
+    rows = [(text, number(found[name])) for name, text in meaning.items()]
+    yield Section("Seams", "How far neighbouring tiles disagree, over the whole cube.", (), rows)
+
+
+def _timing(record: Mapping[str, Any]) -> Iterator[Section]:
+    stages = record.get("stages") or {}
+    if stages:
+        forecast = record.get("forecast_seconds")
+        shown = dict(stages) | ({"tiles, as forecast": forecast} if forecast else {})
+        caption = "Time of each stage of the run."
+        yield Section("Time", "", [Picture(charts.png(charts.bars(shown, "seconds")), caption)])
+
+
+def _run(record: Mapping[str, Any]) -> Iterator[Section]:
+    kept = ("seconds", "peak_bytes", "megapixels", "tiles", "input", "environment")
+    if facts := {name: record[name] for name in kept if name in record}:
+        yield Section(
+            "Run", "What may move a last bit only, as kept in run.json.", rows=flat(facts)
+        )

@@ -1,0 +1,247 @@
+"""A cube and what lies beside it, read only and at any scale: what reports and viewers draw from.
+
+Every layer beside the cube is optional. One that is absent is None or not listed, never made up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pipeline import layers
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.grid import Window, regions
+from pipeline.layout import ARRAY
+from pipeline.store import open_store
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Reduce = Callable[[Floats], NDArray[Any]]
+"""From values (k, n, m), NaN where there are none, to (j, n, m); pixel by pixel."""
+
+MOST_CHUNKS = 256
+"""That one picture or one region reads, at most, where a person waits: about a second's work."""
+FLAGS = {bit: name.replace("_", " ") for name, bit in layers.FLAGS.items()}
+"""Bits of the layer `quality`."""
+
+BESIDE = ("uncertainty", "closure", "quality", "valid")
+"""Names of the layers beside a cube that are read here."""
+
+_OVERVIEW = re.compile(r"overview_(\d+)")
+_READERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """An array (y, x) or (wavelength, y, x), and how its numbers become physical values."""
+
+    array: zarr.Array[Any]
+    factor: int = 1
+    """Pixels of the cube that one of it covers, along a side."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.array.shape[-2], self.array.shape[-1]
+
+    def read(self, window: Window) -> Floats:
+        """Values (k, height, width) of a window in the layer's own pixels, NaN where none are."""
+        raw = np.asarray(self.array[..., *window.slices])
+        about = self.array.attrs
+        fill = about.get("_FillValue", self.array.fill_value)
+        values = raw.astype(np.float32).reshape(-1, *raw.shape[-2:])
+        if "log_floor" in about:
+            values = _number(about, "log_floor") * np.exp(_number(about, "log_step") * values)
+        elif "scale_factor" in about:
+            # Divided, as the cube does: a count of 5000 is 0.5, to the last bit.
+            values /= np.float32(1 / _number(about, "scale_factor"))
+        # A fill of 0 is no nodata value: zarr gives it to arrays that have none.
+        if fill:
+            values[(raw == fill).reshape(values.shape)] = np.nan
+        return values
+
+    def chunks(self, rows: Indices, cols: Indices) -> list[tuple[slice, slice]]:
+        """Of ascending rows (n,) and cols (m,), the parts that lie in one chunk each."""
+        side = self.array.chunks[-1]
+        return [(down, right) for down in _runs(rows // side) for right in _runs(cols // side)]
+
+    def sample(self, rows: Indices, cols: Indices, reduce: Reduce) -> NDArray[Any]:
+        """What reduce gives (j, n, m) at ascending rows (n,) and cols (m,), each chunk read once.
+
+        A few chunks are in memory at a time.
+        """
+        parts = self.chunks(rows, cols)
+
+        def one(part: tuple[slice, slice]) -> NDArray[Any]:
+            down, right = rows[part[0]], cols[part[1]]
+            top, left = int(down[0]), int(right[0])
+            window = Window(top, left, int(down[-1]) - top + 1, int(right[-1]) - left + 1)
+            return reduce(self.read(window)[:, down - top][:, :, right - left])
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            pieces = list(pool.map(one, parts))
+        out = np.empty((len(pieces[0]), len(rows), len(cols)), pieces[0].dtype)
+        for part, piece in zip(parts, pieces, strict=True):
+            out[:, *part] = piece
+        return out
+
+    def typical(self) -> Floats:
+        """Values (k, n) of a few thousand pixels: every eighth of 16 chunks spread over it."""
+        chunk, (height, width) = self.array.chunks[-1], self.shape
+        cut = list(regions(height, width, chunk, chunk))
+        chosen = np.unique(np.linspace(0, len(cut) - 1, 16).astype(int))
+        return np.concatenate([_thin(self.read(cut[i])) for i in chosen], axis=1)
+
+
+class CubeView:
+    """A cube, its overviews and the layers beside it. Rows and columns are the cube's own."""
+
+    def __init__(self, cube: SpectralCube, levels: dict[int, Layer], aux: dict[str, Layer]) -> None:
+        self.cube = cube
+        self.levels = levels
+        """By factor, ascending; 1 is the cube itself."""
+        self.aux = aux
+        """Those of BESIDE that there are."""
+
+    @classmethod
+    def open(cls, uri: str) -> CubeView:
+        """Open a cube and what its companion holds. Raises Refusal where there is no cube."""
+        cube = SpectralCube.open(uri)
+        array = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)[ARRAY]
+        assert isinstance(array, zarr.Array)
+        found, aux = {1: Layer(array)}, {}
+        for name, beside in _arrays(Companion.uri(uri)):
+            if key := _OVERVIEW.fullmatch(name):
+                found[int(key[1])] = Layer(beside, int(key[1]))
+            elif name in BESIDE:
+                aux[name] = Layer(beside)
+        for layer in (*found.values(), *aux.values()):
+            _refuse_other_shape(cube, layer)
+        return cls(cube, dict(sorted(found.items())), aux)
+
+    @property
+    def whole(self) -> Window:
+        """All of the cube."""
+        return Window(0, 0, self.cube.height, self.cube.width)
+
+    @property
+    def widest(self) -> int:
+        """Side in pixels of a square that a picture surely can show."""
+        coarsest = self.levels[max(self.levels)]
+        side = int(MOST_CHUNKS**0.5) - 1
+        return side * int(coarsest.array.chunks[-1]) * coarsest.factor
+
+    def picture(
+        self, window: Window, shape: tuple[int, int], reduce: Reduce, aux: str | None = None
+    ) -> NDArray[Any]:
+        """The window at a shape in pixels, through reduce: (j, *shape).
+
+        Of the cube, or of a layer beside it. The coarsest level that is no coarser than asked for
+        is read; each pixel is the nearest of that level.
+        """
+        layer = self._layer(window, shape, aux)
+        return layer.sample(*_nearest(window, shape, layer), reduce)
+
+    def cost(self, window: Window, shape: tuple[int, int], aux: str | None = None) -> int:
+        """Chunks that a picture reads."""
+        layer = self._layer(window, shape, aux)
+        return len(layer.chunks(*_nearest(window, shape, layer)))
+
+    def pixel(self, row: int, col: int) -> dict[str, NDArray[Any] | None]:
+        """A pixel's `spectrum` and `uncertainty` (wavelengths,), `closure` and `quality` (1,).
+
+        NaN where the pixel is not valid, None where there is no such layer.
+        """
+        window = Window(row, col, 1, 1)
+        found = {name: layer.read(window)[:, 0, 0] for name, layer in self.aux.items()}
+        spectrum = self.cube.read(window)[0][:, 0, 0]
+        names = ("uncertainty", "closure", "quality")
+        return {"spectrum": spectrum} | {name: found.get(name) for name in names}
+
+    def region(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        """Mean and standard deviation (wavelengths,) of a window's valid pixels, and their number.
+
+        NaN where there is none. Raises Refusal for a window of more than 256 chunks.
+        """
+        chunk = self.cube.chunk
+        parts = list(_aligned(window, chunk))
+        if len(parts) > MOST_CHUNKS:
+            fix = "Choose a smaller one."
+            raise Refusal(f"a region touches {MOST_CHUNKS} chunks at most", len(parts), fix)
+        count, total, squares = 0, 0.0, 0.0
+        for part in parts:
+            values, valid = self.cube.read(part)
+            known = values[:, valid].astype(np.float64)
+            count += known.shape[1]
+            total, squares = total + known.sum(axis=1), squares + np.square(known).sum(axis=1)
+        if not count:
+            nothing = np.full(len(self.cube.wavelengths), np.nan)
+            return nothing, nothing, 0
+        mean = np.asarray(total) / count
+        return mean, np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0)), count
+
+    def _layer(self, window: Window, shape: tuple[int, int], aux: str | None) -> Layer:
+        step = min(window.height / shape[0], window.width / shape[1])
+        return (
+            self.aux[aux] if aux else self.levels[max(f for f in self.levels if f <= max(step, 1))]
+        )
+
+
+def _number(about: Any, name: str) -> np.float32:
+    return np.float32(about[name])
+
+
+def _arrays(uri: str) -> Iterator[tuple[str, zarr.Array[Any]]]:
+    try:
+        group = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)
+    except FileNotFoundError:
+        return
+    yield from group.arrays()
+
+
+def _refuse_other_shape(cube: SpectralCube, layer: Layer) -> None:
+    wanted = -(-cube.height // layer.factor), -(-cube.width // layer.factor)
+    bands = layer.array.shape[:-2]
+    if layer.shape != wanted or bands not in ((), (len(cube.wavelengths),)):
+        found = f"{layer.array.basename} of {layer.array.shape}"
+        fix = "It is another cube's: delete it, or make the cube again."
+        raise Refusal(f"a layer beside the cube covers its {wanted} pixels", found, fix)
+
+
+def _nearest(window: Window, shape: tuple[int, int], layer: Layer) -> tuple[Indices, Indices]:
+    """Rows and columns of a layer that hold the centres of equal parts of a window."""
+    starts, sizes = (window.row, window.col), (window.height, window.width)
+    down, right = (
+        np.minimum((start + (np.arange(count) + 0.5) * size / count) // layer.factor, limit - 1)
+        for start, size, count, limit in zip(starts, sizes, shape, layer.shape, strict=True)
+    )
+    return down.astype(np.int64), right.astype(np.int64)
+
+
+def _runs(values: Indices) -> list[slice]:
+    """Where ascending values are the same."""
+    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def _aligned(window: Window, chunk: int) -> Iterator[Window]:
+    """A window cut along the borders of chunks."""
+    row, col = window.row // chunk * chunk, window.col // chunk * chunk
+    for part in regions(window.row_stop - row, window.col_stop - col, chunk, chunk):
+        if inside := part.shifted(row, col).intersection(window):
+            yield inside
+
+
+def _thin(values: Floats) -> Floats:
+    thinned = values[:, ::8, ::8].reshape(len(values), -1)
+    return thinned[:, ~np.isnan(thinned).any(axis=0)]

@@ -1,0 +1,76 @@
+"""The report of an evaluation."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from flows import cli
+from flows.report import error_map_name
+from pipeline.charts import error_map, png
+from pipeline.evaluation_report import evaluation_report
+
+METHODS = ("r2h-diff", "root-polynomial")
+
+
+def evaluation():
+    random = np.random.default_rng(0)
+    by_wavelength = {key: random.random(31).tolist() for key in ("rmse", "mrae")}
+    scenes = [
+        {"scene": scene, "method": method, "mrae": 0.1, "psnr": float(psnr), "tiles": 4}
+        | {"by_wavelength": by_wavelength}
+        for scene, psnrs in (("<b>cloth", (28, 27)), ("sushi", (37, 36)), ("beads", (30, 31)))
+        for method, psnr in zip(METHODS, psnrs, strict=True)
+    ]
+    interval = {"mrae": [0.09, 0.11], "psnr": [28.0, 37.0]}
+    means = [
+        {"method": method, "mrae": 0.1, "psnr": 31.67, "interval": interval}
+        | {"by_wavelength": by_wavelength}
+        for method in METHODS
+    ]
+    known = {"dataset": "cave", "wavelengths_nm": list(range(400, 701, 10))}
+    return {**known, "settings": {"camera": "c<"}, "scenes": scenes, "means": means}
+
+
+def rows_of(html):
+    return [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", html, re.S)]
+
+
+def test_it_says_what_was_scored_and_what_others_published():
+    html = evaluation_report("evaluation", evaluation(), {})
+    assert "cave, 3 scenes" in html
+    assert "&lt;b&gt;cloth" in html
+    assert "<b>" not in html
+    assert html.count("<img") == 3
+    assert "Worst scene" not in html
+    rows = rows_of(html)
+    assert ["r2h-diff", "0.1 (0.09 to 0.11)", "31.67 (28 to 37)"] in rows
+    assert ["sushi", "r2h-diff", "0.1", "37", "4"] in rows
+    assert ["MST++", "1.62", "23.05", "0.1645", "0.0248", "34.32"] in rows
+    assert ["settings.camera", "c&lt;"] in rows
+
+
+@pytest.mark.parametrize("mapped", [(), ("sushi", "<b>cloth")])
+def test_the_command_finds_what_is_in_the_folder(tmp_path, monkeypatch, capsys, mapped):
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation()))
+    truth = np.full((31, 8, 9), 0.4, np.float32)
+    for scene in mapped:
+        drawn = png(error_map(truth + 0.1, truth))
+        (tmp_path / error_map_name(scene, METHODS[0])).write_bytes(drawn)
+    monkeypatch.setattr(sys, "argv", ["r2h", "report", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    html = (tmp_path / "evaluation.report.html").read_text()
+    assert html.count("<img") == 3 + len(mapped)
+    assert ("Best scene, sushi" in html) == ("Worst scene, &lt;b&gt;cloth" in html) == bool(mapped)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"scenes": []}'])
+def test_what_is_no_evaluation_is_refused(tmp_path, monkeypatch, capsys, text):
+    (tmp_path / "evaluation.json").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["r2h", "report", str(tmp_path)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2

@@ -1,0 +1,246 @@
+"""`r2h view`: what the server answers, to whom, and what a person sees in a browser."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bokeh", reason="r2h view needs the extra 'viewer'")
+
+import uvicorn
+from starlette.testclient import TestClient
+
+from flows.serve import listening
+from flows.view import application
+from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.grid import Window
+from pipeline.picture import FALSE_COLOUR
+from pipeline.view import CubeView
+from tests.beside import add_layers
+
+WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
+TOKEN = "secret"
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory):
+    """64 x 96 pixels of smooth spectra, a hole, every layer, and a name that is markup."""
+    path = str(tmp_path_factory.mktemp("view") / "<b>a&b.zarr")
+    row, col = np.mgrid[0:64, 0:96] / 96
+    nm = np.linspace(0, 1, 31)[:, None, None]
+    values = (0.1 + 0.5 * np.sin(3 * (row + nm)) ** 2 * (0.3 + col)).astype(np.float32)
+    valid = np.ones((64, 96), bool)
+    valid[10:20, 60:80] = False
+    settings = {"camera": {"name": "<script>alert(1)</script>"}, "checkpoint": "0123456789abcdef"}
+    made = SpectralCube.create(path, CubeSpec(64, 96, WAVELENGTHS, 32, settings=settings))
+    made.write(Window(0, 0, 64, 96), values, valid)
+    add_layers(path)
+    return SpectralCube.open(path)
+
+
+@pytest.fixture(scope="module")
+def client(cube):
+    with TestClient(application(CubeView.open(cube.uri), TOKEN), "http://127.0.0.1") as asked:
+        yield asked
+
+
+def test_numbers_are_the_stores(client, cube):
+    got = client.get(f"/{TOKEN}/pixel.json?row=40&col=50").json()
+    values, _ = cube.read(Window(40, 50, 1, 1))
+    assert np.array_equal(np.float32(got["spectrum"]), values[:, 0, 0])
+    assert len(got["uncertainty"]) == 31
+    got = client.get(f"/{TOKEN}/region.json?row=5&col=55&height=20&width=30").json()
+    values, valid = cube.read(Window(5, 55, 20, 30))
+    assert got["pixels"] == valid.sum() == 400
+    np.testing.assert_allclose(got["spectrum"], values[:, valid].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(got["spread"], values[:, valid].std(axis=1), rtol=1e-4)
+    nodata = client.get(f"/{TOKEN}/pixel.json?row=15&col=65").json()
+    assert nodata["spectrum"] == [None] * 31
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "facts.json", "other/facts.json", "secre/facts.json", "secret2/facts.json"],
+)
+def test_nothing_is_answered_without_the_token(client, path):
+    assert client.get(f"/{path}").status_code == 403
+
+
+def test_nothing_is_answered_under_another_name(client):
+    answer = client.get(f"/{TOKEN}/facts.json", headers={"host": "evil.example"})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../pyproject.toml",
+        "%2e%2e/%2e%2e/pyproject.toml",
+        "..%2fview.py",
+        "/etc/passwd",
+        "bokeh.js/../view.py",
+        "reflectance/0.0.0",
+        "docs",
+        "openapi.json",
+    ],
+)
+def test_no_other_path_is_known(client, path):
+    assert client.get(f"/{TOKEN}/{path}").status_code in (403, 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("pixel.json?row=64&col=0", 422),
+        ("pixel.json?row=-1&col=0", 422),
+        ("pixel.json?row=a&col=0", 422),
+        ("region.json?row=0&col=0&height=65&width=1", 422),
+        ("region.json?row=0&col=0&height=0&width=1", 422),
+        ("picture.png?row=0&col=0&height=9&width=9&down=5000&across=9", 422),
+        ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&nm=1&nm=2", 422),
+        ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=seam", 404),
+        ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=valid", 404),
+        ("facts.json", 200),
+        ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=quality", 200),
+        ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&nm=1&nm=2&nm=3", 200),
+    ],
+)
+def test_what_is_asked_is_checked(client, path, code):
+    answer = client.get(f"/{TOKEN}/{path}")
+    assert answer.status_code == code
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self';" in policy
+    assert "unsafe-eval" not in policy
+
+
+def test_it_only_reads(client):
+    assert client.post(f"/{TOKEN}/facts.json").status_code == 405
+    assert client.delete(f"/{TOKEN}/").status_code == 405
+
+
+def test_by_custom_this_machine_alone_is_let_in():
+    with listening("127.0.0.1", 0) as sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+
+
+@contextmanager
+def serving(app):
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    with listening("127.0.0.1", 0) as sock:
+        thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}/{TOKEN}/"
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def page(cube, browser):
+    """The page in a headless browser, which fails on any error of its scripts."""
+    with serving(application(CubeView.open(cube.uri), TOKEN)) as address:
+        opened, wrong = browser.new_page(viewport={"width": 1280, "height": 760}), []
+        opened.on("pageerror", lambda error: wrong.append(str(error)))
+        opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        opened.goto(address)
+        opened.wait_for_selector("body[data-ready]", timeout=60_000)
+        yield opened
+        assert wrong == []
+
+
+def at(page, row, col):
+    """Where a place in the cube is on the screen."""
+    x, y = page.evaluate(
+        """([row, col]) => {
+            const plot = Bokeh.documents.map((d) => d.get_model_by_name("image")).find((m) => m);
+            const { el, frame } = Bokeh.index.find_one(plot);
+            const box = el.getBoundingClientRect();
+            return [box.x + frame.x_scale.compute(col), box.y + frame.y_scale.compute(row)];
+        }""",
+        [row, col],
+    )
+    return x, y
+
+
+def lines(page, count):
+    """The spectra drawn, as soon as there are so many."""
+    page.wait_for_function(
+        "n => document.querySelectorAll('#rows tr').length === n", arg=count, polling=20
+    )
+    return page.evaluate("JSON.parse(JSON.stringify(sources.lines.data.y))")
+
+
+def test_a_click_shows_the_spectrum_that_is_stored(page, cube):
+    for number, (row, col) in enumerate(((40, 50), (5, 5), (33, 90)), 1):
+        time.sleep(0.5)  # two clicks in a third of a second are a double click
+        page.mouse.click(*at(page, row + 0.5, col + 0.5))
+        drawn = lines(page, number)[-1]
+        values, _ = cube.read(Window(row, col, 1, 1))
+        assert np.array_equal(np.float32(drawn), values[:, 0, 0])
+        assert f"row {row}, column {col}" in page.inner_text("#rows")
+    outline = page.evaluate("sources.bands.data.x.map((x) => x.length)")
+    assert outline == [62, 62, 62]
+    page.click("#clear")
+    assert lines(page, 0) == []
+
+
+def test_a_drag_shows_a_regions_mean(page, cube):
+    page.get_by_title("Drag for a region's mean and spread").click()
+    page.mouse.move(*at(page, 8.5, 55.5))
+    page.mouse.down()
+    page.mouse.move(*at(page, 20.5, 70.5), steps=4)
+    page.mouse.move(*at(page, 29.5, 85.5), steps=4)
+    page.mouse.up()
+    drawn = lines(page, 1)[0]
+    values, valid = cube.read(Window(8, 55, 22, 31))
+    np.testing.assert_allclose(drawn, values[:, valid].mean(axis=1), rtol=1e-5)
+    assert f"of {valid.sum()} pixels" in page.inner_text("#rows")
+    page.click("#clear")
+
+
+def test_what_is_copied_is_what_is_shown(page, cube):
+    time.sleep(0.5)
+    page.mouse.click(*at(page, 30.5, 30.5))
+    lines(page, 1)
+    table = [line.split(",") for line in page.evaluate("csv()").splitlines()]
+    assert table[0][:2] == ["wavelength_nm", "row 30 col 30 reflectance estimated"]
+    values, _ = cube.read(Window(30, 30, 1, 1))
+    assert [float(line[0]) for line in table[1:]] == list(WAVELENGTHS)
+    assert np.array_equal(np.float32([line[1] for line in table[1:]]), values[:, 0, 0])
+    assert all(float(line[2]) > 0 for line in table[1:])
+    page.click("#clear")
+
+
+def test_every_look_is_drawn(page):
+    seen = set()
+    looks = page.evaluate("[...$('show').options].map((o) => o.value)")
+    assert set(looks) > {"colour", "bands", "uncertainty", "closure", "quality"}
+    for look in looks:
+        page.select_option("#show", look)
+        page.wait_for_function("() => sources.near.data.url.length === 1", polling=20)
+        seen.add(page.evaluate("sources.near.data.url[0]"))
+    assert len(seen) == len(looks)
+    page.select_option("#show", ",".join(map(str, FALSE_COLOUR)))
+    assert page.evaluate("$('show').value") == "bands"
+    assert page.evaluate("$('red').value") == "700"
+
+
+def test_zooming_asks_for_what_is_seen(page):
+    page.select_option("#show", "colour")
+    page.mouse.move(*at(page, 32, 48))
+    before = page.evaluate("document.body.dataset.drawn")
+    page.mouse.wheel(0, -400)
+    page.wait_for_function("b => document.body.dataset.drawn !== b", arg=before, polling=20)
+    page.wait_for_function("() => sources.near.data.w[0] < 96", polling=20)
+
+
+def test_names_from_outside_are_text(page):
+    assert page.inner_text("#name") == "<b>a&b.zarr"
+    assert "<script>alert(1)</script>" in page.inner_text("#about")
+    assert "not measured" in page.inner_text("header")
+
+
+def test_a_socket_that_is_taken_is_an_error():
+    with listening("127.0.0.1", 0) as sock, pytest.raises(OSError, match="in use"):
+        listening("127.0.0.1", sock.getsockname()[1])
