@@ -85,8 +85,7 @@ def reconstructor(case: Case, scene: Mirrored) -> Reconstructor:
     sensitivities = torch.from_numpy(lens.sensitivities)
     # A network alone is compared with its plain self, which knows no scale.
     scale = 1.0 if case.bare else scene_scale(scene, lens)
-    start: Any = "noise" if case.bare else "zero"
-    return model.Reconstructor(network, sensitivities, scale, STEPS, engine, start)
+    return model.Reconstructor(network, sensitivities, scale, STEPS, engine, noises=int(case.bare))
 
 
 def plain(case: Case, scene: Mirrored) -> Callable[[Tensor], Tensor]:

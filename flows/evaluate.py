@@ -132,7 +132,8 @@ def through_tiles(
     """
     if path.exists():
         SpectralCube.remove(str(path))
-    spec = CubeSpec(scene.height, scene.width, reconstructor.wavelengths, settings.chunk)
+    bands, spread = reconstructor.wavelengths, reconstructor.spread
+    spec = CubeSpec(scene.height, scene.width, bands, settings.chunk, spread=spread)
     cube = SpectralCube.create(str(path), spec)
     whole = Window(0, 0, scene.height, scene.width)
     torch.set_num_threads(1)

@@ -10,7 +10,7 @@ from benchmarks import contenders, ours
 from benchmarks.__main__ import TABLES
 from benchmarks.case import Case
 from benchmarks.harness import Run, Sample, Series, interleaved, measure, ratio
-from benchmarks.networks import Light, counts
+from benchmarks.networks import Light, counts, reconstructor
 from benchmarks.options import Options
 from benchmarks.scenes import Mirrored, camera, photograph
 from benchmarks.seams import joined
@@ -160,3 +160,9 @@ def test_a_table_survives_contenders_that_cannot_run(name, tmp_path, monkeypatch
 )
 def test_numbers_have_three_digits(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(("bare", "fields"), [(False, 0), (True, 1)])
+def test_the_shipped_model_starts_from_noise_only_where_it_is_compared_bare(bare, fields):
+    found = reconstructor(Case(tile=64, bare=bare), photograph(64))
+    assert (found.noises, found.spread) == (fields, False)

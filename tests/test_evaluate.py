@@ -109,6 +109,22 @@ def test_evaluate_scores_every_method(monkeypatch, cave, tmp_path, capsys):
     assert float(rows[0]["psnr"]) == tiled["psnr"]
 
 
+@pytest.mark.parametrize("option", ["--uncertainty=fast", "--samples=2"])
+def test_an_evaluation_with_sigma_keeps_it_beside_the_model_s_cubes(
+    monkeypatch, cave, tmp_path, option
+):
+    out, settings = tmp_path / "out", tmp_path / "evaluate.toml"
+    settings.write_text(EVALUATION.replace(', "second"', ""))
+    given = ("evaluate", "cave", "--root", cave, "--out", out, "--config", settings)
+    assert r2h(monkeypatch, *given, option) == 0
+    ours, baseline = (
+        SpectralCube.open(str(out / f"first-{method}.zarr")).companion._arrays
+        for method in ("r2h-diff", "root-polynomial")
+    )
+    assert ours["uncertainty"].shape == (31, SIDE, SIDE)
+    assert "uncertainty" not in baseline
+
+
 def test_an_evaluation_says_what_decided_it(monkeypatch, cave, tmp_path):
     out, settings = tmp_path / "out", tmp_path / "evaluate.toml"
     settings.write_text(EVALUATION)
