@@ -22,6 +22,7 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layout import ARRAY
+from pipeline.overview import OWNED
 from pipeline.store import open_store
 
 Floats = NDArray[np.float32]
@@ -57,14 +58,15 @@ class Layer:
     def read(self, window: Window) -> Floats:
         """Values (k, height, width) of a window in the layer's own pixels, NaN where none are."""
         raw = np.asarray(self.array[..., *window.slices])
-        about = self.array.attrs
+        about: dict[str, Any] = self.array.attrs.asdict()
         fill = about.get("_FillValue", self.array.fill_value)
         values = raw.astype(np.float32).reshape(-1, *raw.shape[-2:])
         if "log_floor" in about:
-            values = _number(about, "log_floor") * np.exp(_number(about, "log_step") * values)
+            floor, step = np.float32(about["log_floor"]), np.float32(about["log_step"])
+            values = floor * np.exp(step * values)
         elif "scale_factor" in about:
             # Divided, as the cube does: a count of 5000 is 0.5, to the last bit.
-            values /= np.float32(1 / _number(about, "scale_factor"))
+            values /= np.float32(1 / np.float32(about["scale_factor"]))
         # A fill of 0 is no nodata value: zarr gives it to arrays that have none.
         if fill:
             values[(raw == fill).reshape(values.shape)] = np.nan
@@ -122,7 +124,8 @@ class CubeView:
         found, aux = {1: Layer(array)}, {}
         for name, beside in _arrays(Companion.uri(uri)):
             if key := _OVERVIEW.fullmatch(name):
-                found[int(key[1])] = Layer(beside, int(key[1]))
+                if cube.sealed or int(key[1]) in OWNED:  # coarser ones are empty until then
+                    found[int(key[1])] = Layer(beside, int(key[1]))
             elif name in BESIDE:
                 aux[name] = Layer(beside)
         for layer in (*found.values(), *aux.values()):
@@ -147,7 +150,7 @@ class CubeView:
         """The window at a shape in pixels, through reduce: (j, *shape).
 
         Of the cube, or of a layer beside it. The coarsest level that is no coarser than asked for
-        is read; each pixel is the nearest of that level.
+        is read, or the next of few enough chunks; each pixel is the nearest of that level.
         """
         layer = self._layer(window, shape, aux)
         return layer.sample(*_nearest(window, shape, layer), reduce)
@@ -191,14 +194,14 @@ class CubeView:
         return mean, np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0)), count
 
     def _layer(self, window: Window, shape: tuple[int, int], aux: str | None) -> Layer:
-        step = min(window.height / shape[0], window.width / shape[1])
-        return (
-            self.aux[aux] if aux else self.levels[max(f for f in self.levels if f <= max(step, 1))]
-        )
-
-
-def _number(about: Any, name: str) -> np.float32:
-    return np.float32(about[name])
+        if aux:
+            return self.aux[aux]
+        step = max(min(window.height / shape[0], window.width / shape[1]), 1)
+        wanted = max(f for f in self.levels if f <= step)
+        # The chunks of the first overviews are as many as the cube's own.
+        coarser = [layer for factor, layer in self.levels.items() if factor >= wanted]
+        fitting = (x for x in coarser if len(x.chunks(*_nearest(window, shape, x))) <= MOST_CHUNKS)
+        return next(fitting, coarser[-1])
 
 
 def _arrays(uri: str) -> Iterator[tuple[str, zarr.Array[Any]]]:

@@ -114,6 +114,13 @@ def test_a_picture_reads_no_more_chunks_than_it_may(monkeypatch):
     assert view.cost(view.whole, (10, 10)) == 12
     side = view.widest
     assert view.cost(Window(3, 3, side, side), (10, 10)) <= 4
+    cube = stored(20, 200)
+    assert list(CubeView.open(cube.uri).levels) == [1, 2, 4]
+    cube.seal()
+    long = CubeView.open(cube.uri)
+    assert list(long.levels) == [1, 2, 4, 8, 16]
+    # Of the first levels, which have as many chunks as the cube, none would fit.
+    assert long.cost(long.whole, (20, 200)) == long.cost(long.whole, (3, 25)) == 2
     with pytest.raises(Refusal, match="smaller"):
         view.region(view.whole)
 
