@@ -146,6 +146,7 @@ def test_an_evaluation_says_what_decided_it(monkeypatch, cave, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_training_as_a_flow_gives_the_same_checkpoint(monkeypatch, cave, tmp_path, capsys):
     given = ("train", "train-smoke.toml", "--root", cave, "--iterations", "1", "--out")
     assert r2h(monkeypatch, *given, tmp_path / "direct") == 0
