@@ -46,7 +46,10 @@ class Closure:
         normals, reach = self._planes
         out = np.zeros(rgb.shape[1], bool)
         for part in blocks(rgb.shape[1]):
-            out[part] = (normals @ rgb[:, part].astype(np.float64) > reach[:, None]).any(axis=0)
+            colours = rgb[:, part].astype(np.float64)
+            # A plane that is farther away than the brightest colour has them all on one side.
+            near = reach < np.linalg.norm(colours, axis=0).max()
+            out[part] = (normals[near] @ colours > reach[near, None]).any(axis=0)
         return out
 
     @cached_property
