@@ -79,6 +79,8 @@ class TrainSettings(Settings):
     """Share of the crops into which up to half of another scene's crop is mixed."""
     noise: float = Field(0.0, ge=0, le=1)
     """Share of the crops photographed as in NTIRE 2022: shot noise, 8 bits, JPEG."""
+    from_zero: float = Field(0.0, ge=0, le=1)
+    """Share of the crops that are seen at the chain's start, from zero."""
     iterations: int = Field(ge=1)
     """Updates of the weights."""
     learning_rate: float = Field(1e-3, gt=0)

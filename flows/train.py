@@ -155,6 +155,7 @@ def train(
         warm_up=settings.warm_up,
         gradient_weight=settings.gradient_weight,
         clip_norm=settings.clip_norm,
+        from_zero=settings.from_zero,
         average=settings.average,
         save_every=settings.save_every,
         seed=settings.seed,

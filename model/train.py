@@ -41,6 +41,9 @@ class TrainConfig:
     weight_decay: float = 1e-4
     gradient_weight: float = 1.0
     clip_norm: float = 1.0
+    from_zero: float = 0.0
+    """Share of the crops that are seen at the chain's start: a state of zero at the noisiest step,
+    as the sampler begins where no noise is asked for."""
     average: float = 0.999
     """Decay of the exponential moving average of the weights, which is what ships; 0 ships the
     weights themselves."""
@@ -66,11 +69,17 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.gradient_weight = model, gradient_weight
 
-    def forward(self, batch: Batch, noise: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and the spread within images of the estimate and of the truth (2,)."""
+    def forward(
+        self, batch: Batch, noise: Tensor, steps: Tensor, starts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss, and the spread within images of the estimate and of the truth (2,).
+
+        Samples at their step (N,) of the schedule, or, where the chain ``starts`` (N,), at zero.
+        """
         condition = self.model.condition(batch.rgb, batch.sensitivities)
         clean = self.model.to_state(batch.cube, condition)
         state = self.model.schedule.diffuse(clean, noise, steps)
+        state = state.masked_fill(starts[:, None, None, None], 0)
         estimate = self.model.denoise(state, condition, steps)
         spread = torch.stack([x.detach().std(dim=(2, 3)).mean() for x in (estimate, clean)])
         return loss(estimate, clean, self.gradient_weight), spread
@@ -149,10 +158,10 @@ class Trainer:
             self._record.add(self.iteration, mean, rate, norm.item())
         return mean
 
-    def _share(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
-        """What this process computes of a batch, with its noise and steps, on the device.
+    def _share(self, batch: Batch) -> tuple[Batch, Tensor, Tensor, Tensor]:
+        """What this process computes of a batch, with its noise, steps and starts, on the device.
 
-        Noise and steps are drawn for the whole batch, so that processes make no difference.
+        They are drawn for the whole batch, so that processes make no difference.
         """
         if len(batch.rgb) % self.processes:
             raise ValueError(
@@ -162,10 +171,13 @@ class Trainer:
         random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.iteration)
         steps = torch.randint(len(self.model.schedule), (len(batch.rgb),), generator=random)
         noise = torch.randn(batch.cube.shape, generator=random)
+        starts = torch.rand(len(steps), generator=random) < self.config.from_zero
+        steps[starts] = len(self.model.schedule) - 1
         each = len(batch.rgb) // self.processes
         mine = slice(self.rank * each, (self.rank + 1) * each)
-        parts = [part[mine].to(self.device, non_blocking=True) for part in (*batch, noise, steps)]
-        return Batch(*parts[:3]), parts[3], parts[4]
+        drawn = (*batch, noise, steps, starts)
+        parts = [part[mine].to(self.device, non_blocking=True) for part in drawn]
+        return Batch(*parts[:3]), parts[3], parts[4], parts[5]
 
     @torch.no_grad()
     def _follow(self) -> None:

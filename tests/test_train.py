@@ -122,15 +122,29 @@ def test_an_answer_of_one_value_stops_after_the_warm_up(
 def test_a_batch_is_shared_evenly_or_refused(tmp_path: Path) -> None:
     running = trainer(tmp_path)
     running.rank, running.processes = 1, 2
-    part, noise, steps = running._share(batch(3))
+    part, noise, steps, starts = running._share(batch(3))
     torch.testing.assert_close(part.cube, batch(3).cube[1:])
     running.rank, running.processes = 0, 1
-    _, whole, all_steps = running._share(batch(3))
+    _, whole, all_steps, all_starts = running._share(batch(3))
     assert torch.equal(noise, whole[1:])
     assert torch.equal(steps, all_steps[1:])
+    assert torch.equal(starts, all_starts[1:])
     running.processes = 3
     with pytest.raises(ValueError, match="evenly"):
         running._share(batch(3))
+
+
+def test_a_crop_at_the_chains_start_is_seen_as_the_sampler_begins_from_zero(
+    tmp_path: Path,
+) -> None:
+    config = replace(CONFIG, from_zero=1.0, gradient_weight=0.0)
+    running = Trainer(awake(small_model()), config, tmp_path)
+    given, model = batch(0), running.model
+    with torch.no_grad():
+        one = model.guided(given.rgb, given.sensitivities, 1)(torch.zeros_like(given.cube))
+        # In units of the state; what the camera sees has no part in the error.
+        expected = ((one - given.cube) / model.deviation).abs().mean()
+    assert running.step(given) == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
