@@ -19,7 +19,7 @@ from zarr.codecs import BytesCodec, ZstdCodec
 from benchmarks.case import Case, Steps
 from benchmarks.networks import WAVELENGTHS, plain
 from benchmarks.ours import CHUNK, grid
-from benchmarks.scenes import Mirrored, camera, photograph
+from benchmarks.scenes import Repeated, camera, photograph
 from benchmarks.seams import seam
 from pipeline.grid import Axis, Window
 
@@ -122,7 +122,7 @@ def _cuts(axis: Axis) -> tuple[int, ...]:
     return tuple(np.diff([*starts, axis.size]).tolist())
 
 
-def _prepared(case: Case, folder: Path) -> tuple[Mirrored, Forward, zarr.Array[Any]]:
+def _prepared(case: Case, folder: Path) -> tuple[Repeated, Forward, zarr.Array[Any]]:
     """Scene, warm network and empty array."""
     scene = photograph(case.size)
     forward = plain(case, scene)
@@ -136,7 +136,7 @@ def _prepared(case: Case, folder: Path) -> tuple[Mirrored, Forward, zarr.Array[A
     return scene, forward, array
 
 
-def _linear(scene: Mirrored, window: Window | None = None) -> Tensor:
+def _linear(scene: Repeated, window: Window | None = None) -> Tensor:
     """Linear RGB (3, h, w) of a window, or of the whole scene."""
     values, _ = scene.read(window or Window(0, 0, scene.height, scene.width))
     return torch.from_numpy(camera(WAVELENGTHS).decode(values))

@@ -15,8 +15,9 @@ from torch import Tensor
 
 import model
 from benchmarks.case import Case
-from benchmarks.scenes import Mirrored, camera
+from benchmarks.scenes import Repeated, camera, photograph, shown
 from model.engine import best_engine
+from pipeline.camera import Camera
 from pipeline.exposure import scene_scale
 from pipeline.stream import Reconstructor
 
@@ -43,15 +44,14 @@ class Held:
 
 
 class Light:
-    """A 31 x 3 matrix a pixel."""
+    """A 31 x 3 matrix a pixel: the smallest spectrum of its colour."""
 
     wavelengths = WAVELENGTHS
     noises = 0
     spread = False
 
     def __init__(self) -> None:
-        ramp = torch.linspace(0, 1, len(WAVELENGTHS))
-        self._matrix = torch.stack([ramp, 1 - (2 * ramp - 1).abs(), 1 - ramp], dim=1)
+        self._matrix = torch.linalg.pinv(torch.from_numpy(camera(WAVELENGTHS).sensitivities))
 
     def __call__(self, rgb: Tensor, _: Tensor, /) -> Tensor:
         """Values (N, C, T, T)."""
@@ -72,7 +72,18 @@ def counts(case: Case, size: int) -> NDArray[np.uint16]:
     return values.take(at, axis=1).take(at, axis=2)
 
 
-def reconstructor(case: Case, scene: Mirrored) -> Reconstructor:
+def seen(case: Case) -> tuple[Repeated, Camera]:
+    """The scene of a case and its camera: a photograph, or what is seen of values that are held.
+
+    A cube that does not render back would be moved until it does, which is the model's to avoid.
+    """
+    if case.network in HELD:
+        stride = counts(case, case.tile - case.overlap)
+        return shown(stride.astype(np.float32) * np.float32(_COUNT), case.size)
+    return photograph(case.size), camera(WAVELENGTHS)
+
+
+def reconstructor(case: Case, scene: Repeated) -> Reconstructor:
     """A case's network as the pipeline takes it."""
     if case.network == "light":
         return Light()
@@ -88,7 +99,7 @@ def reconstructor(case: Case, scene: Mirrored) -> Reconstructor:
     return model.Reconstructor(network, sensitivities, scale, STEPS, engine, noises=int(case.bare))
 
 
-def plain(case: Case, scene: Mirrored) -> Callable[[Tensor], Tensor]:
+def plain(case: Case, scene: Repeated) -> Callable[[Tensor], Tensor]:
     """The same in plain torch as others' tools take it: rgb (N, 3, T, T) to (N, C, T, T).
 
     They do not say where a tile lies, so start noise is drawn anew for each.

@@ -11,8 +11,8 @@ import zarr
 from torch import Tensor
 
 from benchmarks.case import Case, Steps
-from benchmarks.networks import WAVELENGTHS, counts, reconstructor
-from benchmarks.scenes import Mirrored, camera, photograph
+from benchmarks.networks import WAVELENGTHS, counts, reconstructor, seen
+from benchmarks.scenes import Repeated
 from benchmarks.seams import seam
 from pipeline.cube import CubeSpec, SpectralCube, quantise
 from pipeline.grid import TileGrid, Window, regions
@@ -52,13 +52,21 @@ def unwritten(case: Case, folder: Path) -> Steps:
 
 
 def _stream(case: Case, kind: type[SpectralCube], path: Path) -> Stream:
-    scene, lens = photograph(case.size), camera(WAVELENGTHS)
+    scene, lens = seen(case)
     cube = kind.create(str(path), CubeSpec(case.size, case.size, WAVELENGTHS, CHUNK))
     network = reconstructor(case, scene)
     _warm(network, case, scene)
     whole = Window(0, 0, case.size, case.size)
     return Stream(
-        scene, lens, grid(case), network, cube, whole, batch=case.batch, workers=case.workers
+        scene,
+        lens,
+        grid(case),
+        network,
+        cube,
+        whole,
+        batch=case.batch,
+        workers=case.workers,
+        consistent=True,
     )
 
 
@@ -71,21 +79,21 @@ def grid(case: Case) -> TileGrid:
     return TileGrid(case.size, case.size, case.tile, case.overlap)
 
 
-def inputs(case: Case, scene: Mirrored) -> tuple[Tensor, Tensor]:
+def inputs(case: Case, scene: Repeated) -> tuple[Tensor, Tensor]:
     """The first tile's linear RGB (batch, 3, T, T), and start noise."""
     window = Window(0, 0, case.tile, case.tile)
-    rgb = torch.from_numpy(camera(WAVELENGTHS).decode(scene.read(window)[0]))
+    rgb = torch.from_numpy(seen(case)[1].decode(scene.read(window)[0]))
     field = torch.from_numpy(noise(window, len(WAVELENGTHS), 0))
     return torch.stack([rgb] * case.batch), torch.stack([field] * case.batch)
 
 
-def _warm(network: Callable[[Tensor, Tensor], Tensor], case: Case, scene: Mirrored) -> None:
+def _warm(network: Callable[[Tensor, Tensor], Tensor], case: Case, scene: Repeated) -> None:
     network(*inputs(case, scene))
 
 
 def model_alone(case: Case, _folder: Path) -> Steps:
     """As many calls as the scene has tiles, as many at once as there are workers."""
-    scene = photograph(case.size)
+    scene, _ = seen(case)
     network = reconstructor(case, scene)
     rgb, field = inputs(case, scene)
     network(rgb, field)
@@ -127,7 +135,7 @@ def zarr_alone(case: Case, folder: Path) -> Steps:
 
 def read(case: Case, _folder: Path) -> Steps:
     """Every tile's pixels, undecoded."""
-    scene = photograph(case.size)
+    scene, _ = seen(case)
     yield
     for window in _windows(case):
         scene.read(window)
@@ -137,8 +145,8 @@ def read(case: Case, _folder: Path) -> Steps:
 
 def decode(case: Case, _folder: Path) -> Steps:
     """Pixel values to linear RGB, as often as there are tiles."""
-    lens = camera(WAVELENGTHS)
-    values = photograph(case.size).read(Window(0, 0, case.tile, case.tile))[0]
+    scene, lens = seen(case)
+    values, _ = scene.read(Window(0, 0, case.tile, case.tile))
     times = len(list(_windows(case)))
     yield
     for _ in range(times):

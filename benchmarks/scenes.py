@@ -12,13 +12,15 @@ from pipeline.grid import Window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mirrored:
-    """A small image repeated without end, each copy mirrored, so that none shows an edge."""
+class Repeated:
+    """A small image repeated without end."""
 
     image: NDArray[Any]
     """(3, h, w)."""
     height: int
     width: int
+    mirrored: bool = True
+    """Whether every other copy is mirrored, so that none shows an edge."""
 
     transform = None
     crs_wkt = None
@@ -31,22 +33,29 @@ class Mirrored:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width), all of them valid."""
-        rows = _mirrored(window.row, window.row_stop, self.image.shape[1])
-        cols = _mirrored(window.col, window.col_stop, self.image.shape[2])
+        rows = self._of(window.row, window.row_stop, self.image.shape[1])
+        cols = self._of(window.col, window.col_stop, self.image.shape[2])
         values = self.image.take(rows, axis=1).take(cols, axis=2)
         return values, np.ones(values.shape[1:], bool)
 
+    def _of(self, start: int, stop: int, size: int) -> NDArray[np.intp]:
+        if not self.mirrored:
+            return np.arange(start, stop) % size
+        phase = np.arange(start, stop) % (2 * size)
+        return np.minimum(phase, 2 * size - 1 - phase)
 
-def _mirrored(start: int, stop: int, size: int) -> NDArray[np.intp]:
-    phase = np.arange(start, stop) % (2 * size)
-    return np.minimum(phase, 2 * size - 1 - phase)
 
-
-def photograph(size: int) -> Mirrored:
+def photograph(size: int) -> Repeated:
     """A photograph of scikit-image's, uint8 sRGB, over size x size pixels."""
     load: Any = data.astronaut
     image = np.ascontiguousarray(np.moveaxis(load(), 2, 0))
-    return Mirrored(image, size, size)
+    return Repeated(image, size, size)
+
+
+def shown(values: NDArray[np.float32], size: int) -> tuple[Repeated, Camera]:
+    """What a camera sees of a cube (C, h, w) that is repeated, linear, and that camera."""
+    lens = camera(tuple(np.linspace(400, 700, len(values)).tolist())).reading("linear", 1.0)
+    return Repeated(lens.render(values), size, size, mirrored=False), lens
 
 
 def camera(wavelengths: tuple[float, ...]) -> Camera:
