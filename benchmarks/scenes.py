@@ -23,6 +23,7 @@ class Mirrored:
     transform = None
     crs_wkt = None
     declared_white = None
+    colours = None
 
     @property
     def dtype(self) -> np.dtype[Any]:

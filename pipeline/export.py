@@ -40,7 +40,7 @@ SUFFIXES = {
 }
 
 
-def export(  # noqa: PLR0913, PLR0917 (what is written, where, and as what)
+def export(
     cube: SpectralCube,
     uri: str,
     form: str | None = None,

@@ -24,9 +24,8 @@ _BLOCK = 512
 def write_netcdf(path: Path, labels: Labels, parts: Parts) -> None:
     """NetCDF-4 after CF of the stored values (wavelength, y, x), packed as in the cube."""
     with h5netcdf.File(path, "w") as file:
-        file.attrs.update(
-            {"Conventions": "CF-1.11", "title": labels.quantity, "comment": labels.origin}
-        )
+        file.attrs.update({"Conventions": "CF-1.11", "title": labels.quantity})
+        file.attrs["comment"] = labels.origin
         file.attrs["r2h"] = json.dumps(labels.settings)
         file.dimensions = dict(zip(("wavelength", "y", "x"), labels.shape, strict=True))
         _coordinates(file, labels)
@@ -76,7 +75,7 @@ def _variable(
 
 
 def write_mat(path: Path, labels: Labels, parts: Parts) -> None:
-    """MATLAB 7.3 with `reflectance`, or `radiance`, (row, column, wavelength), single, NaN where nodata.
+    """MATLAB 7.3 with `reflectance` or `radiance` (row, column, wavelength), single, NaN: nodata.
 
     Beside it `wavelength` and `fwhm` in nm, `transform` (a, b, c, d, e, f), `crs_wkt`, `note`.
     """
