@@ -15,8 +15,8 @@ from flows.learn_settings import EvaluateSettings
 from flows.report import error_map_name
 from flows.scenes import scenes_of, seen_by
 from flows.scorebook import FITTED, Row, about, differences, means, write
+from flows.sigma import checkpoint_of
 from model.baseline import RootPolynomial
-from model.checkpoint import SHIPPED
 from pipeline.camera import Camera, Floats, load_camera, resampled
 from pipeline.charts import error_map, png
 from pipeline.closure import Closure
@@ -47,7 +47,7 @@ def evaluate(
     opened, names = scenes_of(settings, dataset, root)
     table = load_camera(settings.camera)
     camera = resampled(table, seen_by(table, opened.wavelengths))
-    network = model.load(Path(settings.checkpoint) if settings.checkpoint else SHIPPED)
+    network = model.load(checkpoint_of(settings))
     known = about(settings, opened, network)
     eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
