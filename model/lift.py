@@ -36,7 +36,8 @@ def noise_filter(sensitivities: Tensor, prior: Tensor, variance: float) -> Tenso
     s, c = sensitivities.double(), prior.double()
     seen = s @ c @ s.mT
     noisy = seen + variance * torch.eye(3, dtype=torch.float64)
-    return torch.linalg.solve(noisy, seen, left=False)
+    likely: Tensor = torch.linalg.solve(noisy, seen, left=False)
+    return likely
 
 
 def apply_matrix(matrix: Tensor, image: Tensor) -> Tensor:
