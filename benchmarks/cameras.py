@@ -9,6 +9,7 @@ seconds a scene and way on a quiet core. ``--checkpoint`` scores other weights. 
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +27,7 @@ from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED, describe
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled, to_srgb
 from pipeline.cave import WAVELENGTHS, cave
+from pipeline.closure import Closure
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.metrics import mrae, psnr, sam
@@ -56,42 +58,33 @@ class Bench:
         """The scene's cube where the model takes it for that camera's."""
         scale, engine = scene_scale(scene, camera), chosen_engine(self.settings, self.network)
         bound = bind(self.settings, self.network, engine, camera, scale)
-        return self._cube(scene, bound, camera, scale)
+        closure = closure_of(self.settings, self.network, camera, scale)
+        return self._cube(scene, bound, camera, closure)
 
     def regression(self, scene: ReferenceScene) -> Floats:
         """The scene's cube by the baseline."""
         return self._cube(scene, self.baseline, lens(BASLER), None)
 
     def _cube(
-        self, scene: ReferenceScene, by: Reconstructor, camera: Camera, scale: float | None
+        self, scene: ReferenceScene, by: Reconstructor, camera: Camera, closure: Closure | None
     ) -> Floats:
-        closure = None
-        if scale is not None:
-            closure = closure_of(self.settings, self.network, camera, scale)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "cube.zarr"
             cube = through_tiles(self.settings, scene, by, path, camera, closure)
             return cube.read(Window(0, 0, scene.height, scene.width))[0]
 
-    def cameras(self, reference: Reference) -> list[Row]:
-        """A row a camera and way of one scene."""
-        rows = []
-        held = load(TrainSettings, "train-cave.toml").held_out_cameras
-        for kind, names in (("unseen", held), ("seen", SEEN)):
-            for name in names:
-                camera = lens(name)
-                scene = ReferenceScene.rendered(reference, camera)
-                found = [self.told(scene, camera)]
-                if name != BASLER:
-                    found.append(self.told(scene, lens(BASLER)))
-                else:
-                    found.append(found[0])
-                found.append(self.regression(scene))
-                for way, cube in zip(WAYS, found, strict=True):
-                    scores = {key: of(cube, reference.cube) for key, of in METRICS.items()}
-                    rows.append(
-                        {"scene": reference.name, "camera": name, "kind": kind, "way": way} | scores
-                    )
+    def camera(self, kind: str, name: str, references: list[Reference]) -> list[Row]:
+        """A row a scene and way, the scenes seen by one camera."""
+        rows, camera = [], lens(name)
+        for reference in references:
+            scene = ReferenceScene.rendered(reference, camera)
+            told = self.told(scene, camera)
+            basler = told if name == BASLER else self.told(scene, lens(BASLER))
+            cubes = (told, basler, self.regression(scene))
+            for way, cube in zip(WAYS, cubes, strict=True):
+                scores = {key: of(cube, reference.cube) for key, of in METRICS.items()}
+                about = {"scene": reference.name, "camera": name, "kind": kind, "way": way}
+                rows.append(about | scores)
         return rows
 
     def exposures(self, reference: Reference) -> list[Row]:
@@ -134,7 +127,8 @@ def markdown(cameras: list[Row], exposures: list[Row]) -> str:
         (f"{len({r['camera'] for r in cameras if r['kind'] == kind})} {kind}", {"kind": kind})
         for kind in ("unseen", "seen")
     ]
-    for title, only in [*groups, ("Basler", {"camera": BASLER})]:
+    groups.append(("Basler", {"camera": BASLER}))
+    for title, only in groups:
         for way in WAYS:
             found = [mean(cameras, key, way=way, **only) for key in METRICS]
             lines.append(f"| {title} | {way} | {found[0]:.2f} | {found[1]:.1f} | {found[2]:.3f} |")
@@ -161,15 +155,18 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
     given = parser.parse_args()
     settings = load(EvaluateSettings, "evaluate-cave.toml")
-    unseen = set(SEEN) - camera_shares(load(TrainSettings, "train-cave.toml")).keys()
-    assert not unseen, f"training saw none of {unseen}"
+    training = load(TrainSettings, "train-cave.toml")
+    assert set(SEEN) <= camera_shares(training).keys(), "training saw them"
     bench, dataset = Bench(settings, given.checkpoint), cave(given.root)
-    cameras, exposures = [], []
-    for name in given.scenes or settings.scenes:
-        reference = dataset.read(name)
-        cameras += bench.cameras(reference)
-        exposures += bench.exposures(reference)
-        print(f"{name} done", flush=True)
+    references = [dataset.read(name) for name in given.scenes or settings.scenes]
+    cameras = []
+    # What is compiled for a camera serves all scenes.
+    for kind, names in (("unseen", training.held_out_cameras), ("seen", SEEN)):
+        for name in names:
+            cameras += bench.camera(kind, name, references)
+            told = mean(cameras, "psnr", camera=name, way=WAYS[0])
+            print(f"{name}: {told:.2f} dB", file=sys.stderr, flush=True)
+    exposures = [row for reference in references for row in bench.exposures(reference)]
     kept = {"checkpoint": describe(given.checkpoint)["digest"]}
     given.out.write_text(
         json.dumps({**kept, "cameras": cameras, "exposures": exposures}, indent=1) + "\n"

@@ -160,12 +160,14 @@ class Uncertainty:
             if found != list(LEVELS):
                 raise ValueError(f"levels {found} where {LEVELS} are known")
             bands, levels = len(about["wavelengths_nm"]), torch.empty(len(LEVELS))
-            laws = [PowerLaw(torch.empty(bands, SHARED + OWN + more), levels) for more in (0, 1)]
-            empty = cls(*laws, tuple(about["wavelengths_nm"]), network)
+            one, samples = (
+                PowerLaw(torch.empty(bands, SHARED + OWN + more), levels) for more in (0, 1)
+            )
+            empty = cls(one, samples, tuple(about["wavelengths_nm"]), network)
             like = empty._tensors()
         held = read(path, about, like)
-        laws = [PowerLaw(held[f"{law}.weights"], held[f"{law}.factors"]) for law in _LAWS]
-        return cls(*laws, empty.wavelengths, network)
+        one, samples = (PowerLaw(held[f"{law}.weights"], held[f"{law}.factors"]) for law in _LAWS)
+        return cls(one, samples, empty.wavelengths, network)
 
     def _tensors(self) -> dict[str, Tensor]:
         laws = dict(zip(_LAWS, (self.one, self.samples), strict=True))
