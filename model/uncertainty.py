@@ -76,6 +76,10 @@ class PowerLaw:
             total.addcmul_(_log_spread(spread), more[0])
         return total.exp_()
 
+    def of(self, known: Tensor) -> Tensor:
+        """Sigma (n, bands) of features (n, bands, F)."""
+        return torch.einsum("nbf,bf->nb", known, self.weights).exp()
+
     @classmethod
     def fit(cls, known: Tensor, errors: Tensor) -> "PowerLaw":
         """From features (n, bands, F) and absolute errors (n, bands): maximum likelihood.
