@@ -84,9 +84,11 @@ class Job:
         """What the pixel values are taken for, in a line."""
         camera, scale = self.spec.settings["camera"], self.spec.settings["scale"]
         white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
+        level = self.settings.noise_level
+        noise = f"noise level {level:g}, " if level else ""
         return (
             f"taken as {camera['encoding']} of camera {camera['name']} in light "
-            f"{camera['illuminant']}, white = {white}, scene scale {scale:.4g}; "
+            f"{camera['illuminant']}, white = {white}, {noise}scene scale {scale:.4g}; "
             "estimated from RGB, not measured"
         )
 

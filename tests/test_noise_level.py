@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 import zarr
 from hypothesis import given
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 import model
 from flows.bound import closure_of
-from flows.settings import TileSettings
+from flows.job import open_job
+from flows.settings import ReconstructSettings, TileSettings
 from model.lift import noise_filter, wiener_lift
 from pipeline.camera import load_camera
 from pipeline.closure import FAR, Closure
@@ -66,6 +68,21 @@ def test_the_level_is_of_white_whatever_the_scenes_scale():
         for k in (1, 3)
     )
     np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_run_closes_to_the_level_it_is_told_and_records_it(tmp_path):
+    path = str(tmp_path / "a.tif")
+    with rasterio.open(path, "w", driver="GTiff", count=3, height=24, width=24, dtype="uint8",
+                       photometric="RGB") as file:  # fmt: skip
+        file.write(np.random.default_rng(0).integers(0, 256, (3, 24, 24), dtype=np.uint8))
+    colours = np.random.default_rng(0).random((3, 9), np.float32)
+    for level, told in ((0.0, False), (0.03, True)):
+        given = {"source": path, "destination": "-", "engine": "torch", "noise_level": level}
+        job = open_job(ReconstructSettings(**given))
+        assert job.spec.settings["noise_level"] == level
+        assert ("noise level 0.03" in job.assumptions) == told
+        assert (job.closure.likely(colours) is not colours) == told
 
 
 def run(path, of, closure):
