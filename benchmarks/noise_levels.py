@@ -38,7 +38,7 @@ class Eye:
 
     def cube(self, rgb: Floats, level: float) -> Floats:
         """A tile's cube, closed, where that noise is stated."""
-        scale, settings = scale_of(rgb), TileSettings(noise_level=level)
+        scale, settings = scale_of(rgb), load(TileSettings, None, noise_level=level)
         closure = closure_of(settings, self.network, self.camera, scale)
         likely = torch.from_numpy(np.ascontiguousarray(closure.likely(rgb)))[None]
         values = self.bound.at(scale)(likely)[0].flatten(1).numpy()
