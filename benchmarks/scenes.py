@@ -25,6 +25,7 @@ class Repeated:
     transform = None
     crs_wkt = None
     declared_white = None
+    colours = None
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -15,6 +15,7 @@ from flows.learn_settings import EvaluateSettings
 from flows.settings import load
 from pipeline.camera import load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
+from pipeline.closure import Closure
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.metrics import score
@@ -74,7 +75,8 @@ def _psnr(settings: EvaluateSettings, scene: ReferenceScene, tile: int) -> float
     scale = scene_scale(scene, camera)
     reconstructor = bind(here, network, chosen_engine(here, network), camera, scale)
     with TemporaryDirectory() as folder:
-        cube = through_tiles(here, scene, reconstructor, Path(folder) / "cube.zarr", camera, True)
+        path, closure = Path(folder) / "cube.zarr", Closure(camera.sensitivities)
+        cube = through_tiles(here, scene, reconstructor, path, camera, closure)
         estimate, _ = cube.read(Window(0, 0, scene.height, scene.width))
     return float(score(estimate, scene.reference.cube)["psnr"])
 

@@ -10,7 +10,9 @@ import model
 from flows.settings import ReconstructSettings, TileSettings
 from flows.sigma import sigma_of
 from model.engine import Engine, best_engine
+from model.lift import noise_filter
 from pipeline.camera import Camera
+from pipeline.closure import Closure
 from pipeline.errors import Refusal
 
 
@@ -45,6 +47,17 @@ def bind(
         raise Refusal("camera and engine must suit the model", error, fix) from error
     law = sigma_of(settings)
     return bound if law is None else model.Calibrated(bound, law)
+
+
+def closure_of(
+    settings: TileSettings, network: model.R2HDiff, camera: Camera, scale: float
+) -> Closure:
+    """What spectra render back to: a scene's colours, or those likely without a stated noise."""
+    if not settings.noise_level:
+        return Closure(camera.sensitivities)
+    seen, variance = torch.from_numpy(camera.sensitivities), (settings.noise_level / scale) ** 2
+    likely = noise_filter(seen, network.prior.cpu(), variance).float().numpy()
+    return Closure(camera.sensitivities, likely)
 
 
 @lru_cache(maxsize=4)

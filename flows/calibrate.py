@@ -159,12 +159,6 @@ def fitted(errors: list[Errors]) -> PowerLaw:
     return PowerLaw.fit(torch.cat([e.known for e in errors]), torch.cat([e.error for e in errors]))
 
 
-def covered(law: PowerLaw, errors: Errors) -> Tensor:
-    """Share (levels, bands) of a scene's pixels whose truth is inside the interval."""
-    sigma = torch.einsum("nbf,bf->nb", errors.known, law.weights).exp()
-    return (errors.error <= law.factors[:, None, None] * sigma).double().mean(dim=1)
-
-
 def leave_one_out(errors: list[Errors], alike: tuple[tuple[str, ...], ...]) -> list[Row]:
     """A row a scene: what a law fitted on all but its group covers there, a level and wavelength.
 
@@ -181,13 +175,16 @@ def leave_one_out(errors: list[Errors], alike: tuple[tuple[str, ...], ...]) -> l
 
 
 def scored(law: PowerLaw, errors: Errors) -> Row:
-    """Coverage (levels, bands) of a scene and, a pixel each, error, sigma and log brightness."""
-    sigma = torch.einsum("nbf,bf->nb", errors.known, law.weights).exp()
+    """Coverage of each level and wavelength in a scene; a pixel each error, sigma, log brightness.
+
+    Coverage is the share of pixels whose truth is inside the interval.
+    """
+    sigma = law.of(errors.known)
+    inside = (errors.error <= law.factors[:, None, None] * sigma).double().mean(dim=1)
     return {
         "scene": errors.scene,
         "covered": {
-            f"{level:.0%}": shares.tolist()
-            for level, shares in zip(LEVELS, covered(law, errors), strict=True)
+            f"{level:.0%}": shares.tolist() for level, shares in zip(LEVELS, inside, strict=True)
         },
         "error": errors.error.mean(dim=1).tolist(),
         "sigma": sigma.mean(dim=1).tolist(),

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 
 import model
-from flows.bound import bind, chosen_engine, threads_of
+from flows.bound import bind, chosen_engine, closure_of, threads_of
 from flows.forecast import peak_resident
 from flows.learn_settings import EvaluateSettings
 from flows.report import error_map_name
 from flows.scenes import scenes_of, seen_by
 from flows.scorebook import FITTED, Row, about, differences, means, write
+from flows.sigma import checkpoint_of
 from model.baseline import RootPolynomial
-from model.checkpoint import SHIPPED
 from pipeline.camera import Camera, Floats, load_camera, resampled
 from pipeline.charts import error_map, png
+from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
@@ -46,7 +47,7 @@ def evaluate(
     opened, names = scenes_of(settings, dataset, root)
     table = load_camera(settings.camera)
     camera = resampled(table, seen_by(table, opened.wavelengths))
-    network = model.load(Path(settings.checkpoint) if settings.checkpoint else SHIPPED)
+    network = model.load(checkpoint_of(settings))
     known = about(settings, opened, network)
     eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
@@ -58,8 +59,10 @@ def evaluate(
             path = out / f"{name.replace('/', '-')}-{method.replace(' ', '-')}.zarr"
             start = time.perf_counter()
             # A method is scored as it is used: regression as it answers.
-            consistent = method != BASELINE
-            cube = through_tiles(here, scene, reconstructor, path, eye, consistent)
+            closure = None
+            if method != BASELINE:
+                closure = closure_of(settings, network, eye, scene_scale(scene, camera))
+            cube = through_tiles(here, scene, reconstructor, path, eye, closure)
             seconds = time.perf_counter() - start
             scores = scored(cube, reference, settings)
             drawn = png(error_map(*_compared(cube, reference)))
@@ -124,11 +127,11 @@ def through_tiles(
     reconstructor: Reconstructor,
     path: Path,
     camera: Camera,
-    consistent: bool,
+    closure: Closure | None,
 ) -> SpectralCube:
     """Reconstruct a scene into a sealed cube at ``path``, as any image is.
 
-    What is stored renders back by the camera where it is to be ``consistent``.
+    What is stored renders back by the camera where a ``closure`` sees to it.
     """
     if path.exists():
         SpectralCube.remove(str(path))
@@ -147,7 +150,7 @@ def through_tiles(
         place=whole,
         seed=settings.seed,
         workers=threads_of(settings),
-        consistent=consistent,
+        closure=closure,
     )
     stream.run(whole)
     cube.seal()

@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 
 import model
-from flows.bound import bind, chosen_engine, device_of, network_of, threads_of
+from flows.bound import (
+    bind,
+    chosen_engine,
+    closure_of,
+    device_of,
+    network_of,
+    threads_of,
+)
 from flows.settings import ReconstructSettings
 from flows.sigma import checkpoint_of, facts_of
 from model.engine import Engine
 from pipeline.area import Area, box_window, load_area
-from pipeline.camera import Camera, load_camera, resampled
+from pipeline.camera import SRGB, Camera, load_camera, resampled
+from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
@@ -41,6 +49,7 @@ class Job:
     grid: TileGrid
     reconstructor: model.Reconstructor | model.Calibrated
     spec: CubeSpec
+    closure: Closure
     plan: Plan
     area: Area | None
     device: str
@@ -67,7 +76,7 @@ class Job:
             device=self.device,
             area=self.area,
             stop=stop,
-            consistent=True,
+            closure=self.closure,
         )
 
     @property
@@ -75,9 +84,11 @@ class Job:
         """What the pixel values are taken for, in a line."""
         camera, scale = self.spec.settings["camera"], self.spec.settings["scale"]
         white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
+        level = self.settings.noise_level
+        noise = f"noise level {level:g}, " if level else ""
         return (
             f"taken as {camera['encoding']} of camera {camera['name']} in light "
-            f"{camera['illuminant']}, white = {white}, scene scale {scale:.4g}; "
+            f"{camera['illuminant']}, white = {white}, {noise}scene scale {scale:.4g}; "
             "estimated from RGB, not measured"
         )
 
@@ -85,15 +96,27 @@ class Job:
 def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:
     """The camera, with the encoding and white that the settings or the pixel type say.
 
-    Raises Refusal where nothing says what white is.
+    What declares a scale holds reflectance; else 8 bits, and what has the profile of sRGB, are a
+    finished photograph. Raises Refusal where nothing says what white is, for a photograph in other
+    colours, and where it is taken for a camera's raw values unasked.
     """
+    camera = load_camera(settings.camera, load_light(settings.illuminant))
     eight_bit = scene.dtype == "uint8"
-    encoding = settings.encoding or ("srgb" if eight_bit else "linear")
+    finished = scene.colours is not None or (eight_bit and scene.declared_white is None)
+    encoding = settings.encoding or ("srgb" if finished else "linear")
+    if finished and settings.encoding is None:
+        if settings.camera != SRGB:
+            rule = "a camera's sensitivities are of its raw values, not of a finished photograph"
+            fix = "Leave --camera out, or say with --encoding what the values are."
+            raise Refusal(rule, f"--camera {settings.camera} for {scene.dtype} values", fix)
+        if scene.colours == "other":
+            rule = "a finished photograph is in sRGB"
+            fix = "Convert it to sRGB, or say with --encoding what its values are."
+            raise Refusal(rule, "one whose embedded profile is another", fix)
     white = settings.white or scene.declared_white or (255.0 if eight_bit else None)
     if white is None:
         rule = "it must be known which pixel value means reflectance 1"
         raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
-    camera = load_camera(settings.camera, load_light(settings.illuminant))
     return resampled(camera, bands).reading(encoding, white)
 
 
@@ -143,6 +166,7 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
         grid=grid,
         reconstructor=reconstructor,
         spec=spec,
+        closure=closure_of(settings, network, camera, scale),
         plan=work,
         area=area,
         device=device,
@@ -184,7 +208,7 @@ def _spec(
     facts: dict[str, Any],
 ) -> CubeSpec:
     keys = ("tile", "overlap", "chunk", "start", "samples", "seed", "steps", "dtype", "zarr_format")
-    kept = {key: getattr(settings, key) for key in keys}
+    kept = {key: getattr(settings, key) for key in (*keys, "noise_level")}
     window = [place.row, place.col, place.height, place.width]
     fixed = {"format": FORMAT, "precision": "float32"}
     fixed |= {"codec": "zstd 1, checksum", "consistent": True}

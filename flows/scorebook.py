@@ -11,6 +11,7 @@ import model
 from flows.bound import chosen_engine
 from flows.environment import PACKAGES, installed
 from flows.learn_settings import EvaluateSettings
+from flows.sigma import checkpoint_of
 from model.checkpoint import SHIPPED, describe
 from model.cost import multiply_adds
 from pipeline.reference import DataSet
@@ -26,7 +27,7 @@ FITTED = SHIPPED.with_name("root-polynomial-basler.safetensors")
 
 def about(settings: EvaluateSettings, dataset: DataSet, network: model.R2HDiff) -> dict[str, Any]:
     """All that decides the figures, and what the model costs."""
-    checkpoint = Path(settings.checkpoint) if settings.checkpoint else SHIPPED
+    checkpoint = checkpoint_of(settings)
     known = describe(checkpoint)
     return {
         "format": FORMAT,

@@ -75,6 +75,9 @@ class TileSettings(Settings):
     """Side of a stored chunk in pixels."""
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
     """What computes: torch, onnxruntime (CPU only), or auto, the fastest there is."""
+    noise_level: float = Field(0.0, ge=0)
+    """Standard deviation of the noise in linear RGB, white = 1; above 0 the cube renders back to
+    the colour that is likely without it."""
     uncertainty: Literal["none", "fast"] = "none"
     """Sigma beside the cube, from what a single pass knows (samples always come with theirs)."""
     threads: int | None = Field(None, ge=1)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import describe_kind, read, refused, write
+from model.checkpoint import configured, describe_kind, read, write
 from model.lift import apply_matrix
 
 KIND = "root-polynomial"
@@ -99,27 +99,20 @@ class RootPolynomial:
 
     def save(self, path: Path, training: dict[str, Any]) -> str:
         """Write the fit and how it was made (JSON-able); returns the digest."""
-        about = {
-            "kind": KIND,
-            "config": {"camera": self.camera, "degree": self.degree},
-            "wavelengths_nm": list(self.wavelengths),
-            "training": training,
-        }
-        return write(path, about, self._tensors())
+        config = {"camera": self.camera, "degree": self.degree}
+        return write(path, (KIND, config), self._tensors(), training)
 
     @classmethod
     def load(cls, path: Path) -> "RootPolynomial":
         """The fit in a file, on the CPU. Raises CheckpointError for any other file."""
         about = describe_kind(path, KIND)
-        try:
+        with configured(path):
             camera, degree = about["config"]["camera"], about["config"]["degree"]
             matrix = torch.empty(len(about["wavelengths_nm"]), len(monomials(degree)))
             empty = cls(matrix, about["wavelengths_nm"], camera, degree)
             like = empty._tensors()
-        except (KeyError, TypeError, ValueError) as error:
-            raise refused(path, f"an unknown configuration: {error}") from error
-        tensors = read(path, about, like)
-        return cls(tensors["matrix"], empty.wavelengths, camera, degree)
+        matrix = read(path, about, like)["matrix"]
+        return cls(matrix, empty.wavelengths, camera, degree)
 
     def _tensors(self) -> dict[str, Tensor]:
         wavelengths = torch.tensor(self.wavelengths, dtype=torch.float64)

@@ -6,7 +6,8 @@ not fit the model it names.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,25 +43,27 @@ def digest(tensors: Mapping[str, Tensor], config: str) -> str:
 
 def save(model: R2HDiff, path: Path, training: dict[str, Any]) -> str:
     """Write the model and how it was trained (JSON-able); returns the digest."""
-    about = {
-        "kind": KIND,
-        "config": asdict(model.config),
-        "wavelengths_nm": model.wavelengths.tolist(),
-        "training": training,
-    }
-    return write(path, about, model.state_dict())
+    return write(path, (KIND, asdict(model.config)), model.state_dict(), training)
 
 
-def write(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Write a model of any kind, described as by `describe`; returns the digest.
+def write(
+    path: Path,
+    what: tuple[str, dict[str, Any]],
+    tensors: Mapping[str, Tensor],
+    training: dict[str, Any],
+) -> str:
+    """Write a model of a kind and configuration, and how it was trained; returns the digest.
 
     Its wavelengths (nm, float64) must be among the tensors, so that the digest covers them.
     """
+    kind, config = what
     whole = {name: value.contiguous() for name, value in tensors.items()}
+    nm = whole["wavelengths"].tolist()
+    about = {"config": config, "wavelengths_nm": nm, "training": training}
     metadata = {key: json.dumps(about[key], sort_keys=True) for key in _JSON}
     identity = digest(whole, metadata["config"])
     partial = path.with_suffix(".partial")
-    save_file(whole, partial, {**metadata, "kind": about["kind"], "digest": identity})
+    save_file(whole, partial, {**metadata, "kind": kind, "digest": identity})
     # safetensors writes for the owner alone; weights are for every user of a machine or image.
     partial.chmod(0o644)
     partial.replace(path)
@@ -116,7 +119,7 @@ def read(path: Path, about: Mapping[str, Any], like: Mapping[str, Tensor]) -> di
 
 def _empty(path: Path, about: dict[str, Any]) -> R2HDiff:
     """The model's shape without its memory, so that a header may ask for anything."""
-    try:
+    with configured(path):
         config = about["config"].items()
         lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config}
         shape = NetworkConfig(**lists)
@@ -125,7 +128,14 @@ def _empty(path: Path, about: dict[str, Any]) -> R2HDiff:
         with torch.device("meta"):
             # Not torch.eye: on this device it imports the whole of torch._dynamo, seconds of it.
             return R2HDiff(shape, torch.empty(shape.bands), torch.empty(shape.bands, shape.bands))
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+
+
+@contextmanager
+def configured(path: Path) -> Iterator[None]:
+    """Refuse a checkpoint whose configuration cannot be made sense of."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise refused(path, f"an unknown configuration: {error}") from error
 
 

@@ -25,6 +25,21 @@ def wiener_lift(sensitivities: Tensor, prior: Tensor) -> Tensor:
     return lift.float()
 
 
+def noise_filter(sensitivities: Tensor, prior: Tensor, variance: float) -> Tensor:
+    """``S G_N = S C S^T (S C S^T + N)^-1`` (3, 3), float64, of a camera (3, bands).
+
+    ``N = variance I`` is the noise of linear RGB in the prior's unit, squared. It makes of an RGB
+    that was seen with noise the colour expected without: the Wiener lift of that is
+    ``C S^T (S C S^T + N)^-1`` times what was seen. The prior is of second moments, about zero: so
+    noise without end leaves nothing.
+    """
+    s, c = sensitivities.double(), prior.double()
+    seen = s @ c @ s.mT
+    noisy = seen + variance * torch.eye(3, dtype=torch.float64)
+    likely: Tensor = torch.linalg.solve(noisy, seen, left=False)
+    return likely
+
+
 def apply_matrix(matrix: Tensor, image: Tensor) -> Tensor:
     """(..., A, B) applied to every pixel of (N, B, H, W): (N, A, H, W)."""
     applied: Tensor = matrix @ image.flatten(2)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.checkpoint import describe_kind, digest, read, refused, write
+from model.checkpoint import configured, describe_kind, digest, read, write
 from model.engine import Reconstructor
 from model.lift import apply_matrix
 
@@ -26,6 +26,7 @@ WITHIN_SIGMA = math.erf(math.sqrt(0.5))
 """Share of errors that are smaller than sigma, as of normal ones: 0.683."""
 BRIGHTEST = 4.0
 """Brightness beyond which sigma no longer follows it: no scene's 99th percentile is higher."""
+_LAWS = ("one", "samples")
 SHARED, OWN = 4, 1
 """Features that all wavelengths of a pixel share, and those each has for itself."""
 
@@ -74,6 +75,10 @@ class PowerLaw:
         if spread is not None:
             total.addcmul_(_log_spread(spread), more[0])
         return total.exp_()
+
+    def of(self, known: Tensor) -> Tensor:
+        """Sigma (n, bands) of features (n, bands, F)."""
+        return torch.einsum("nbf,bf->nb", known, self.weights).exp()
 
     @classmethod
     def fit(cls, known: Tensor, errors: Tensor) -> "PowerLaw":
@@ -148,40 +153,30 @@ class Uncertainty:
 
     def save(self, path: Path, training: dict[str, Any]) -> str:
         """Write the numbers and how they were made (JSON-able); returns the digest."""
-        about = {
-            "kind": KIND,
-            "config": self._config(),
-            "wavelengths_nm": list(self.wavelengths),
-            "training": training,
-        }
-        return write(path, about, self._tensors())
+        return write(path, (KIND, self._config()), self._tensors(), training)
 
     @classmethod
     def load(cls, path: Path) -> "Uncertainty":
         """The laws in a file. Raises CheckpointError for any other file."""
         about = describe_kind(path, KIND)
-        bands, levels = len(about["wavelengths_nm"]), torch.empty(len(LEVELS))
-        one, samples = (
-            PowerLaw(torch.empty(bands, SHARED + OWN + more), levels) for more in (0, 1)
-        )
-        try:
+        with configured(path):
             network, found = about["config"]["network"], about["config"]["levels"]
-        except (KeyError, TypeError) as error:
-            raise refused(path, f"an unknown configuration: {error}") from error
-        if found != list(LEVELS):
-            raise refused(path, f"levels {found} where {LEVELS} are known")
-        empty = cls(one, samples, tuple(about["wavelengths_nm"]), network)
-        held = read(path, about, empty._tensors())
-        one, samples = (
-            PowerLaw(held[f"{name}.weights"], held[f"{name}.factors"])
-            for name in ("one", "samples")
-        )
+            if found != list(LEVELS):
+                raise ValueError(f"levels {found} where {LEVELS} are known")
+            bands, levels = len(about["wavelengths_nm"]), torch.empty(len(LEVELS))
+            one, samples = (
+                PowerLaw(torch.empty(bands, SHARED + OWN + more), levels) for more in (0, 1)
+            )
+            empty = cls(one, samples, tuple(about["wavelengths_nm"]), network)
+            like = empty._tensors()
+        held = read(path, about, like)
+        one, samples = (PowerLaw(held[f"{law}.weights"], held[f"{law}.factors"]) for law in _LAWS)
         return cls(one, samples, empty.wavelengths, network)
 
     def _tensors(self) -> dict[str, Tensor]:
-        laws = (("one", self.one), ("samples", self.samples))
-        tensors = {f"{name}.weights": law.weights for name, law in laws}
-        tensors |= {f"{name}.factors": law.factors for name, law in laws}
+        laws = dict(zip(_LAWS, (self.one, self.samples), strict=True))
+        tensors = {f"{name}.weights": law.weights for name, law in laws.items()}
+        tensors |= {f"{name}.factors": law.factors for name, law in laws.items()}
         return tensors | {"wavelengths": torch.tensor(self.wavelengths, dtype=torch.float64)}
 
 

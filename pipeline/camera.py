@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
-from pipeline.table import parse_table, read_text
+from pipeline.table import averaged, parse_table, read_text
 
 Encoding = Literal["srgb", "linear"]
 White = float | tuple[float, ...]
@@ -196,7 +196,7 @@ def _linear_srgb(light: Light) -> Camera:
 
 
 def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
-    """The camera at other wavelengths (nm), which its table must span; linear in between."""
+    """The camera at other wavelengths (nm), which its table must span."""
     if camera.wavelengths == wavelengths:
         return camera
     known = np.asarray(camera.wavelengths)
@@ -206,5 +206,5 @@ def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
         fix = f"Give a table from {wanted[0]:g} to {wanted[-1]:g} nm."
         raise Refusal("a camera's table must span the model's wavelengths", span, fix)
     table = camera.sensitivities * np.array(camera.response)[:, None]
-    rows = np.stack([np.interp(wanted, known, row) for row in table])
+    rows = averaged(known, table, wanted)
     return replace(_camera(camera.name, wanted, rows), encoding=camera.encoding, white=camera.white)

@@ -31,8 +31,20 @@ _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 class Closure:
     """What spectra within the stored range a camera, sensitivities (3, wavelengths), can see."""
 
-    def __init__(self, sensitivities: NDArray[np.float32]) -> None:
-        self.sensitivities = sensitivities
+    def __init__(
+        self, sensitivities: NDArray[np.float32], noise_filter: NDArray[np.float32] | None = None
+    ) -> None:
+        self.sensitivities, self._filter = sensitivities, noise_filter
+
+    def likely(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The linear RGB (3, ...) that spectra are to render to: ``noise_filter`` (3, 3) times it.
+
+        Of what was seen with noise that is what is likely without; all of it where there is none.
+        """
+        if self._filter is None:
+            return rgb
+        red, green, blue = rgb
+        return np.stack([r * red + g * green + b * blue for r, g, b in self._filter])
 
     def residual(self, values: Values, rgb: Values) -> Values:
         """What linear ``rgb`` (3, n) has beyond what ``values`` (wavelengths, n) render to."""
@@ -68,9 +80,11 @@ class Closure:
     def close(self, values: NDArray[np.float32], rgb: NDArray[np.float32], asked: Mask) -> None:
         """Move, in place, ``values`` (wavelengths, n) to the nearest in [0, PEAK] that close.
 
-        Only where ``asked`` (n,) and they, clipped, render to another colour than ``rgb`` (3, n).
-        A colour that no spectrum has is approached as near as can be. What is not finite stays.
+        Only where ``asked`` (n,) and they, clipped, render to another colour than what is likely of
+        ``rgb`` (3, n). A colour that no spectrum has is approached as near as can be. What is not
+        finite stays.
         """
+        rgb = self.likely(rgb)
         off = [np.empty(0, np.intp)]
         for part in blocks(values.shape[1]):
             seen = farthest(self.residual(_clipped(values[:, part]), rgb[:, part]))

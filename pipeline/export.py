@@ -17,13 +17,16 @@ from rasterio.enums import ColorInterp
 from rasterio.io import DatasetWriter
 
 from pipeline.cog import cog, window_of
+from pipeline.convert import convert
 from pipeline.cube import SpectralCube, unpack
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.labels import Labels, Parts
 from pipeline.layout import NOTE
+from pipeline.light import Light
 from pipeline.publish import published
 from pipeline.remote import without_place
+from pipeline.sensor import Sensor
 from pipeline.vrt import band_items, imagery_items
 
 Writer = Callable[[Path, Labels, Parts], None]
@@ -38,10 +41,16 @@ SUFFIXES = {
 
 
 def export(
-    cube: SpectralCube, uri: str, form: str | None = None, window: Window | None = None
+    cube: SpectralCube,
+    uri: str,
+    form: str | None = None,
+    window: Window | None = None,
+    sensor: Sensor | None = None,
+    light: Light | None = None,
 ) -> str:
     """Write a window of a sealed cube (all of it) at ``uri``; returns the form that was chosen.
 
+    Values are those stored, or what `convert` makes of them for a sensor or a light.
     ``form`` is a key of `FORMS`; else the name's ending says it. Raises Refusal where it does not,
     where the window leaves the cube, and where the cube is not whole.
     """
@@ -53,9 +62,11 @@ def export(
         rule, fix = "only a finished cube is exported", "Finish it with --resume."
         raise Refusal(rule, cube.uri, fix)
     place = window or Window(0, 0, cube.height, cube.width)
-    labels = Labels.of(cube).within(place)
+    labels, parts = Labels.of(cube).within(place), _parts(cube, place)
+    if sensor or light:
+        labels, parts = convert(labels, parts, sensor, light)
     with published(uri) as path:
-        FORMS[chosen](path, labels, _parts(cube, place))
+        FORMS[chosen](path, labels, parts)
     return chosen
 
 
@@ -143,7 +154,7 @@ def _fill(file: DatasetWriter, parts: Parts) -> None:
 
 
 def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
-    """NumPy: float32 reflectance (wavelength, row, column), NaN where nodata; labels beside it."""
+    """NumPy: float32 values (wavelength, row, column), NaN where nodata; labels beside it."""
     shape = (len(labels.wavelengths), labels.height, labels.width)
     array = np.lib.format.open_memmap(path, "w+", np.dtype(np.float32), shape)
     for part, raw in parts:
@@ -151,6 +162,8 @@ def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
     array.flush()
     about = {
         "note": NOTE,
+        "quantity": labels.quantity,
+        "bands": labels.names,
         "dimensions": ["wavelength", "row", "column"],
         "wavelength_nm": labels.wavelengths,
         "fwhm_nm": labels.fwhm,

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.cube import unpack
 from pipeline.labels import Labels, Parts
-from pipeline.layout import ARRAY, NOTE, axis_attributes, reference
+from pipeline.layout import NOTE, axis_attributes, reference
 
 _SIDE = 256
 _HEADER = b"MATLAB 7.3 MAT-file, HDF5 schema 1.00 ."
@@ -24,14 +24,15 @@ _BLOCK = 512
 def write_netcdf(path: Path, labels: Labels, parts: Parts) -> None:
     """NetCDF-4 after CF of the stored values (wavelength, y, x), packed as in the cube."""
     with h5netcdf.File(path, "w") as file:
-        file.attrs.update({"Conventions": "CF-1.11", "title": ARRAY, "comment": labels.origin})
+        file.attrs.update({"Conventions": "CF-1.11", "title": labels.quantity})
+        file.attrs["comment"] = labels.origin
         file.attrs["r2h"] = json.dumps(labels.settings)
         file.dimensions = dict(zip(("wavelength", "y", "x"), labels.shape, strict=True))
         _coordinates(file, labels)
         dtype = np.dtype(labels.dtype)
         chunks = (1, min(_SIDE, labels.height), min(_SIDE, labels.width))
         cube = file.create_variable(
-            ARRAY,
+            labels.quantity,
             ("wavelength", "y", "x"),
             dtype,
             fillvalue=dtype.type(labels.nodata),
@@ -40,7 +41,7 @@ def write_netcdf(path: Path, labels: Labels, parts: Parts) -> None:
             compression_opts=4,
             shuffle=True,
         )
-        cube.attrs.update({"long_name": "reflectance relative to white", "units": "1"})
+        cube.attrs.update({"long_name": f"{labels.quantity} relative to white", "units": "1"})
         cube.attrs.update({"comment": NOTE, "coordinates": "fwhm"})
         if labels.scale != 1:
             cube.attrs["scale_factor"] = labels.scale
@@ -74,7 +75,7 @@ def _variable(
 
 
 def write_mat(path: Path, labels: Labels, parts: Parts) -> None:
-    """MATLAB 7.3 with `reflectance` (row, column, wavelength), single, NaN where nodata.
+    """MATLAB 7.3 with `reflectance` or `radiance` (row, column, wavelength), single, NaN: nodata.
 
     Beside it `wavelength` and `fwhm` in nm, `transform` (a, b, c, d, e, f), `crs_wkt`, `note`.
     """
@@ -85,7 +86,7 @@ def write_mat(path: Path, labels: Labels, parts: Parts) -> None:
             _put(file, "transform", labels.transform[:6])
         _put_text(file, "crs_wkt", labels.crs_wkt or "")
         _put_text(file, "note", labels.origin)
-        _put_cube(file, "reflectance", labels, parts)
+        _put_cube(file, labels.quantity, labels, parts)
     _stamp(path)
 
 

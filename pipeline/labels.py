@@ -45,6 +45,10 @@ class Labels:
     zarr_format: Literal[2, 3]
     settings: dict[str, Any]
     """The provenance."""
+    quantity: Literal["reflectance", "radiance"] = "reflectance"
+    """What the values are, relative to white's."""
+    bands: tuple[str, ...] = ()
+    """Names of the bands, where they have others than their wavelengths."""
 
     @classmethod
     def of(cls, cube: SpectralCube) -> Labels:
@@ -101,19 +105,20 @@ class Labels:
     @property
     def origin(self) -> str:
         """In words, where the values are from."""
-        camera = self.settings.get("camera", {})
+        camera, about = (self.settings.get(key, {}) for key in ("camera", "export"))
         facts = {
             "checkpoint": self.settings.get("checkpoint"),
             "camera": camera.get("name"),
             "encoding": camera.get("encoding"),
             "white": camera.get("white"),
+            **{key: about[key] for key in ("sensor", "illuminant") if key in about},
         }
         return ", ".join([NOTE, *(f"{key} {value}" for key, value in facts.items() if value)])
 
     @property
     def names(self) -> list[str]:
         """Of the bands: 400 nm, 410 nm, ..."""
-        return [f"{nm:g} nm" for nm in self.wavelengths]
+        return [*self.bands] or [f"{nm:g} nm" for nm in self.wavelengths]
 
     @property
     def rgb(self) -> tuple[int, int, int]:

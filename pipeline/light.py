@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
-from pipeline.table import read_table
+from pipeline.table import averaged, read_table
 
 EQUAL_ENERGY = "E"
 """Name of the light that has the same power at every wavelength."""
@@ -23,7 +23,7 @@ class Light(NamedTuple):
     """(wavelengths,), of any unit."""
 
     def at(self, wavelengths: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Power at wavelengths (nm), linear in between, their mean 1.
+        """Power around each of some wavelengths (nm), lines between them included; their mean is 1.
 
         Raises Refusal for wavelengths that the table does not span.
         """
@@ -34,7 +34,7 @@ class Light(NamedTuple):
             span = f"{self.name} at {low:g} to {high:g} nm"
             fix = f"Give a table from {wavelengths[0]:g} to {wavelengths[-1]:g} nm."
             raise Refusal("a light's table must span the wavelengths", span, fix)
-        power: NDArray[np.float64] = np.interp(wavelengths, self.wavelengths, self.power)
+        power = averaged(self.wavelengths, self.power, wavelengths)
         return power / float(power.mean())
 
 

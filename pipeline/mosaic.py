@@ -15,6 +15,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
+from pipeline.colours import Colours
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.remote import local_path
@@ -61,6 +62,7 @@ class MosaicScene:
     transform: Affine
     crs_wkt: str | None
     declared_white: float | None
+    colours: Colours | None
     _used: _Recent = field(repr=False, compare=False)
 
     @classmethod
@@ -71,7 +73,7 @@ class MosaicScene:
         if first.transform is None:
             raise Refusal(_RULE, f"{first.uri} without a transform", "Georeference it.")
         for sheet in sheets[1:]:
-            for name in ("crs_wkt", "dtype", "declared_white"):
+            for name in ("crs_wkt", "dtype", "declared_white", "colours"):
                 if getattr(sheet, name) != (wanted := getattr(first, name)):
                     found = f"{name} {getattr(sheet, name)} in {sheet.uri}, {wanted} before"
                     raise Refusal(_RULE, found, "Warp or convert the sheets alike.")
@@ -90,6 +92,7 @@ class MosaicScene:
             transform=first.transform @ Affine.translation(left, top),
             crs_wkt=first.crs_wkt,
             declared_white=first.declared_white,
+            colours=first.colours,
             _used=_Recent(),
         )
 

@@ -110,6 +110,7 @@ class ReferenceScene:
     crs_wkt = None
     dtype = np.dtype(np.float32)
     declared_white = 1.0
+    colours = None
 
     @classmethod
     def rendered(

@@ -22,6 +22,7 @@ from rasterio.io import DatasetReader
 
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
 from pipeline.blocks import Blocks, read_pixels
+from pipeline.colours import Colours, declared_colours
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
@@ -61,6 +62,10 @@ class Scene(Protocol):
     def declared_white(self) -> float | None:
         """The pixel value that the raster itself says is 1; None when it says nothing."""
 
+    @property
+    def colours(self) -> Colours | None:
+        """Whether its profile is sRGB's; None when it has none."""
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width) in `dtype` and valid (height, width) of a window inside."""
 
@@ -80,6 +85,7 @@ class RasterScene:
     transform: Affine | None
     crs_wkt: str | None
     declared_white: float | None
+    colours: Colours | None
     driver: str
     _pixels: _Pixels = field(repr=False, compare=False)
 
@@ -104,6 +110,7 @@ class RasterScene:
                 transform=None if dataset.transform.is_identity else dataset.transform,
                 crs_wkt=crs_wkt,
                 declared_white=declared_white(dataset, chosen),
+                colours=declared_colours(dataset),
                 driver=dataset.driver,
                 _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
             )

@@ -1,4 +1,4 @@
-"""Bands of satellite sensors, out of a cube's wavelengths."""
+"""Bands of other sensors, out of a cube's wavelengths."""
 
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,8 @@ _STEP = 2.5
 """nm between the values of a response function in Py6S."""
 _OUTSIDE = 0.01
 """Largest share of a band's response beyond the cube's wavelengths."""
+_TAIL = 2.0
+"""Widths at half maximum to either side after which a Gaussian's response is nothing: 1e-5."""
 
 
 Response = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -29,20 +31,16 @@ Response = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class Sensor(NamedTuple):
-    """Bands as weighted means of a cube's wavelengths."""
+    """Bands as weighted means of a cube's wavelengths, by rising centre."""
 
     name: str
     bands: tuple[str, ...]
     centres: NDArray[np.float64]
     """(bands,) mean wavelength of each response, nm."""
     fwhm: NDArray[np.float64]
-    """(bands,) width between the outermost half maxima of each response, nm."""
+    """(bands,) full width of each response at half its maximum, nm."""
     weights: NDArray[np.float32]
     """(bands, wavelengths), rows that sum to 1."""
-
-    def see(self, cube: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bands (B, ...) of a cube (wavelengths, ...)."""
-        return np.tensordot(self.weights, cube, axes=1)
 
 
 def load_sensor(name: str, wavelengths: tuple[float, ...]) -> Sensor:
@@ -64,6 +62,26 @@ def load_sensor(name: str, wavelengths: tuple[float, ...]) -> Sensor:
     return _sensor(name, list(SENSORS[name]), responses, wavelengths)
 
 
+def gaussian_bands(text: str, wavelengths: tuple[float, ...]) -> Sensor:
+    """Bands of Gaussian response: centre:FWHM in nm, with commas between them.
+
+    Raises Refusal for other text, for bands narrower than the cube's own, and as `load_sensor`.
+    """
+    step = float(np.diff(wavelengths).max())
+    try:
+        pairs = [(float(nm), float(fwhm)) for nm, fwhm in (b.split(":") for b in text.split(","))]
+    except ValueError:
+        fix = "Give centre:FWHM in nm, as 490:65,560:35."
+        raise Refusal("bands must be pairs of numbers", text, fix) from None
+    if not all(step <= fwhm < np.inf for _, fwhm in pairs):
+        rule = f"a band must be {step:g} nm wide or wider, as the cube's own are"
+        raise Refusal(rule, text, "Give a larger FWHM.")
+    offsets = np.linspace(-_TAIL, _TAIL, 401)
+    response = np.exp(-4 * np.log(2) * offsets**2)
+    responses = [(nm + fwhm * offsets, response) for nm, fwhm in pairs]
+    return _sensor("gaussian", [f"{nm:g} nm" for nm, _ in pairs], responses, wavelengths)
+
+
 def _predefined() -> object:
     try:
         known: object = import_module("Py6S").PredefinedWavelengths
@@ -82,9 +100,10 @@ def _sensor(
     name: str, bands: list[str], responses: list[Response], wavelengths: tuple[float, ...]
 ) -> Sensor:
     about = [_about(f"{name} {b}", r, wavelengths) for b, r in zip(bands, responses, strict=True)]
-    centres, widths, rows = zip(*about, strict=True)
-    weights = np.stack(rows).astype(np.float32)
-    return Sensor(name, tuple(bands), np.array(centres), np.array(widths), weights)
+    centres, widths, rows = (np.array(column) for column in zip(*about, strict=True))
+    order = centres.argsort()
+    named = tuple(bands[i] for i in order)
+    return Sensor(name, named, centres[order], widths[order], rows[order].astype(np.float32))
 
 
 def _about(
@@ -94,13 +113,21 @@ def _about(
     at, response = measured
     low, high = wavelengths[0], wavelengths[-1]
     inside = (at >= low) & (at <= high)
-    total = np.abs(response).sum()
-    if not total or np.abs(response[~inside]).sum() > _OUTSIDE * total:
+    # What each value of the table stands for: they need not be evenly spaced.
+    share = response * np.gradient(at)
+    total = np.abs(share).sum()
+    if not total or np.abs(share[~inside]).sum() > _OUTSIDE * total:
         rule = f"a band must respond within {low:g} to {high:g} nm, to {1 - _OUTSIDE:.0%} at least"
         raise Refusal(rule, band, "Leave the band out.")
-    at, response = at[inside], response[inside]
-    share = response / response.sum()
-    half = at[response >= response.max() / 2]
+    width = _width(at, response)
+    at, share = at[inside], share[inside] / share[inside].sum()
     # What each wavelength of the cube gives to the value at each of the response's.
     linear = np.stack([np.interp(at, wavelengths, unit) for unit in np.eye(len(wavelengths))])
-    return float(share @ at), float(np.ptp(half)), linear @ share
+    return float(share @ at), width, linear @ share
+
+
+def _width(at: NDArray[np.float64], response: NDArray[np.float64]) -> float:
+    """Between the outermost half maxima (nm), linear between the table's values."""
+    fine = np.linspace(at[0], at[-1], 16 * len(at))
+    above = fine[np.interp(fine, at, response) >= response.max() / 2]
+    return float(np.ptp(above))

@@ -83,8 +83,8 @@ class Stream:
     """Of a scene window, the pixels (h, w) that are asked for; None for all."""
     stop: Event | None = None
     """Set from outside to end a run early; what is summed is still written."""
-    consistent: bool = False
-    """Whether spectra are moved so that they render back to the RGB (docs/decisions/0012)."""
+    closure: Closure | None = None
+    """By which spectra are moved to render back (docs/decisions/0012); None: as answered."""
 
     def run(self, region: Window, done: Callable[[int], None] = lambda _: None) -> None:
         """Write what is not yet written of a region (in the cube's pixels, whole chunks).
@@ -121,7 +121,9 @@ class Stream:
         parts = 1 + self.reconstructor.spread
         sums = Sums(self.grid, within, self.cube.chunk, self._channels, parts)
         lines = partial(gradients, rows=Lines.of(self.grid.rows), cols=Lines.of(self.grid.cols))
-        put = partial(self._write, lines=lines, closure=Closure(self.camera.sensitivities))
+        closure = self.closure or Closure(self.camera.sensitivities)
+        put = partial(self._write, lines=lines, closure=closure)
+        compute = partial(self._reconstruct, likely=closure.likely)
         with ExitStack() as stack:
             readers, models, writers = (
                 stack.enter_context(ThreadPoolExecutor(n, initializer=_one_thread))
@@ -132,7 +134,7 @@ class Stream:
                 stack.callback(pool.shutdown, cancel_futures=True)
             depth = self.batch * (self.workers + 1)
             tiles = ahead(readers, self._load, self.grid.covering(within), depth)
-            answers = ahead(models, self._reconstruct, self._groups(tiles), self.workers)
+            answers = ahead(models, compute, self._groups(tiles), self.workers)
             writes: deque[Future[None]] = deque()
             for group in () if self._stopped else answers:
                 for tile, values in group:
@@ -194,9 +196,11 @@ class Stream:
         if group:
             yield group
 
-    def _reconstruct(self, group: list[Tile]) -> list[tuple[Tile, Tensor | None]]:
+    def _reconstruct(
+        self, group: list[Tile], likely: Callable[[Floats], Floats]
+    ) -> list[tuple[Tile, Tensor | None]]:
         """Each tile with its values (C, T, T), None where it was not asked for."""
-        rgb = [torch.from_numpy(tile.rgb) for tile in group if tile.rgb is not None]
+        rgb = [torch.from_numpy(likely(tile.rgb)) for tile in group if tile.rgb is not None]
         if not rgb:
             return [(tile, None) for tile in group]
         fields = [torch.from_numpy(tile.noise) for tile in group if tile.noise is not None]
@@ -215,10 +219,8 @@ class Stream:
     ) -> None:
         place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
         values, deviation = chunk.sums[:channels].numpy(), chunk.sums[channels:].numpy()
-        if self.consistent:
-            closure.close(
-                values.reshape(channels, -1), chunk.rgb.reshape(3, -1), wanted.reshape(-1)
-            )
+        if self.closure:
+            closure.close(values.reshape(channels, -1), chunk.rgb.reshape(3, -1), wanted.ravel())
         stored = quantise(values, wanted, self.cube.dtype)
         seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
         beside = layers(stored, seen, closure, deviation if self.reconstructor.spread else None)

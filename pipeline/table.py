@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,25 @@ def parse_table(name: str, text: str, columns: Sequence[str] | None = None) -> N
         rule = "a CSV over wavelength must have 3 or more rows of finite numbers, at rising "
         raise Refusal(f"{rule}wavelengths", f"{len(table)} rows in {name}", fix)
     return table
+
+
+def averaged(
+    known: NDArray[np.float64], rows: NDArray[Any], wanted: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What rows (..., known) over wavelengths are around each of others, within ``known``: nm.
+
+    A mean weighted by a triangle that reaches to the neighbours of each: a line between them counts
+    with the nearest two, as it must where spectra are known at these alone. Linear where ``known``
+    is coarser, the same values where it is the same.
+    """
+    at = np.union1d(known, wanted)
+    # Of one shape to both sides, or a slope would move the mean: so none at the table's own ends.
+    reach = np.minimum(np.gradient(wanted), np.minimum(wanted - known[0], known[-1] - wanted))
+    away = np.abs(np.subtract.outer(at, wanted)) / np.maximum(reach, 1e-9)
+    weights = np.maximum(1 - away, 0) * np.gradient(at)[:, None]
+    fine = np.apply_along_axis(lambda row: np.interp(at, known, row), -1, rows)
+    mean: NDArray[np.float64] = fine @ (weights / weights.sum(axis=0))
+    return mean
 
 
 def _lines(text: str) -> list[str]:

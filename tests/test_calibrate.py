@@ -78,7 +78,7 @@ def test_look_alikes_are_left_out_together() -> None:
 
 def test_what_was_seen_is_covered_as_it_is_called() -> None:
     law, of = fitted([errors("a", 1)]), errors("a", 1)
-    sigma = torch.einsum("nbf,bf->nb", of.known, law.weights).exp()
+    sigma = law.of(of.known)
     for level, factor in zip(LEVELS, law.factors, strict=True):
         assert abs((of.error <= factor * sigma).float().mean() - level) < 0.01
 

@@ -50,6 +50,37 @@ def test_a_file_that_is_there_is_kept_unless_it_is_said(r2h, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected())
 
 
+def test_other_bands_and_radiance_are_written_as_asked(r2h, tmp_path):
+    make(tmp_path / "a.zarr")
+    (tmp_path / "mine.csv").write_text("wavelength_nm,a,b\n450,1,0\n500,1,1\n550,0,1\n")
+    (tmp_path / "lamp.csv").write_text("wavelength_nm,power\n390,1\n500,1\n710,1\n")
+    for words in (("--sensor", tmp_path / "mine.csv"), ("--wavelengths", "475:40,525:40")):
+        lamp = ("--illuminant", tmp_path / "lamp.csv", "--overwrite")
+        code, _, err = r2h("export", tmp_path / "a.zarr", tmp_path / "a.npy", *words, *lamp)
+        assert code == 0, err
+        about = json.loads((tmp_path / "a.npy.json").read_text())
+        np.testing.assert_allclose(about["wavelength_nm"], [475, 525], atol=0.1)
+        assert about["quantity"] == "radiance"
+        np.testing.assert_allclose(about["r2h"]["export"]["white"], 1, atol=1e-6)
+        assert np.load(tmp_path / "a.npy").shape == (2, *expected().shape[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--sensor", "sentinel-9"),
+        ("--wavelengths", "700:40"),
+        ("--illuminant", "moon"),
+        ("--sensor", "a.csv", "--wavelengths", "500:20"),
+    ],
+)
+def test_bands_and_lights_that_are_none_are_refused(r2h, tmp_path, words):
+    make(tmp_path / "a.zarr")
+    code, _, err = r2h("export", tmp_path / "a.zarr", tmp_path / "a.npy", *words)
+    assert code == 2, err
+    assert not (tmp_path / "a.npy").exists()
+
+
 @pytest.mark.parametrize("window", ["1,2,3", "a,b,c,d", "0,0,99,9", "0,0,0,9"])
 def test_a_window_that_is_none_is_refused(r2h, tmp_path, window):
     make(tmp_path / "a.zarr")

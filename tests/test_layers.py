@@ -87,7 +87,7 @@ class Spread(Toy):
 
 def test_xarray_opens_them_with_the_cube_s_coordinates(tmp_path):
     image = scene(30, 40, share_valid=0.9)
-    run = stream(tmp_path / "a.zarr", image, Spread(), consistent=True)
+    run = stream(tmp_path / "a.zarr", image, Spread(), closure=EYE)
     run.run(Window(0, 0, 30, 40))
     run.cube.seal()
     cube, beside = (xr.open_zarr(tmp_path / f"a{kind}.zarr") for kind in ("", "_aux"))
@@ -105,9 +105,9 @@ def test_xarray_opens_them_with_the_cube_s_coordinates(tmp_path):
 def test_a_stream_that_is_asked_closes_and_one_that_is_not_does_not(tmp_path):
     image = ArrayScene(np.full((3, 20, 20), 0.25, np.float32), np.ones((20, 20), bool))
     found = {}
-    for asked in (True, False):
-        run = stream(tmp_path / f"{asked}.zarr", image, Constant(0.5), consistent=asked)
+    for asked in (EYE, None):
+        run = stream(tmp_path / f"{bool(asked)}.zarr", image, Constant(0.5), closure=asked)
         run.run(Window(0, 0, 20, 20))
         found[asked] = certificate(run.cube.companion.census())["closure_max"]
-    assert found[True] <= 1e-4
-    assert found[False] >= 0.25
+    assert found[EYE] <= 1e-4
+    assert found[None] >= 0.25

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.camera import load_camera
+from pipeline.camera import LIBRARY, load_camera
 from pipeline.errors import Refusal
 from pipeline.light import load_light
 
@@ -40,8 +40,40 @@ def test_lights_by_name_are_the_cies() -> None:
     pytest.importorskip("colour")
     # CIE 15: relative power at 400, 560 and 700 nm.
     for name, known in {"D65": [82.7549, 100, 71.6091], "A": [14.7080, 100, 198.261]}.items():
-        power = load_light(name).at(NM)[[0, 16, 30]]
-        np.testing.assert_allclose(100 * power / power[1], known, rtol=1e-4)
+        light = load_light(name)
+        at = np.searchsorted(light.wavelengths, [400, 560, 700])
+        np.testing.assert_allclose(100 * light.power[at] / light.power[at[1]], known, rtol=1e-4)
+        # Around each wavelength it is nearly what it is there: these lights are smooth.
+        power = light.at(NM)[[0, 16, 30]]
+        np.testing.assert_allclose(power / power[1], np.array(known) / 100, rtol=0.03)
+
+
+@pytest.mark.parametrize("name", ["FL11", "FL2", "HP1", "LED-B3"])
+def test_a_lamps_lines_count_wherever_they_lie(name: str) -> None:
+    colour = pytest.importorskip("colour")
+    lamp = colour.SDS_ILLUMINANTS[name]
+    observer = colour.MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
+    fine = np.arange(400.0, 701, 5)
+    weights = lamp[fine][:, None] * observer[fine]
+    seen = load_camera(str(LIBRARY / "cie1931.csv"), load_light(name))
+    for patch in ("dark skin", "bluish green", "red", "purple"):
+        spectrum = colour.SDS_COLOURCHECKERS["BabelColor Average"][patch]
+        values = np.interp(NM, spectrum.wavelengths, spectrum.values)
+        exact = np.interp(fine, NM, values) @ weights / weights.sum(axis=0)
+        got = seen.render(values.astype(np.float32)[:, None])[:, 0]
+        np.testing.assert_allclose(got, exact, atol=0.003)
+
+
+def test_a_line_between_the_wavelengths_is_not_lost(tmp_path: Path) -> None:
+    nm = np.arange(380, 731)
+    power = np.where(nm == 546, 1000.0, 1.0)
+    rows = "\n".join(f"{a},{b}" for a, b in zip(nm, power, strict=True))
+    at = load_light(written(tmp_path, f"wavelength_nm,power\n{rows}\n")).at(NM)
+    line = (at - at[0]) / (at - at[0]).sum()
+    assert line @ NM == pytest.approx(546)
+    np.testing.assert_allclose(np.delete(line, [14, 15]), 0, atol=1e-9)
+    # As much light as the table has: 31 wavelengths of 10 nm.
+    assert ((at / at[0]).sum() - 31) * 10 == pytest.approx(999)
 
 
 @pytest.mark.parametrize(

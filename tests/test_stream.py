@@ -19,7 +19,7 @@ from pipeline.noise import noise
 from pipeline.plan import Needs, open_chunks, plan
 from pipeline.stream import Stream
 from pipeline.sums import Sums, Tile
-from tests.toys import CAMERA, ArrayScene, Constant, Toy, objects, scene, stream
+from tests.toys import CAMERA, CLOSURES, ArrayScene, Constant, Toy, objects, scene, stream
 
 FEW = settings(max_examples=10)
 """Of examples that write cubes: each takes half a second."""
@@ -80,12 +80,12 @@ def test_equals_the_plain_loop(height, width, grid, chunk, seed):
 
 
 @FEW
-@given(SIDES, SIDES, GRIDS, st.integers(1, 3), st.booleans(), st.randoms())
-def test_partition_changes_no_byte(height, width, grid, factor, consistent, random):
+@given(SIDES, SIDES, GRIDS, st.integers(1, 3), st.sampled_from(CLOSURES), st.randoms())
+def test_partition_changes_no_byte(height, width, grid, factor, closure, random):
     chunk, of = 8, scene(height, width, 1, share_valid=0.8)
     with tempfile.TemporaryDirectory() as folder:
         first, other = Path(folder) / "a.zarr", Path(folder) / "b.zarr"
-        asked = {"grid": grid, "batch": 2, "consistent": consistent}
+        asked = {"grid": grid, "batch": 2, "closure": closure}
         whole(first, of, Many(), **asked).seal()
         run = stream(other, of, Many(), **asked, readers=1)
         parts = regions(height, width, chunk, factor * chunk)
@@ -150,7 +150,7 @@ def test_a_window_is_that_part_of_the_full_cube(data):
     height, width = data.draw(st.integers(1, 50 - row)), data.draw(st.integers(1, 40 - col))
     place = Window(row, col, height, width)
     with tempfile.TemporaryDirectory() as folder:
-        asked = {"consistent": data.draw(st.booleans())}
+        asked = {"closure": data.draw(st.sampled_from(CLOSURES))}
         full = whole(Path(folder) / "a.zarr", of, Toy(), **asked)
         part = whole(Path(folder) / "b.zarr", of, Toy(), place=place, **asked)
         assert (np.asarray(part._array[:]) == np.asarray(full._array[:, *place.slices])).all()

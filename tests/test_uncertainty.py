@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -75,7 +75,7 @@ def test_intervals_hold_their_share_of_the_errors_they_were_fitted_on() -> None:
     # Neither normal nor Laplace, and of another size at each wavelength.
     errors = these[:, :, 1].exp() * torch.rand(len(these), BANDS) ** 3 * torch.arange(1, BANDS + 1)
     fit = PowerLaw.fit(these, errors)
-    sigma = torch.einsum("nbf,bf->nb", these, fit.weights).exp()
+    sigma = fit.of(these)
     inside = (errors <= sigma).float().mean(dim=0)
     torch.testing.assert_close(inside, torch.full((BANDS,), 0.6827), atol=2e-3, rtol=0)
     for level, factor in zip(LEVELS, fit.factors, strict=True):
@@ -88,6 +88,7 @@ def test_the_fit_survives_pixels_without_error() -> None:
     assert fit.weights.isfinite().all()
 
 
+@settings(max_examples=25)
 @given(st.floats(0.1, 10), st.booleans())
 def test_sigma_follows_the_exposure(k: float, several: bool) -> None:
     net, rgb = awake(small_model()), tile()
@@ -99,6 +100,7 @@ def test_sigma_follows_the_exposure(k: float, several: bool) -> None:
     torch.testing.assert_close(other(k * rgb, noise), k * one(rgb, noise), rtol=1e-3, atol=1e-5)
 
 
+@settings(max_examples=12)  # each makes two graphs
 @given(st.integers(0, 1000), st.sampled_from([0, 2]))
 def test_the_cube_is_that_of_the_model_alone_and_both_engines_agree(seed: int, count: int) -> None:
     net, s, rgb = awake(small_model(seed), seed), camera(seed)[0], tile(seed=seed)

@@ -7,12 +7,16 @@ import torch
 from skimage.io import imsave
 
 from pipeline.camera import Camera
+from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.grid import TileGrid, Window
 from pipeline.stream import Stream
 
 WAVELENGTHS = (400.0, 550.0, 700.0)
 CAMERA = Camera("toy", WAVELENGTHS, np.eye(3, dtype=np.float32))
+CALM = np.array([[0.8, 0.1, 0.0], [0.1, 0.7, 0.1], [0.0, 0.1, 0.6]], np.float32)
+CLOSURES = (None, Closure(CAMERA.sensitivities), Closure(CAMERA.sensitivities, CALM))
+"""None, to what was seen, and to what is likely without noise."""
 
 
 @dataclass
@@ -22,6 +26,7 @@ class ArrayScene:
     transform = None
     crs_wkt = None
     declared_white = 1.0
+    colours = None
 
     @property
     def height(self):

@@ -14,7 +14,7 @@ app = typer.Typer()
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     cube: Annotated[str, typer.Argument(help="Cube.")],
     out: Annotated[str, typer.Argument(help="File to write.")],
     form: Annotated[
@@ -24,6 +24,16 @@ def export(
         ),
     ] = None,
     window: Annotated[str | None, typer.Option(help="Part: row,column,height,width.")] = None,
+    sensor: Annotated[
+        str | None,
+        typer.Option(help="Bands of sentinel-2a, landsat-8, modis-terra, ... or a CSV's instead."),
+    ] = None,
+    wavelengths: Annotated[
+        str | None, typer.Option(help="Gaussian bands instead: centre:FWHM in nm, with commas.")
+    ] = None,
+    illuminant: Annotated[
+        str | None, typer.Option(help="Radiance in this light instead: D65, A, ... or a CSV file.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -33,11 +43,25 @@ def export(
     """
     from pipeline.cube import SpectralCube  # noqa: PLC0415
     from pipeline.export import export as write  # noqa: PLC0415
+    from pipeline.light import load_light  # noqa: PLC0415
+    from pipeline.sensor import gaussian_bands, load_sensor  # noqa: PLC0415
 
     fs, path = fsspec.core.url_to_fs(out)
     if fs.exists(path) and not overwrite:
         raise Refusal("what is exported goes to a new file", out, "Add --overwrite to replace it.")
-    chosen = write(SpectralCube.open(cube), out, form, _window(window))
+    if sensor and wavelengths:
+        rule = "the bands are those of a sensor or those listed"
+        raise Refusal(rule, "--sensor and --wavelengths", "Give one.")
+    opened = SpectralCube.open(cube)
+    bands = (
+        load_sensor(sensor, opened.wavelengths)
+        if sensor
+        else gaussian_bands(wavelengths, opened.wavelengths)
+        if wavelengths
+        else None
+    )
+    light = load_light(illuminant) if illuminant else None
+    chosen = write(opened, out, form, _window(window), bands, light)
     show({"cube": cube, "out": out, "format": chosen}, as_json)
 
 
