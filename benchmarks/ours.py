@@ -14,6 +14,7 @@ from benchmarks.case import Case, Steps
 from benchmarks.networks import WAVELENGTHS, counts, reconstructor, seen
 from benchmarks.scenes import Repeated
 from benchmarks.seams import seam
+from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube, quantise
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.noise import noise
@@ -66,7 +67,7 @@ def _stream(case: Case, kind: type[SpectralCube], path: Path) -> Stream:
         whole,
         batch=case.batch,
         workers=case.workers,
-        consistent=True,
+        closure=Closure(lens.sensitivities),
     )
 
 

@@ -24,8 +24,10 @@ times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
 FAR = np.float32(1e-4)
 """A band that is farther off could not be closed, or nobody tried."""
 _BLOCK = 2048
-_QUICK, _SURE, _SWEEPS = 6, 40, 40
+_QUICK, _SURE, _SWEEPS = 5, 40, 40
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+_WHOLE = 1.5 * 2.0**30
+"""What is added to this and taken off again is a whole multiple of 2^-22."""
 
 
 class Closure:
@@ -127,11 +129,12 @@ def farthest(residual: Values) -> Values:
 
 
 def _off(s: Values, values: Values, rgb: Values) -> Values:
-    # A plane after the other: a matrix product's last bit depends on where a pixel stands.
-    out, scratch = rgb.astype(values.dtype), np.empty(rgb.shape, values.dtype)
-    for column, plane in zip(s.T, values, strict=True):
-        out -= np.multiply(column[:, None], plane, out=scratch)
-    return out
+    # Whole multiples of 2^-26 times such of 2^-22: float64 sums them exactly, so that the order in
+    # which a matrix product adds, which depends on where a pixel stands, cannot show.
+    whole = np.add(values, _WHOLE, dtype=np.float64)
+    whole -= _WHOLE
+    rest: Values = (rgb - np.rint(s * 2.0**26) / 2.0**26 @ whole).astype(values.dtype)
+    return rest
 
 
 def _moved(s: Values, start: Values, by: Values) -> Values:
@@ -143,11 +146,9 @@ def _moved(s: Values, start: Values, by: Values) -> Values:
 def _newton(s: Values, moved: Values, rest: Values, damping: Values | float) -> Values:
     """The step (3, n) after which what is not at a limit would render to ``rest`` more."""
     free = (moved >= 0) & (moved <= PEAK)
-    products = np.stack([s[i] * s[j] for i, j in _PAIRS])
-    sums = np.zeros((6, rest.shape[1]), s.dtype)
-    for column, plane in zip(products.T, free, strict=True):
-        sums += column[:, None] * plane
-    a, b, c, d, e, f = sums.astype(np.float64) + damping * products.sum(axis=1)[:, None]
+    # As in _off: sums of these are exact.
+    products = np.rint([s[i].astype(np.float64) * s[j] * 2.0**46 for i, j in _PAIRS]) / 2.0**46
+    a, b, c, d, e, f = products @ free + damping * products.sum(axis=1)[:, None]
     # The inverse of a symmetric matrix by its cofactors.
     aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
     bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
@@ -164,9 +165,11 @@ def _quick(s: Values, start: Values, rgb: Values) -> tuple[Values, Values]:
     three unknowns a pixel. Returns the spectra, and how far each is off.
     """
     out, seen = np.empty_like(start), np.full(start.shape[1], np.inf, start.dtype)
-    at, by = np.arange(start.shape[1]), np.zeros_like(rgb)
+    at, by, moved = np.arange(start.shape[1]), np.zeros_like(rgb), start
+    rest = _off(s, _clipped(start), rgb)
     with np.errstate(all="ignore"):
         for _ in range(_QUICK):
+            by = by + _newton(s, moved, rest, 1e-6)
             moved = _moved(s, start, by)
             spectra = _clipped(moved)
             rest = _off(s, spectra, rgb)
@@ -174,8 +177,8 @@ def _quick(s: Values, start: Values, rgb: Values) -> tuple[Values, Values]:
             left = ~(seen[at] <= CLOSED)
             if not left.any():
                 break
-            at, start, rgb = at[left], start[:, left], rgb[:, left]
-            by = by[:, left] + _newton(s, moved[:, left], rest[:, left], 1e-6)
+            at, start, rgb, by = at[left], start[:, left], rgb[:, left], by[:, left]
+            moved, rest = moved[:, left], rest[:, left]
     return out, seen
 
 
