@@ -287,6 +287,8 @@ def test_a_region_is_tried_again_where_that_can_help(server, job, monkeypatch):
         monkeypatch.setattr(tasks, "run_region", flaky)
         record = _with_prefect(ReconstructSettings(**job("flaky", region=320)))
         assert (record["regions"], len(tried)) == (2, 3)
+        # The first try of a region and the wait after it are of the run.
+        assert record["stages"]["fill"] > 2
         same_as_plain(job("flaky"))
         tried.clear()
         monkeypatch.setattr(tasks, "run_region", hopeless)
