@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from flows.bound import threads_of
-from flows.finish import finish
+from flows.finish import finish, stages
 from flows.forecast import line, peak_resident
 from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, prepare, refuse_other_settings, run_region
@@ -85,9 +85,9 @@ def fill(ask: _Ask, region: Window) -> dict[str, int]:
         return {"peak_bytes": peak_resident(), "retries": job.scene.retries - before}
 
 
-def end(ask: _Ask, seconds: float, more: dict[str, Any]) -> dict[str, Any]:
+def end(ask: _Ask, taken: dict[str, float], more: dict[str, Any]) -> dict[str, Any]:
     """Seal, on a worker."""
-    return finish(opened(*ask), seconds, more)
+    return finish(opened(*ask), taken, more)
 
 
 async def _halt(run: str) -> None:
@@ -150,10 +150,11 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
             task = bar.tasks[row]
             bar.update(row, speed=begun.megapixels * task.completed / (task.elapsed or 1))
 
-        taken = _run(client, ask, begun, needs, stop, done)
-        more = {"workers": len(_workers(client)), **taken}
-        seconds = time.perf_counter() - start
-        sealing = client.submit(end, ask, seconds, more, resources=needs, pure=False)
+        ready = time.perf_counter()
+        more = _run(client, ask, begun, needs, stop, done)
+        more["workers"] = len(_workers(client))
+        taken = stages(start, ready)
+        sealing = client.submit(end, ask, taken, more, resources=needs, pure=False)
         record: dict[str, Any] = sealing.result()
     return record
 

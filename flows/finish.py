@@ -1,6 +1,7 @@
 """The end of a run: what it measured, what lies beside its cube, the seal."""
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +25,17 @@ class SeamError(RuntimeError):
     """Tiles disagree more than the run allows; the cube is whole but not sealed."""
 
 
-def finish(job: Job, seconds: float, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Seal the cube and complete `run.json` beside it, with ``more``; returns that record.
+def stages(start: float, ready: float) -> dict[str, float]:
+    """Seconds until the cube was prepared and since then, of two times by perf_counter."""
+    return {"prepare": ready - start, "fill": time.perf_counter() - ready}
+
+
+def finish(
+    job: Job, taken: Mapping[str, float], more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Seal the cube and complete `run.json` beside it; returns that record.
+
+    ``taken`` are the seconds of each stage, and ``more`` is what else is to be recorded.
 
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
@@ -33,7 +43,8 @@ def finish(job: Job, seconds: float, more: Mapping[str, Any] | None = None) -> d
     cube = SpectralCube.open(job.settings.destination)
     seam = certificate(cube.companion.seam())
     measured = {
-        "seconds": round(seconds, 3),
+        "seconds": round(sum(taken.values()), 3),
+        "stages": {stage: round(seconds, 3) for stage, seconds in taken.items()},
         "peak_bytes": peak_resident(),
         "read_bytes": job.plan.read_bytes,
         "stored_bytes": sum(_stored(uri) for uri in (cube.uri, Companion.uri(cube.uri))),

@@ -130,35 +130,14 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
         use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
     refuse_too_many(scene.height, scene.width, settings.max_pixels)
-    checkpoint = checkpoint_of(settings)
-    network = network_of(checkpoint, device := device_of(settings))
-    camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     area = load_area(scene, settings.aoi) if settings.aoi else None
     place = area.window if area else _place(settings, scene)
-    scale = scene_scale(scene, camera) if scale is None else scale
-    engine = chosen_engine(settings, network)
-    reconstructor = bind(settings, network, engine, camera, scale)
-    facts = {
-        "input": scene.header,
-        "camera": _camera_facts(camera, settings.illuminant),
-        "scale": scale,
-        "area": hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None,
-        "checkpoint": model.describe(checkpoint)["digest"],
-        "engine": engine,
-        "uncertainty": facts_of(reconstructor),
-    }
+    device = device_of(settings)
+    camera, reconstructor, closure, facts = _model(settings, scene, device, scale)
+    facts["area"] = hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None
     spec = _spec(settings, scene, place, reconstructor, facts)
-
     memory = settings.memory * 1e9 if settings.memory else machine_memory()
-    stored = 2 if settings.dtype == "uint16" else 4
-    needs = Needs(len(spec.wavelengths), stored, 3 * scene.dtype.itemsize, spec.spread)
-    if settings.region:
-        cut = regions(place.height, place.width, settings.chunk, settings.region)
-        work = planned(grid, place, settings.chunk, needs, cut)
-    else:
-        # Half is left to the model, to the readers and to the rest of the process.
-        work = plan(grid, place, settings.chunk, needs, parts, memory / 2)
     return Job(
         settings=settings,
         scene=scene,
@@ -166,16 +145,59 @@ def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None 
         grid=grid,
         reconstructor=reconstructor,
         spec=spec,
-        closure=closure_of(settings, network, camera, scale),
-        plan=work,
+        closure=closure,
+        plan=_plan(settings, scene, grid, spec, parts, memory),
         area=area,
         device=device,
-        engine=engine,
+        engine=facts["engine"],
         # On a GPU two take turns: one's batch is copied while the other's is computed.
         workers=threads_of(settings) if device == "cpu" else 2,
         memory=memory,
         input=state(settings.source, scene.files),
     )
+
+
+def _model(
+    settings: ReconstructSettings,
+    scene: RasterScene | MosaicScene,
+    device: str,
+    scale: float | None,
+) -> tuple[Camera, model.Reconstructor | model.Calibrated, Closure, dict[str, Any]]:
+    """The camera, model and closure bound to it and to the scene's scale, and their provenance."""
+    checkpoint = checkpoint_of(settings)
+    network = network_of(checkpoint, device)
+    camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
+    scale = scene_scale(scene, camera) if scale is None else scale
+    engine = chosen_engine(settings, network)
+    reconstructor = bind(settings, network, engine, camera, scale)
+    facts = {
+        "input": scene.header,
+        "camera": _camera_facts(camera, settings.illuminant),
+        "scale": scale,
+        "checkpoint": model.describe(checkpoint)["digest"],
+        "engine": engine,
+        "uncertainty": facts_of(reconstructor),
+    }
+    return camera, reconstructor, closure_of(settings, network, camera, scale), facts
+
+
+def _plan(
+    settings: ReconstructSettings,
+    scene: Scene,
+    grid: TileGrid,
+    spec: CubeSpec,
+    parts: int,
+    memory: float,
+) -> Plan:
+    """The regions, as large as asked for, else as few as ``memory`` (bytes) and ``parts`` allow."""
+    place = Window(spec.row0, spec.col0, spec.height, spec.width)
+    stored = 2 if settings.dtype == "uint16" else 4
+    needs = Needs(len(spec.wavelengths), stored, 3 * scene.dtype.itemsize, spec.spread)
+    if settings.region:
+        cut = regions(place.height, place.width, settings.chunk, settings.region)
+        return planned(grid, place, settings.chunk, needs, cut)
+    # Half is left to the model, to the readers and to the rest of the process.
+    return plan(grid, place, settings.chunk, needs, parts, memory / 2)
 
 
 def _place(settings: ReconstructSettings, scene: Scene) -> Window:

@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
-from flows.finish import finish
+from flows.finish import finish, stages
 from flows.forecast import Forecast, forecast, refuse_what_does_not_fit
 from flows.job import Job, open_job
 from flows.record import same_input, unchanged_input, write_record
@@ -172,10 +172,7 @@ def carry_out(
             unchanged_input(job)
             held()
             _told(job, region)
-        now = time.perf_counter()
-        stages = {"prepare": round(ready - start, 3), "fill": round(now - ready, 3)}
-        told = {"stages": stages, "forecast_seconds": needed.seconds}
-        return finish(job, now - start, told)
+        return finish(job, stages(start, ready), {"forecast_seconds": needed.seconds})
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from prefect.states import Cancelled
 from prefect.tasks import Task, exponential_backoff
 
 from flows.artifacts import Row, show_progress, show_report, show_table
-from flows.finish import finish
+from flows.finish import finish, stages
 from flows.job import Job
 from flows.progress import stopped_by_signals
 from flows.reconstruct import prepare, run_region
@@ -88,9 +88,9 @@ def region_task(
 
 
 @task(name="seal", **PATIENT)
-def seal_task(settings: ReconstructSettings, seconds: float) -> dict[str, Any]:
-    """Mark the cube complete and write its record."""
-    return finish(_job(settings), seconds)
+def seal_task(settings: ReconstructSettings, taken: dict[str, float]) -> dict[str, Any]:
+    """Mark the cube complete and write its record, with the seconds of each stage."""
+    return finish(_job(settings), taken)
 
 
 # One region after the other: the model already uses every core, or the whole GPU.
@@ -105,7 +105,7 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
     with stopped_by_signals() as stop, locked(settings.destination) as held:
         regions = plan_task(settings)
         done = show_progress(sum(tiles_to_do(_job(settings))), "tiles")
-        rows = []
+        ready, rows = time.perf_counter(), []
         for region in regions:
             state = region_task(settings, region, stop, done, return_state=True)
             if state.is_cancelled():
@@ -113,6 +113,6 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
             rows.append(cast(Row, state.result()))
             held()
         show_table("regions", rows, "What each region took")
-        record = seal_task(settings, time.perf_counter() - start)
+        record = seal_task(settings, stages(start, ready))
     show_report(record)
     return record

@@ -33,7 +33,7 @@ def open_store(uri: str) -> Store:
     fs, root = fsspec.core.url_to_fs(uri)
     if isinstance(fs, LocalFileSystem):
         return LocalStore(root)
-    # Measured for S3 alone: half to two thirds of fsspec's time to write, a third to read.
+    # Measured for S3 alone (docs/cloud.md): less of the processor's time, to write and to read.
     return _s3(root) if "s3" in fs.protocol else FsspecStore.from_url(uri)
 
 

@@ -2,15 +2,39 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from flows import cli
+from tests.model_fixtures import small_checkpoint
+
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Checkpoint of a small network of 31 wavelengths."""
+    return str(small_checkpoint(tmp_path_factory.mktemp("model") / "small.safetensors"))
+
+
+@pytest.fixture
+def command(monkeypatch: Any, capsys: Any) -> Callable[..., tuple[int, str, str]]:
+    """Run `r2h` with these words; returns its exit code, standard output and standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["r2h", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(left.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

@@ -2,14 +2,20 @@
 
 python -m tests.servers files FOLDER
 python -m tests.servers s3
+python -m tests.servers gs
+
+Azure's is Azurite, of npm, where its `azurite-blob` is on the PATH.
 """
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import threading
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -75,15 +81,25 @@ class Files(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(*arguments):
+def serving(kind, *arguments):
     """The address of a server, for as long as it is wanted."""
-    command = [sys.executable, "-m", "tests.servers", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.servers", kind, *map(str, arguments)]
+    if kind == "az":
+        place = ("--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence")
+        # Its clients are newer than what it knows.
+        command = [azurite(), *place, "--skipApiVersionCheck", "--disableTelemetry"]
     root = Path(__file__).parents[1]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield process.stdout.readline().strip()
+            addresses = (re.search(r"http://\S+", line) for line in process.stdout)
+            yield next(found[0] for found in addresses if found)
         finally:
             process.terminate()
+
+
+def azurite():
+    """Microsoft's own stand-in for Azure's blobs; None where it is not installed."""
+    return shutil.which("azurite-blob")
 
 
 def sent(address):
@@ -94,23 +110,35 @@ def sent(address):
 
 
 def main(kind, *folder):
-    if kind == "files":
-        Files.folder = Path(folder[0])
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
-        port = server.server_port
-    else:
-        import logging  # noqa: PLC0415
-
-        from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
-        from werkzeug.serving import make_server  # noqa: PLC0415
-
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        application = DomainDispatcherApplication(create_backend_app)
-        server = make_server("127.0.0.1", 0, application, threaded=True)
-        port = server.port
-    print(f"http://127.0.0.1:{port}", flush=True)
+    server = {"files": files, "s3": s3, "gs": gs}[kind](*folder)
+    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
     threading.Timer(LIFE, server.shutdown).start()
     server.serve_forever()
+
+
+def files(folder):
+    Files.folder = Path(folder)
+    return ThreadingHTTPServer(("127.0.0.1", 0), Files)
+
+
+def s3():
+    import logging  # noqa: PLC0415
+
+    from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+    from werkzeug.serving import make_server  # noqa: PLC0415
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application = DomainDispatcherApplication(create_backend_app)
+    return make_server("127.0.0.1", 0, application, threaded=True)
+
+
+def gs():
+    from gcp_storage_emulator.server import RequestHandler  # noqa: PLC0415
+    from gcp_storage_emulator.storage import Storage  # noqa: PLC0415
+
+    return ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(RequestHandler, Storage(use_memory_fs=True))
+    )
 
 
 if __name__ == "__main__":

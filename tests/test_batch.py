@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from datetime import UTC, datetime
 
 import fsspec
@@ -16,22 +15,16 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import batch, cli
+from flows import batch
 from flows.commands.common import STOPPED
 from flows.inputs import Item, destination
 from model.folded import build
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.sums import Sums
-from tests.model_fixtures import small_checkpoint
 from tests.toys import objects
 
 TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return small_checkpoint(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 def save(path, seed=0, size=(20, 24)):
@@ -49,21 +42,16 @@ def scenes(tmp_path):
 
 
 @pytest.fixture
-def r2h(monkeypatch, capsys, checkpoint, tmp_path):
+def r2h(command, weights, tmp_path):
     """Run `r2h batch` of a configuration; returns exit code, standard output and error."""
 
     def run(*options, scene="", **config):
         config = {"inputs": [f"{tmp_path}/in/*.tif"], "output": f"{tmp_path}/out", **config}
         lines = [f"{key} = {json.dumps(value)}" for key, value in config.items()]
         tiling = "tile = 16\noverlap = 4\nchunk = 16\n"
-        body = "\n".join([*lines, "[scene]", f'checkpoint = "{checkpoint}"', tiling + scene])
+        body = "\n".join([*lines, "[scene]", f'checkpoint = "{weights}"', tiling + scene])
         (tmp_path / "batch.toml").write_text(body)
-        given = ["r2h", "batch", f"{tmp_path}/batch.toml", *options]
-        monkeypatch.setattr(sys, "argv", given)
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
+        return command("batch", tmp_path / "batch.toml", *options)
 
     return run
 

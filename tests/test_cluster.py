@@ -112,6 +112,8 @@ def test_a_killed_worker_costs_its_unfinished_rows_and_no_byte(workers, job):
     )
     assert set(workers.run(os.getpid).values()) != set(pids.values())
     assert record["peak_bytes"] > 0
+    assert record["stages"].keys() == {"prepare", "fill"}
+    assert record["seconds"] == pytest.approx(sum(record["stages"].values()), abs=2e-3)
     assert SpectralCube.open(job("dask").destination).sealed
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import kubernetes_validate
@@ -36,6 +37,27 @@ def test_the_image_is_clean_to_hadolint():
     assert found.returncode == 0, found.stdout
 
 
+def test_what_the_image_is_built_of_reaches_the_build():
+    words = (line.split() for line in (ROOT / "Dockerfile").read_text().splitlines())
+    copied = {name for w in words if w[:1] == ["COPY"] and "--from" not in w[1] for name in w[1:-1]}
+    kept = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"
+    }
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
+    assert copied - {"."} <= kept
+    assert {name.partition(".")[0] for name in packages} <= kept
+    assert all((ROOT / name).exists() for name in kept)
+
+
+def test_compose_holds_its_schema():
+    check = Path(sys.executable).with_name("check-jsonschema")
+    command = [check, "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
 def test_compose_has_a_healthy_order():
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
     services = compose["services"]
@@ -56,9 +78,11 @@ def script(path, text):
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize("name", ["slurm-array.sh", "slurm-dask.sh"])
-def test_scripts_are_bash(name):
-    subprocess.run(["bash", "-n", DEPLOY / name], check=True)
+def test_scripts_are_clean_to_shellcheck():
+    scripts = [*DEPLOY.glob("*.sh"), *Path(__file__).parent.glob("*.sh")]
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    found = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
 
 
 def test_a_preempted_array_task_ends_in_order_and_is_queued_again(tmp_path):
