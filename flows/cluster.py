@@ -21,7 +21,7 @@ from flows.finish import finish
 from flows.forecast import line, peak_resident
 from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, prepare, refuse_other_settings, run_region
-from flows.regions import opened, tiles_to_do
+from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
@@ -66,7 +66,7 @@ def _stop(run: str) -> Event:  # noqa: ARG001
 
 def begin(ask: _Ask) -> _Begun:
     """Open, check and create, on a worker."""
-    job = opened(*ask)
+    job = opened(*ask._replace(settings=going_on(ask.settings, ask.run)))
     about = f"{job.assumptions}\n{line(job, check(job))}"
     prepare(job)
     tiles = zip(job.plan.regions, tiles_to_do(job), strict=True)
