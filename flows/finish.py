@@ -30,7 +30,7 @@ def finish(job: Job, seconds: float, more: Mapping[str, Any] | None = None) -> d
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
     original = unchanged_input(job)
-    cube = SpectralCube.open(job.settings.destination)
+    cube = SpectralCube.open(job.settings.destination, "r+")
     seam = certificate(cube.companion.seam())
     measured = {
         "seconds": round(seconds, 3),
