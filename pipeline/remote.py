@@ -42,6 +42,10 @@ VSI = {
     "http": "/vsicurl/http://",
     "https": "/vsicurl/https://",
 }
+SILENCE = 30.0
+"""Seconds without a byte after which a request is given up, and tried again."""
+BUDGET = 120.0
+"""Seconds in which a request that fails is tried again, after waits that double, drawn at random."""
 _JP2 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 _READ = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
 _silence = threading.Lock()
@@ -148,6 +152,9 @@ class Source:
             "GDAL_DISABLE_READDIR_ON_OPEN": beside,
             "GDAL_HTTP_MAX_RETRY": "4",
             "GDAL_HTTP_RETRY_DELAY": "0.5",
+            "GDAL_HTTP_CONNECTTIMEOUT": f"{SILENCE:.0f}",
+            "GDAL_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}",
+            "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
             "CPL_VSIL_CURL_CHUNK_SIZE": "4096",
             **(endpoint_options() if isinstance(self._session, AWSSession) else {}),
         }

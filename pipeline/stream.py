@@ -219,9 +219,8 @@ class Stream:
         place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
         values, deviation = chunk.sums[:channels].numpy(), chunk.sums[channels:].numpy()
         if self.consistent:
-            closure.close(
-                values.reshape(channels, -1), chunk.rgb.reshape(3, -1), wanted.reshape(-1)
-            )
+            flat = values.reshape(channels, -1), chunk.rgb.reshape(3, -1), wanted.reshape(-1)
+            closure.close(*flat)
         stored = quantise(values, wanted, self.cube.dtype)
         seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
         beside = layers(stored, seen, closure, deviation if self.reconstructor.spread else None)

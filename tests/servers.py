@@ -75,9 +75,9 @@ class Files(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(*arguments):
+def serving(*arguments, module="tests.servers"):
     """The address of a server, for as long as it is wanted."""
-    command = [sys.executable, "-m", "tests.servers", *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     root = Path(__file__).parents[1]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         try:
