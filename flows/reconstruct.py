@@ -21,7 +21,7 @@ from pipeline.grid import Window
 from pipeline.lock import locked
 from pipeline.sidecar import refuse_foreign, withdraw
 from pipeline.source import known
-from pipeline.store import storage_errors
+from pipeline.store import reason, storage_errors
 from pipeline.verify import mend
 
 logger = logging.getLogger("r2h")
@@ -111,7 +111,8 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
     except storage_errors() as error:
         if fs.isdir(path):
             SpectralCube.remove(job.settings.destination)
-        raise Refusal("the destination must be writable", error, "Choose another place.") from error
+        rule, fix = "the destination must be writable", "Choose another place."
+        raise Refusal(rule, reason(error), fix) from error
 
 
 def run_region(job: Job, region: Window, stop: Event, done: Callable[[int], None]) -> int:

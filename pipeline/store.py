@@ -113,6 +113,11 @@ def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     return (OSError, *loaded, *others)
 
 
+def reason(error: BaseException) -> str:
+    """What a store's error says, in a line, without what only its makers read."""
+    return " ".join(str(error).partition("Debug source:")[0].split())
+
+
 def names_in(fs: fsspec.AbstractFileSystem, root: str) -> set[str]:
     """Names in a folder, without the half-written files."""
     names = (path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False))

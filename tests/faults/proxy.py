@@ -1,8 +1,8 @@
 """A proxy on loopback before an S3 server, that fails as told: `python -m tests.faults.proxy URL`.
 
-PUT /.fail with JSON {"kinds", "match", "times", "skip"} arms it: of requests whose "METHOD path"
+PUT /.fail with JSON {"kinds", "match", "times", "skip"}: of requests whose "METHOD path"
 matches the regular expression, the first ``skip`` pass, and ``times`` fail, each in the next of the
-ways. Sent again it forgets what was before. GET /.seen answers how often each request failed.
+ways. PUT /.heal ends that. GET /.seen answers how often each request failed since.
 """
 
 import json
@@ -39,8 +39,8 @@ class Proxy(BaseHTTPRequestHandler):
     wbufsize = -1  # a head and its body go in one packet
     disable_nagle_algorithm = True
     server_url = ""
-    plan: dict = {}  # noqa: RUF012
-    seen: Counter = Counter()
+    plans: list = []  # noqa: RUF012
+    seen: Counter = Counter()  # noqa: RUF012
     lock = threading.Lock()
 
     def handle_one_request(self):
@@ -60,11 +60,14 @@ class Proxy(BaseHTTPRequestHandler):
 
     def do_PUT(self):
         body = self.body()
-        if self.path == "/.fail":
-            with self.lock:
-                Proxy.plan, Proxy.seen = json.loads(body), Counter()
-            return self.answer(200, {}, b"")
-        return self.pass_on(body)
+        if self.path not in ("/.fail", "/.heal"):
+            return self.pass_on(body)
+        with self.lock:
+            if self.path == "/.fail":
+                Proxy.plans.append(json.loads(body))
+            else:
+                Proxy.plans, Proxy.seen = [], Counter()
+        return self.answer(200, {}, b"")
 
     def do_POST(self):
         self.pass_on(self.body())
@@ -108,17 +111,16 @@ class Proxy(BaseHTTPRequestHandler):
         """What this request is to fail of; None to pass it on."""
         asked = f"{self.command} {self.path}"
         with self.lock:
-            plan = Proxy.plan
-            if not plan or not re.search(plan["match"], asked):
-                return None
-            if plan.get("skip", 0) > 0:
-                plan["skip"] -= 1
-                return None
-            if plan["times"] <= 0:
-                return None
-            plan["times"] -= 1
-            Proxy.seen[asked] += 1
-            return plan["kinds"][plan["times"] % len(plan["kinds"])]
+            for plan in Proxy.plans:
+                if not re.search(plan["match"], asked):
+                    continue
+                if plan["skip"] > 0:
+                    plan["skip"] -= 1
+                elif plan["times"] > 0:
+                    plan["times"] -= 1
+                    Proxy.seen[asked] += 1
+                    return plan["kinds"][plan["times"] % len(plan["kinds"])]
+        return None
 
     def answer(self, code, headers, body, cut=False):
         self.send_response_only(code)
@@ -152,15 +154,17 @@ class Faulty:
         self.address = address
 
     def fail(self, kinds, match, times, skip=0):
-        """From now on."""
-        plan = {"kinds": kinds, "match": match, "times": times, "skip": skip}
-        asked = urllib.request.Request(f"{self.address}/.fail", json.dumps(plan).encode())
-        asked.method = "PUT"
-        urllib.request.urlopen(asked).close()
+        """From now on, beside what fails already."""
+        self._put("fail", {"kinds": kinds, "match": match, "times": times, "skip": skip})
 
     def heal(self):
         """From now on nothing fails."""
-        self.fail([], "", 0)
+        self._put("heal", None)
+
+    def _put(self, name, plan):
+        asked = urllib.request.Request(f"{self.address}/.{name}", json.dumps(plan).encode())
+        asked.method = "PUT"
+        urllib.request.urlopen(asked).close()
 
     def seen(self):
         """How often each request failed."""
