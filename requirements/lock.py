@@ -23,9 +23,7 @@ def main() -> None:
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     command += ["--report", "-", "-c", str(HERE.parent / "constraints.txt")]
     wanted = project["dependencies"] + project["optional-dependencies"]["cluster"]
-    done = subprocess.run(
-        [*command, *wanted], check=True, stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([*command, *wanted], check=True, stdout=subprocess.PIPE, text=True)
     lines = [_line(item) for item in json.loads(done.stdout)["install"]]
     (HERE / "container.txt").write_text(ABOUT + "".join(sorted(lines, key=str.lower)))
 
