@@ -8,9 +8,10 @@ FROM ${BASE} AS build
 # names. An image that did not get what was asked for is not built.
 ARG VARIANT=cpu
 ARG PIP_EXTRA_INDEX_URL=
-# requirements/container.txt: every file must have its hash there (CPU build). Empty: versions only.
+# requirements/container.txt: every file must have its hash there (CPU build, the extra cluster).
+# Empty: versions only.
 ARG LOCKED=
-# Of the project's extras, with commas.
+# Of the project's extras, with commas; nothing to a LOCKED image.
 ARG EXTRAS=cluster
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src

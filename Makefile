@@ -7,7 +7,7 @@ LICENCES := MIT;BSD;Apache;ISC;PSF;Python Software Foundation;MPL;Mozilla;Artist
 BIN := $(VENV)/bin
 PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
 
-.PHONY: demo test lint types setup evaluate train bench faults fuzz audit sbom licences lock \
+.PHONY: demo test lint types setup evaluate train bench faults fuzz fuzz-guided audit sbom licences lock \
 	deploy-check image-check clean
 
 setup: $(VENV)/.ready
@@ -46,10 +46,15 @@ $(VENV)/.bench: $(VENV)/.ready
 	touch $@
 
 faults: setup  ## Kill, cut, fill and race runs by the hundred; compare with one left alone (an hour)
+	$(BIN)/python -m pytest -m "" tests/test_cloud.py
 	$(BIN)/python -m tests.faults
 
 fuzz: setup  ## Read 100,000 broken files (an hour); FUZZ="--kinds tif --files 1000" for less
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+fuzz-guided: setup  ## The same where lines are Python's, led by what they reach (atheris)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	for kind in toml csv geojson stac mat5; do $(BIN)/python -m tests.fuzz.guided $$kind 20000 || exit; done
 
 audit: $(VENV)/.supply  ## Known vulnerabilities of the image's packages; one that is not known fails
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements/container.txt

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from threading import Event, Lock
@@ -19,9 +19,10 @@ from uuid import uuid4
 from flows.bound import threads_of
 from flows.finish import finish, stages
 from flows.forecast import line, peak_resident
+from flows.hold import kept
 from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, prepare, refuse_other_settings, run_region
-from flows.regions import opened, tiles_to_do
+from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
@@ -66,7 +67,7 @@ def _stop(run: str) -> Event:  # noqa: ARG001
 
 def begin(ask: _Ask) -> _Begun:
     """Open, check and create, on a worker."""
-    job = opened(*ask)
+    job = opened(*ask._replace(settings=going_on(ask.settings, ask.run)))
     about = f"{job.assumptions}\n{line(job, check(job))}"
     prepare(job)
     tiles = zip(job.plan.regions, tiles_to_do(job), strict=True)
@@ -136,16 +137,23 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
     Raises Stopped after a signal, with all that is summed written.
     """
     start, run = time.perf_counter(), uuid4().hex
-    with stopped_by_signals() as stop, connect(cluster) as client, tile_bar() as bar:
+    with (
+        stopped_by_signals() as stop,
+        connect(cluster) as client,
+        tile_bar() as bar,
+        ExitStack() as stack,
+    ):
         settings = _shared(client, settings, cluster.startswith(LOCAL))
         needs = _needs(client)
         ask = _Ask(settings, REGIONS * len(_workers(client)), run)
+        held = stack.enter_context(kept(client, settings.destination, run))
         # Its future is let go with the answer, or a lost worker would make it run again.
         begun = client.submit(begin, ask, resources=needs, pure=False).result()
         bar.console.print(redact(begun.about), highlight=False, soft_wrap=True)
         row = bar.add_task("reconstruct", total=sum(n for _, n in begun.todo), speed=0.0)
 
         def done(tiles: int) -> None:
+            held()
             bar.advance(row, tiles)
             task = bar.tasks[row]
             bar.update(row, speed=begun.megapixels * task.completed / (task.elapsed or 1))

@@ -11,9 +11,9 @@ from flows.artifacts import Row, show_progress, show_table
 from flows.batch import BatchSettings, plan_batch, run_batch
 from flows.evaluate import evaluate
 from flows.learn_settings import EvaluateSettings
+from flows.patience import PATIENT
 from flows.progress import stopped_by_signals
 from flows.scorebook import SHOWN
-from flows.tasks import PATIENT
 from pipeline.datasets import Name
 
 

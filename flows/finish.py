@@ -40,7 +40,7 @@ def finish(
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
     original = unchanged_input(job)
-    cube = SpectralCube.open(job.settings.destination)
+    cube = SpectralCube.open(job.settings.destination, "r+")
     seam = certificate(cube.companion.seam())
     measured = {
         "seconds": round(sum(taken.values()), 3),

@@ -66,11 +66,13 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
             items = [pystac.Item.from_file(uri, stac_io=io)]
         else:
             items = list(pystac.Catalog.from_file(uri, stac_io=io).get_items(recursive=True))
-    except (pystac.STACError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, Refusal):
-            raise
+    except Refusal:
+        raise
+    # pystac takes a document for what it says it is, and fails in as many ways as that is wrong.
+    except Exception as error:
         rule, fix = "a catalog is STAC, in JSON", "Give a catalog, collection or item collection."
-        raise Refusal(rule, f"{uri} ({error})", fix) from error
+        found = f"{uri} ({' '.join(str(error).split())})"
+        raise Refusal(rule, found, fix) from error
     for item in items:
         if asset not in item.assets:
             fix = "Name the asset's key with `asset`."

@@ -60,6 +60,8 @@ class Job:
     """Bytes the run may take."""
     input: State
     """The source as it was when it was opened."""
+    run: str | None = None
+    """Of Prefect or Dask, which run it is of: a later try goes on with what an earlier began."""
 
     def connect(self, cube: SpectralCube, stop: Event | None = None) -> Stream:
         """The stream that fills a cube; ``stop`` ends it early."""

@@ -21,7 +21,7 @@ from pipeline.grid import Window
 from pipeline.lock import locked
 from pipeline.sidecar import refuse_foreign, withdraw
 from pipeline.source import known
-from pipeline.store import storage_errors
+from pipeline.store import reason, storage_errors
 from pipeline.verify import mend
 
 logger = logging.getLogger("r2h")
@@ -92,7 +92,7 @@ def refuse_other_settings(job: Job) -> None:
 
 
 def _take_up(job: Job) -> None:
-    cube = SpectralCube.open(job.settings.destination)
+    cube = SpectralCube.open(job.settings.destination, "r+")
     cube.sweep()
     for fault in mend(cube):
         logger.warning("%s: made again", fault.what)
@@ -111,7 +111,8 @@ def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
     except storage_errors() as error:
         if fs.isdir(path):
             SpectralCube.remove(job.settings.destination)
-        raise Refusal("the destination must be writable", error, "Choose another place.") from error
+        rule, fix = "the destination must be writable", "Choose another place."
+        raise Refusal(rule, reason(error), fix) from error
 
 
 def run_region(job: Job, region: Window, stop: Event, done: Callable[[int], None]) -> int:
@@ -126,7 +127,8 @@ def run_region(job: Job, region: Window, stop: Event, done: Callable[[int], None
         total += tiles
         done(tiles)
 
-    job.connect(SpectralCube.open(job.settings.destination), stop).run(region, count)
+    cube = SpectralCube.open(job.settings.destination, "r+")
+    job.connect(cube, stop).run(region, count)
     unchanged_input(job)
     _told(job, region)
     return total
@@ -163,12 +165,14 @@ def carry_out(
         raise Stopped
     with locked(job.settings.destination) as held:
         prepare(job)
-        stream = job.connect(SpectralCube.open(job.settings.destination), stop)
-        todo = [rows for region in job.plan.regions for rows in stream.unfinished(region)]
+        cube = SpectralCube.open(job.settings.destination, "r+")
+        # Listed once: a large cube has more objects than a region.
+        stream, written = job.connect(cube, stop), cube.finished()
+        todo = [rows for region in job.plan.regions for rows in stream.unfinished(region, written)]
         done = watch(job, needed, sum(map(stream.tiles, todo)))
         ready = time.perf_counter()
         for region in job.plan.regions:
-            stream.run(region, done)
+            stream.run(region, done, written)
             unchanged_input(job)
             held()
             _told(job, region)

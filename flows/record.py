@@ -25,6 +25,7 @@ def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, A
     """
     record: dict[str, Any] = {
         "cube": job.settings.destination,
+        "run": job.run,
         "input": original,
         "settings": job.settings.model_dump(mode="json"),
         "provenance": dict(job.spec.settings),
@@ -40,14 +41,20 @@ def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, A
     return shown
 
 
-def recorded_input(job: Job) -> State | None:
-    """The input as it was when the cube was begun; None where nothing says it."""
+def recorded(destination: str) -> dict[str, Any] | None:
+    """What `run.json` beside a cube holds; None where there is none."""
     try:
-        with fsspec.open(record_path(job.settings.destination)) as file:
-            before: State = json.load(file)["input"]
-            return before
+        with fsspec.open(record_path(destination)) as file:
+            record: dict[str, Any] = json.load(file)
+            return record
     except FileNotFoundError:
         return None
+
+
+def recorded_input(job: Job) -> State | None:
+    """The input as it was when the cube was begun; None where nothing says it."""
+    record = recorded(job.settings.destination)
+    return record["input"] if record else None
 
 
 def same_input(job: Job) -> State:

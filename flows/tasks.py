@@ -10,47 +10,25 @@ from threading import Event
 from typing import Any, cast
 
 from prefect import flow, get_run_logger, task
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
-from prefect.tasks import Task, exponential_backoff
 
 from flows.artifacts import Row, show_progress, show_report, show_table
 from flows.finish import finish, stages
 from flows.job import Job
+from flows.patience import PATIENT
 from flows.progress import stopped_by_signals
 from flows.reconstruct import prepare, run_region
-from flows.regions import opened, tiles_to_do
+from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.errors import Stopped
 from pipeline.grid import Window
 from pipeline.lock import locked
 from pipeline.redact import redact
-from pipeline.store import storage_errors
 
 REGIONS = 16
 """Tasks of a run, where tiles computed twice allow it: each is shown, retried and stopped alone."""
-LASTING = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-"""Errors of the operating system that another try meets again."""
-
-
-def may_pass(error: object) -> bool:
-    """Whether another try may succeed: a network or a disk that failed, not bad input."""
-    return isinstance(error, storage_errors()) and not isinstance(error, LASTING)
-
-
-def _may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    return may_pass(state.result(raise_on_failure=False))
-
-
-PATIENT: dict[str, Any] = {
-    "persist_result": False,
-    "retries": 5,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
-    "retry_jitter_factor": 0.5,
-    "retry_condition_fn": _may_pass,
-}
-"""How a task is tried: again after 2, 4, 8, 16 and 32 s, up to half as long again each."""
 
 
 def _job(settings: ReconstructSettings) -> Job:
@@ -60,10 +38,7 @@ def _job(settings: ReconstructSettings) -> Job:
 @task(name="plan", **PATIENT)
 def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
-    if flow_run.run_count > 1:
-        # A retry of the whole run goes on with what the first try left.
-        settings = settings.model_copy(update={"resume": True, "overwrite": False})
-    job = _job(settings)
+    job = _job(going_on(settings, str(flow_run.id)))
     prepare(job)
     get_run_logger().info(redact(job.assumptions))
     return [(r.row, r.col, r.height, r.width) for r in job.plan.regions]

@@ -3,27 +3,18 @@
 from pathlib import Path
 
 from prefect import flow, get_run_logger, task
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task
 
 from flows.artifacts import show_progress
 from flows.baseline import fit_baseline
 from flows.learn_settings import TrainSettings
+from flows.patience import PATIENT
 from flows.train import train
-from model.train import Diverged
-from pipeline.errors import Refusal
 
 TOLD = 100
 """Iterations between lines in the log."""
 
 
-def _may_pass(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
-    """Whether another try may succeed: not where the settings are at fault."""
-    found = state.result(raise_on_failure=False)
-    return not isinstance(found, Refusal | Diverged)
-
-
-@task(name="train", persist_result=False, retries=3, retry_condition_fn=_may_pass)
+@task(name="train", **PATIENT)
 def train_task(settings: TrainSettings, root: str, folder: str) -> str:
     """Train to the end, or on from the last save; returns the checkpoint's path."""
     logger = get_run_logger()

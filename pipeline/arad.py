@@ -84,12 +84,15 @@ def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
         with folder.open(path) as file, h5py.File(file) as mat:
             cube = np.asarray(mat["cube"], np.float32)
             bands = np.asarray(mat["bands"], np.float64).ravel() if "bands" in mat else None
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise Refusal(rule, f"{path}: {error}", fix) from None
+    # A damaged file fails in as many ways as it has bytes.
+    except Exception as error:
+        raise Refusal(rule, f"{path}: {type(error).__name__}: {error}", fix) from None
     wavelengths = WAVELENGTHS if bands is None else tuple(bands.tolist())
     if cube.ndim != 3 or len(cube) != len(WAVELENGTHS) or wavelengths != WAVELENGTHS:
         found = f"{path}: {cube.shape} at {wavelengths[0]:g} to {wavelengths[-1]:g} nm"
         raise Refusal("an ARAD_1K cube has 31 bands, 400 to 700 nm", found, fix)
+    if not np.isfinite(cube).all():
+        raise Refusal("an ARAD_1K cube has finite values", path, fix)
     return np.ascontiguousarray(cube.transpose(0, 2, 1)), wavelengths
 
 

@@ -18,7 +18,8 @@ _NOT_RGB_STORAGE = {"cmyk", "cielab", "icclab", "itulab"}
 def refuse_not_rgb(dataset: DatasetReader) -> None:
     """Raise Refusal for palettes, fewer than three bands, and colours that are not RGB."""
     kinds = {kind.name for kind in dataset.colorinterp}
-    photometric = dataset.photometric
+    # OpenJPEG walks the whole codestream for it, a broken one without end; JPEG 2000 has none.
+    photometric = None if dataset.driver == "JP2OpenJPEG" else dataset.photometric
     if "palette" in kinds:
         rule, fix = "pixels are colours, not palette entries", "Run gdal_translate -expand rgb."
         raise Refusal(rule, dataset.name, fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ class Blocks:
                     reason = redact(f"{self._source.uri} at {area}: {error.__cause__ or error}")
                     raise OSError(reason) from None
                 self.retries += 1
-                time.sleep(0.5 * (TRIES - left))
+                time.sleep(random.uniform(0.5, 1) * (TRIES - left))
         raise AssertionError("the last try returns or raises")
 
     @contextmanager

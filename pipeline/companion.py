@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 import numpy as np
@@ -21,6 +21,8 @@ from pipeline.store import consolidate, names_in, open_store
 
 SEAM, TALLY = "seam", "census"
 _MARK = "r2h_companion"
+Mode = Literal["r", "r+"]
+"""To read, also where nothing may be written, or to write too."""
 
 
 class Companion:
@@ -70,11 +72,11 @@ class Companion:
         return cls(group)
 
     @classmethod
-    def open(cls, cube: str) -> Companion:
-        """Open what `create` made. Raises Refusal where it is gone or not whole."""
+    def open(cls, cube: str, mode: Mode = "r") -> Companion:
+        """Open what `create` made, to read or to write. Raises Refusal where it is not whole."""
         try:
             store = open_store(cls.uri(cube))
-            return cls(zarr.open_group(store, mode="r+", use_consolidated=False))
+            return cls(zarr.open_group(store, mode=mode, use_consolidated=False))
         except (FileNotFoundError, KeyError, ValueError) as error:
             rule, fix = "a cube that is written has its companion", "Begin again with --overwrite."
             raise Refusal(rule, f"no {cls.uri(cube)}", fix) from error

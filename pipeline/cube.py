@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.companion import Companion
+from pipeline.companion import Companion, Mode
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layers import Layers
@@ -47,14 +47,14 @@ class SpectralCube:
         self.wavelengths: tuple[float, ...] = tuple(centres.tolist())
 
     @classmethod
-    def open(cls, uri: str) -> SpectralCube:
-        """Open a cube that `create` made. Raises Refusal where there is none."""
+    def open(cls, uri: str, mode: Mode = "r") -> SpectralCube:
+        """Open a cube that `create` made, to read or ("r+") to write. Raises Refusal for none."""
         fs, root = fsspec.core.url_to_fs(uri)
         # Asked before zarr is, which would leave an empty folder behind.
         if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", "zarr.json")):
             raise Refusal("a cube to open exists", uri, "Check the path.")
         try:
-            group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
+            group = zarr.open_group(open_store(uri), mode=mode, use_consolidated=False)
             if _SETTINGS in group.attrs:
                 return cls(uri, group)
         except (ValueError, KeyError, RuntimeError):
@@ -89,7 +89,7 @@ class SpectralCube:
     @cached_property
     def companion(self) -> Companion:
         """The store beside the cube. Raises Refusal where it is gone or another's."""
-        companion = Companion.open(self.uri)
+        companion = Companion.open(self.uri, "r" if self._group.read_only else "r+")
         companion.refuse_other_shape(self.height, self.width, self.chunk)
         return companion
 

@@ -45,13 +45,17 @@ def harvard(root: str | Path, calibrate: bool = False) -> DataSet:
 
     def read(name: str) -> Reference:
         mat = _mat(folder, paths[name])
-        cube = np.ascontiguousarray(mat["ref"].transpose(2, 0, 1), np.float32)
+        with np.errstate(over="ignore"):
+            cube = np.ascontiguousarray(mat["ref"].transpose(2, 0, 1), np.float32)
         if calibrate:
             cube /= calibration(folder, paths[name])[:, None, None].astype(np.float32)
         valid = mat["lbl"] != 0 if "lbl" in mat else np.ones(cube.shape[1:], bool)
         if valid.shape != cube.shape[1:]:
             found = f"{name}: {valid.shape} and {cube.shape[1:]}"
             raise Refusal("a mask has its cube's size", found, "Get the file again.")
+        if not np.isfinite(cube).all():
+            fix = "Get the file again."
+            raise Refusal("a Harvard scene has finite values", name, fix)
         top = cube.max(axis=0)[valid].max(initial=0)
         cube /= top if top > 0 else 1
         return Reference(name, cube, WAVELENGTHS, valid)
@@ -83,11 +87,14 @@ def calibration(folder: Folder, path: str) -> NDArray[np.float64]:
 def _mat(folder: Folder, path: str) -> dict[str, Any]:
     if find_spec("scipy") is None:
         raise Refusal("Harvard needs scipy", "not installed", "pip install 'r2h[datasets]'.")
-    from scipy.io import loadmat  # noqa: PLC0415 (an extra)
+    from scipy.io import loadmat, whosmat  # noqa: PLC0415 (an extra)
 
     rule, fix = "a Harvard scene must be a MATLAB v5 file with `ref`", "Get the file again."
     try:
         with folder.open(path) as file:
+            # Its headers alone: where they are broken, reading ended the process.
+            whosmat(file)
+            file.seek(0)
             mat: dict[str, Any] = loadmat(file, variable_names=("ref", "lbl"))
     # A damaged file fails in as many ways as it has bytes: zlib.error, IndexError, ...
     except Exception as error:

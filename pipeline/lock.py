@@ -28,15 +28,16 @@ Check = Callable[[], None]
 
 
 @contextmanager
-def locked(cube: str) -> Iterator[Check]:
+def locked(cube: str, run: str | None = None) -> Iterator[Check]:
     """Keep a cube's place for this run. Raises Refusal where another run has it.
 
     Among local files the kernel keeps the lock and drops it with its owner. In an object store it
-    is a lease that is renewed while the owner lives.
+    is a lease that is renewed while the owner lives. ``run`` names a run that goes on when a
+    process of it is lost: another one takes over its lease at once.
     """
     uri = cube.rstrip("/").removesuffix(".zarr") + ".lock"
     fs, path = fsspec.core.url_to_fs(uri)
-    with _file(Path(path)) if is_local(uri) else _lease(fs, path) as check:
+    with _file(Path(path)) if is_local(uri) else _lease(fs, path, run) as check:
         yield check
 
 
@@ -79,21 +80,19 @@ def _names(path: Path, file: int) -> bool:
 
 
 @contextmanager
-def _lease(fs: Any, root: str) -> Iterator[Check]:
+def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
     """Numbered objects, each made once: the highest number owns, until its time is over."""
     try:
         older = _numbers(fs, root)
     except storage_errors() as error:
-        raise Refusal(
-            "the destination must be reachable", error, "Choose another place."
-        ) from error
+        raise Refusal(_REACHED, error, "Choose another place.") from error
     if older:
         found = json.loads(fs.cat_file(f"{root}/{older[-1]:08}"))
-        if time.time() < found["until"]:
+        if time.time() < found["until"] and not (run and found.get("run") == run):
             raise _taken(root, f"{found['owner']} until {time.ctime(found['until'])}")
     number = (older or [0])[-1] + 1
     try:
-        fs.pipe_file(f"{root}/{number:08}", _term(), mode="create")
+        fs.pipe_file(f"{root}/{number:08}", _term(run), mode="create")
     except FileExistsError:
         raise _taken(root, "a run that began at the same time") from None
     except storage_errors() as error:
@@ -108,7 +107,7 @@ def _lease(fs: Any, root: str) -> Iterator[Check]:
             try:
                 if _numbers(fs, root)[-1:] != [number] or time.monotonic() > until:
                     return lost.set()
-                fs.pipe_file(f"{root}/{number:08}", _term())
+                fs.pipe_file(f"{root}/{number:08}", _term(run))
                 until = time.monotonic() + LEASE
             except OSError:
                 continue  # the store is away; the term goes on, and ends
@@ -139,8 +138,8 @@ def _numbers(fs: Any, root: str) -> list[int]:
     return sorted(int(last) for name in names if (last := name.rsplit("/", 1)[-1]).isdigit())
 
 
-def _term() -> bytes:
-    return json.dumps({"owner": _owner(), "until": time.time() + LEASE}).encode()
+def _term(run: str | None) -> bytes:
+    return json.dumps({"owner": _owner(), "run": run, "until": time.time() + LEASE}).encode()
 
 
 def _owner() -> str:

@@ -42,6 +42,12 @@ VSI = {
     "http": "/vsicurl/http://",
     "https": "/vsicurl/https://",
 }
+SILENCE = 30.0
+"""Seconds without a byte after which a request is given up, and tried again."""
+RETRIES = 4
+"""Times that GDAL tries a request to read again, after 0.5 s and waits that double, and chance."""
+BUDGET = 120.0
+"""Seconds in which a request to write is tried again, after waits as long and as chancy."""
 _JP2 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 _READ = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
 _silence = threading.Lock()
@@ -146,8 +152,11 @@ class Source:
         beside = "EMPTY_DIR" if "?" in self.uri else "TRUE"
         return {
             "GDAL_DISABLE_READDIR_ON_OPEN": beside,
-            "GDAL_HTTP_MAX_RETRY": "4",
+            "GDAL_HTTP_MAX_RETRY": f"{RETRIES}",
             "GDAL_HTTP_RETRY_DELAY": "0.5",
+            "GDAL_HTTP_CONNECTTIMEOUT": f"{SILENCE:.0f}",
+            "GDAL_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}",
+            "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
             "CPL_VSIL_CURL_CHUNK_SIZE": "4096",
             **(endpoint_options() if isinstance(self._session, AWSSession) else {}),
         }

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from zarr.abc.store import Store
 from zarr.errors import ZarrUserWarning
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
-from pipeline.remote import endpoint
+from pipeline import remote
 
 # Other workers write too, and obstore past fsspec: what a listing once said is not remembered.
 for _protocol in ("s3", "gs", "abfs"):
@@ -43,7 +44,7 @@ def _s3(root: str) -> Store:
     from obstore.store import S3Store  # noqa: PLC0415
 
     bucket, _, prefix = root.partition("/")
-    session, url = boto3.Session(), endpoint()
+    session, url = boto3.Session(), remote.endpoint()
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("yes", "true", "1")
     options: dict[str, Any] = {}
     if not unsigned:
@@ -56,7 +57,13 @@ def _s3(root: str) -> Store:
             prefix=prefix,
             region=session.region_name or "us-east-1",
             skip_signature=unsigned,
-            client_options={"allow_http": (url or "").startswith("http://")},
+            client_options={
+                "allow_http": (url or "").startswith("http://"),
+                "connect_timeout": timedelta(seconds=remote.SILENCE),
+                "read_timeout": timedelta(seconds=remote.SILENCE),
+            },
+            # Waits double from 0.1 s and are drawn at random; no more than the budget in all.
+            retry_config={"max_retries": 100, "retry_timeout": timedelta(seconds=remote.BUDGET)},
             **options,
         )
     )
@@ -104,6 +111,11 @@ def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
         for name in names
     ]
     return (OSError, *loaded, *others)
+
+
+def reason(error: BaseException) -> str:
+    """What a store's error says, in a line, without what only its makers read."""
+    return " ".join(str(error).partition("Debug source:")[0].split())
 
 
 def names_in(fs: fsspec.AbstractFileSystem, root: str) -> set[str]:

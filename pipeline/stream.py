@@ -37,6 +37,7 @@ WRITERS = 4
 """Threads that encode and write."""
 WAITING = 4
 """Most chunks that wait for a writer."""
+Done = Callable[[int], None]
 
 
 class Reconstructor(Protocol):
@@ -86,12 +87,14 @@ class Stream:
     closure: Closure | None = None
     """By which spectra are moved to render back (docs/decisions/0012); None: as answered."""
 
-    def run(self, region: Window, done: Callable[[int], None] = lambda _: None) -> None:
-        """Write what is not yet written of a region (in the cube's pixels, whole chunks).
+    def run(
+        self, region: Window, done: Done = lambda _: None, written: set[Index] | None = None
+    ) -> None:
+        """Write what is not yet ``written`` of a region (in the cube's pixels, whole chunks).
 
         ``done(n)`` is told of every n tiles that are summed. Raises Stopped where it was stopped.
         """
-        for rows in self.unfinished(region):
+        for rows in self.unfinished(region, written):
             self._fill(rows, done)
 
     def unfinished(self, region: Window, written: set[Index] | None = None) -> list[Window]:
@@ -116,7 +119,7 @@ class Stream:
         """How many tiles a window of the cube takes."""
         return self.grid.count(rows.shifted(self.place.row, self.place.col))
 
-    def _fill(self, window: Window, done: Callable[[int], None]) -> None:
+    def _fill(self, window: Window, done: Done) -> None:
         within = window.shifted(self.place.row, self.place.col)
         parts = 1 + self.reconstructor.spread
         sums = Sums(self.grid, within, self.cube.chunk, self._channels, parts)

@@ -1,6 +1,7 @@
 """Write requirements/container.txt: each package of the image, its version and its file's hash.
 
-Of Python 3.11 on Linux x86-64 with the CPU build of torch: run `make lock` there.
+Of Python 3.11 on Linux x86-64 with the CPU build of torch, and of the extra that the Dockerfile
+installs by itself (`cluster`): run `make lock` there.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ABOUT = """\
-# Made by `make lock`: Python 3.11, Linux x86-64, torch for CPUs. For
+# Made by `make lock`: Python 3.11, Linux x86-64, torch for CPUs, the extra `cluster`. For
 # docker build --build-arg LOCKED=requirements/container.txt --build-arg PIP_EXTRA_INDEX_URL=...
 """
 
@@ -21,9 +22,8 @@ def main() -> None:
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     command += ["--report", "-", "-c", str(HERE.parent / "constraints.txt")]
-    done = subprocess.run(
-        [*command, *project["dependencies"]], check=True, stdout=subprocess.PIPE, text=True
-    )
+    wanted = project["dependencies"] + project["optional-dependencies"]["cluster"]
+    done = subprocess.run([*command, *wanted], check=True, stdout=subprocess.PIPE, text=True)
     lines = [_line(item) for item in json.loads(done.stdout)["install"]]
     (HERE / "container.txt").write_text(ABOUT + "".join(sorted(lines, key=str.lower)))
 

@@ -81,9 +81,9 @@ class Files(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(kind, *arguments):
+def serving(kind, *arguments, module="tests.servers"):
     """The address of a server, for as long as it is wanted."""
-    command = [sys.executable, "-m", "tests.servers", kind, *map(str, arguments)]
+    command = [sys.executable, "-m", module, *map(str, (kind, *arguments))]
     if kind == "az":
         place = ("--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence")
         # Its clients are newer than what it knows.

@@ -3,9 +3,13 @@ the same bytes as on disk."""
 
 import json
 import os
+import re
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
+from threading import Barrier
 
 import fsspec
 import numpy as np
@@ -15,13 +19,21 @@ import xarray as xr
 from affine import Affine
 
 from flows.commands.common import STOPPED
+from flows.progress import in_sight
+from flows.settings import ReconstructSettings
+from pipeline import lock, remote
 from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.lock import locked
 from pipeline.remote import endpoint_options
 from pipeline.store import open_store, use_endpoint
 from pipeline.sums import Sums
+from tests.faults.proxy import faulty
 from tests.servers import azurite, serving
 from tests.toys import objects
 
+PASSING = ["500", "503", "reset", "cut", "stall"]
+READ, WRITE = r"GET /.*/in/ortho\.tif", r"PUT /.*a\.zarr/reflectance/0\."
 TILING = ("--tile", "16", "--overlap", "4", "--chunk", "32")
 AZURITE = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Not a secret: Azurite has one account with one key."""
@@ -87,16 +99,25 @@ def place(tmp_path, monkeypatch):
     return empty
 
 
-@pytest.fixture
-def raster(tmp_path):
+@pytest.fixture(scope="module")
+def raster(tmp_path_factory):
     values = np.random.default_rng(0).integers(100, 190, (3, 45, 50), np.uint8)
     values[:, 5:20, 8:30] = 0
     profile = {"height": 45, "width": 50, "count": 3, "dtype": "uint8", "nodata": 0, "crs": 32632}
     transform = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
-    path = tmp_path / "ortho.tif"
+    path = tmp_path_factory.mktemp("input") / "ortho.tif"
     with rasterio.open(path, "w", driver="COG", transform=transform, **profile) as file:
         file.write(values)
     return path
+
+
+@pytest.fixture(scope="module")
+def plain(raster, weights):
+    """The folder of the local cube."""
+    small = {"tile": 16, "overlap": 4, "chunk": 32, "checkpoint": weights}
+    to = str(raster.with_name("a.zarr"))
+    in_sight(ReconstructSettings(source=str(raster), destination=to, **small))
+    return raster.parent
 
 
 @pytest.fixture
@@ -119,20 +140,18 @@ def copy(raster, uri):
     return f"{uri}/in/ortho.tif"
 
 
-def same(tmp_path, uri):
+def same(plain, uri):
     for kind in ("", "_aux"):
         there = stored(f"{uri}/a{kind}.zarr")
-        assert there == objects(tmp_path / f"a{kind}.zarr")
+        assert there == objects(plain / f"a{kind}.zarr")
 
 
 @everywhere
-def test_a_run_from_bucket_to_bucket_is_the_local_run(r2h, raster, tmp_path, bucket, place):
-    code, _, err = r2h("reconstruct", raster, tmp_path / "a.zarr")
-    assert code == 0, err
+def test_a_run_from_bucket_to_bucket_is_the_local_run(r2h, raster, plain, bucket, place):
     source = copy(raster, bucket)
     code, out, err = r2h("reconstruct", source, f"{bucket}/a.zarr", "--json")
     assert code == 0, err
-    same(tmp_path, bucket)
+    same(plain, bucket)
     assert not list(place.iterdir())
     record = json.loads(stored(f"{bucket}/a.run.json").popitem()[1])
     assert record == json.loads(out)
@@ -141,19 +160,18 @@ def test_a_run_from_bucket_to_bucket_is_the_local_run(r2h, raster, tmp_path, buc
     sizes = [
         len(value)
         for kind in ("", "_aux")
-        for name, value in objects(tmp_path / f"a{kind}.zarr").items()
+        for name, value in objects(plain / f"a{kind}.zarr").items()
         if name != ".zmetadata"
     ]
     assert record["stored_bytes"] == sum(sizes)
     assert not any(secret in json.dumps(record) for secret in ("testing-", AZURITE))
     opened = xr.open_zarr(open_store(f"{bucket}/a.zarr"), consolidated=True).reflectance
-    xr.testing.assert_identical(opened, xr.open_zarr(tmp_path / "a.zarr").reflectance)
+    xr.testing.assert_identical(opened, xr.open_zarr(plain / "a.zarr").reflectance)
     assert json.loads(r2h("info", f"{bucket}/a.zarr", "--json")[1])["sealed"]
 
 
 @everywhere
-def test_a_stopped_run_in_a_bucket_goes_on(r2h, raster, tmp_path, bucket, place, monkeypatch):
-    r2h("reconstruct", raster, tmp_path / "a.zarr")
+def test_a_stopped_run_in_a_bucket_goes_on(r2h, raster, plain, bucket, place, monkeypatch):
     add, source = Sums.add, copy(raster, bucket)
 
     def told(self, tile, values):
@@ -170,18 +188,17 @@ def test_a_stopped_run_in_a_bucket_goes_on(r2h, raster, tmp_path, bucket, place,
     assert code == 2
     assert "half-finished" in err
     assert r2h("reconstruct", source, f"{bucket}/a.zarr", "--resume")[0] == 0
-    same(tmp_path, bucket)
+    same(plain, bucket)
     SpectralCube.remove(f"{bucket}/a.zarr")
     assert not stored(f"{bucket}/a.zarr")
     assert not stored(f"{bucket}/a_aux.zarr")
     assert not list(place.iterdir())
 
 
-def test_a_run_in_memory_is_the_local_run(r2h, raster, tmp_path, place):
-    r2h("reconstruct", raster, tmp_path / "a.zarr")
+def test_a_run_in_memory_is_the_local_run(r2h, raster, plain, place):
     code, _, err = r2h("reconstruct", copy(raster, "memory://run"), "memory://run/a.zarr")
     assert code == 0, err
-    same(tmp_path, "memory://run")
+    same(plain, "memory://run")
     assert not list(place.iterdir())
     fsspec.filesystem("memory").rm("/run", recursive=True)
 
@@ -216,3 +233,97 @@ def test_gdal_is_told_of_the_endpoint(monkeypatch):
         "AWS_HTTPS": "YES",
         "AWS_VIRTUAL_HOSTING": "FALSE",
     }
+
+
+@pytest.fixture(scope="module")
+def proxy(servers):
+    with faulty(servers("s3")) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def through(r2h, proxy, monkeypatch):
+    """Runs from S3 to S3 through the proxy, with as little patience as a busy machine allows."""
+    monkeypatch.setattr(remote, "SILENCE", 4.0)
+    monkeypatch.setattr(remote, "BUDGET", 30.0)
+    yield lambda *words: r2h("reconstruct", *words, "--endpoint", proxy.address)
+    proxy.heal()
+
+
+def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy):
+    source = copy(raster, bucket)
+    for match in (READ, WRITE):
+        proxy.fail(PASSING, match, times=len(PASSING), skip=1)
+    code, _, said = through(source, f"{bucket}/a.zarr")
+    assert code == 0, said
+    seen = proxy.seen()
+    for verb in ("GET", "PUT"):
+        failed = sum(count for asked, count in seen.items() if asked.startswith(verb))
+        assert failed == len(PASSING)
+    same(plain, bucket)
+
+
+LASTING = [
+    ("missing", READ, r"ortho\.tif"),
+    ("expired", WRITE, r"a\.zarr/reflectance/0\.\d\.\d"),
+    # Minutes with the others: make faults.
+    *(
+        pytest.param(kind, match, name, marks=pytest.mark.slow)
+        for match, name in ((READ, r"ortho\.tif"), (WRITE, r"a\.zarr/reflectance/0\.\d\.\d"))
+        for kind in ("500", "503", "reset", "stall", "quota", "expired")
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "match", "name"), LASTING)
+def test_what_lasts_ends_with_the_objects_name(  # noqa: PLR0917
+    through, raster, plain, bucket, proxy, monkeypatch, kind, match, name
+):
+    monkeypatch.setattr(remote, "RETRIES", 1)
+    source = copy(raster, bucket)
+    proxy.fail([kind], match, times=10**6, skip=6 if match == READ else 2)
+    code, _, said = through(source, f"{bucket}/a.zarr")
+    assert code == 1, said
+    last = said.splitlines()[-1]
+    assert re.search(name, last)
+    assert "Debug" not in last
+    assert "--resume" in last
+    proxy.heal()
+    assert through(source, f"{bucket}/a.zarr", "--resume")[0] == 0
+    same(plain, bucket)
+
+
+def test_a_lease_on_s3_is_one_runs_until_its_owner_is_dead(bucket, monkeypatch):
+    monkeypatch.setattr(lock, "LEASE", 3.0)
+    place, together = f"{bucket}/a.zarr", Barrier(8)
+    codes = []
+
+    def run(_):
+        together.wait()
+        try:
+            with locked(place):
+                time.sleep(1)
+            codes.append(0)
+        except Refusal:
+            codes.append(2)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(8)))
+    assert sorted(codes) == [0] + 7 * [2]
+    assert not stored(f"{bucket}/a.lock")
+    # What a killed owner leaves: nobody renews it.
+    about = {"owner": "process 1 on elsewhere", "run": "r", "until": time.time() + 2}
+    with fsspec.open(f"{bucket}/a.lock/00000007", "w") as file:
+        json.dump(about, file)
+    with pytest.raises(Refusal, match="process 1 on elsewhere until"), locked(place, "another"):
+        pass
+    with locked(place, "r"):
+        assert [name[-8:] for name in stored(f"{bucket}/a.lock")] == ["00000008"]
+    about["until"] = time.time()
+    with fsspec.open(f"{bucket}/a.lock/00000007", "w") as file:
+        json.dump(about, file)
+    with locked(place) as held:
+        time.sleep(4)  # longer than a lease: it is renewed
+        held()
+        with pytest.raises(Refusal, match="one run at a time"), locked(place):
+            pass

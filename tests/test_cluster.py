@@ -12,14 +12,16 @@ import dask
 import numpy as np
 import pytest
 import rasterio
-from distributed import Client, LocalCluster
+from distributed import Client, Event, LocalCluster
 
 from flows import cluster
+from flows.hold import hold
 from flows.progress import in_sight
 from flows.regions import opened
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
+from pipeline.lock import locked
 from pipeline.sums import Sums
 from tests.model_fixtures import small_checkpoint
 from tests.toys import objects
@@ -69,6 +71,10 @@ def slow():
     Sums.add = late
 
 
+def holding(dask_worker):
+    return any(key.startswith("hold") for key in dask_worker.state.tasks)
+
+
 def finished(settings):
     """When each chunk that is there was written, by its path."""
     folder = Path(settings.destination) / "reflectance"
@@ -103,7 +109,13 @@ def test_a_killed_worker_costs_its_unfinished_rows_and_no_byte(workers, job):
     in_sight(job("plain"))
     workers.run(slow)
     pids = workers.run(os.getpid)
-    with amid(job("dask"), lambda: os.kill(next(iter(pids.values())), signal.SIGKILL)) as seen:
+
+    def kill():
+        """The worker that holds the destination: another takes over."""
+        holds = workers.run(holding)
+        os.kill(pids[next(worker for worker in holds if holds[worker])], signal.SIGKILL)
+
+    with amid(job("dask"), kill) as seen:
         record = cluster.reconstruct_on(workers.scheduler.address, job("dask"))
     same(job("plain"), job("dask"))
     assert 0 < len(seen) < 18, "it was killed amid the run"
@@ -115,6 +127,39 @@ def test_a_killed_worker_costs_its_unfinished_rows_and_no_byte(workers, job):
     assert record["stages"].keys() == {"prepare", "fill"}
     assert record["seconds"] == pytest.approx(sum(record["stages"].values()), abs=2e-3)
     assert SpectralCube.open(job("dask").destination).sealed
+
+
+def test_one_run_at_a_time_has_the_destination(workers, job):
+    workers.run(slow)
+    place, refused = job("a").destination, []
+
+    def intrude():
+        with pytest.raises(Refusal) as found, locked(place):
+            pass
+        refused.append(str(found.value))
+
+    with locked(place), pytest.raises(Refusal, match="one run at a time"):
+        cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    assert not Path(place).exists()
+    with amid(job("a"), intrude):
+        cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    assert "one run at a time" in refused[0]
+    assert not Path(place).with_suffix(".lock").exists()
+
+
+def test_a_client_that_is_lost_lets_the_destination_go(workers, job):
+    place = job("b").destination
+    with Client(workers.scheduler.address, set_as_default=False) as lost:
+        lost.submit(hold, place, "run", pure=False)
+        assert Event("held-run", client=lost).wait(30)
+        with pytest.raises(Refusal, match="one run at a time"), locked(place):
+            pass
+    until = time.monotonic() + 30
+    while Path(place).with_suffix(".lock").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    with locked(place):
+        pass
 
 
 def test_each_worker_opens_the_job_once(workers, job):

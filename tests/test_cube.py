@@ -291,3 +291,21 @@ def test_creation_needs_an_empty_place_and_opening_a_cube(tmp_path: Path) -> Non
 def test_what_cannot_be_stored_is_refused(changes: Any) -> None:
     with pytest.raises(Refusal):
         spec(**changes)
+
+
+def test_what_is_opened_to_read_is_not_written(tmp_path: Path, zarr_format: int) -> None:
+    uri = str(tmp_path / "a.zarr")
+    made(uri, zarr_format=zarr_format)
+    before = stored(tmp_path)
+    values, valid = content()
+    cube, first = SpectralCube.open(uri), Window(0, 0, CHUNK, CHUNK)
+    with pytest.raises(ValueError, match="read-only"):
+        cube.companion.coarsen(first, cube.raw(first))
+    cube.drop(0, 0)
+    with pytest.raises(ValueError, match="read-only"):
+        cube.write(WHOLE, values, valid)
+    after = stored(tmp_path)
+    assert len(before) == len(after) + 1
+    assert after.items() <= before.items()
+    SpectralCube.open(uri, "r+").write(WHOLE, values, valid)
+    assert stored(tmp_path) == before

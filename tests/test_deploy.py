@@ -27,7 +27,6 @@ from flows.deploy import batch_flow, evaluate_flow
 from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.progress import in_sight
 from flows.settings import ReconstructSettings, load
-from model.checkpoint import CheckpointError
 from pipeline.errors import Refusal, Stopped
 from tests.model_fixtures import small_checkpoint
 from tests.toys import objects, write_scene
@@ -61,24 +60,6 @@ def test_deployments_begin_with_settings_that_hold():
     BatchSettings(**of["batch"])
     assert EvaluateSettings(**of["evaluate"]) == load(EvaluateSettings, "evaluate-cave.toml")
     assert TrainSettings(**of["train"]) == load(TrainSettings, "train-cave.toml")
-
-
-@pytest.mark.parametrize(
-    ("error", "passes"),
-    [
-        (ConnectionResetError(), True),
-        (TimeoutError(), True),
-        (OSError("the disk is full"), True),
-        (FileNotFoundError(), False),
-        (PermissionError(), False),
-        (Refusal("a rule", "a value", "A fix."), False),
-        (CheckpointError("not a checkpoint"), False),
-        (Stopped(), False),
-        (TypeError(), False),
-    ],
-)
-def test_what_is_tried_again_is_what_can_pass(error, passes):
-    assert tasks.may_pass(error) is passes
 
 
 @pytest.fixture(scope="module")

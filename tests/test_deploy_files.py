@@ -11,6 +11,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -56,6 +58,21 @@ def test_compose_holds_its_schema():
     command = [check, "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
+
+
+def test_the_images_packages_are_those_that_are_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["cluster"]
+    lines = (ROOT / "requirements" / "container.txt").read_text().splitlines()
+    locked = dict(line.split(" --hash")[0].split("==") for line in lines if "==" in line)
+    locked = {canonicalize_name(name): version for name, version in locked.items()}
+    for asked in map(Requirement, wanted):
+        assert locked[canonicalize_name(asked.name)] in asked.specifier, asked
+    tested = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in tested if "==" in line and line[0] != "#")
+    for name, version in pinned.items():
+        known = canonicalize_name(name)
+        assert locked.get(known, version) == version.split()[0], name
 
 
 def test_compose_has_a_healthy_order():

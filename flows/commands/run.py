@@ -37,7 +37,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from flows.logs import log_as  # noqa: PLC0415
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
-    from pipeline.store import storage_errors  # noqa: PLC0415
+    from pipeline.store import reason, storage_errors  # noqa: PLC0415
 
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
@@ -53,7 +53,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
         else:
             record = in_sight(settings, bar=log is None)
     except storage_errors() as error:
-        return fail(f"{error}. What is finished is kept: run again with --resume", 1)
+        return fail(f"{reason(error)}. What is finished is kept: run again with --resume", 1)
     except SeamError as error:
         return fail(error, 1)
     except Stopped:

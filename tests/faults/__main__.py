@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--terms", type=int, default=20)
     parser.add_argument("--others", type=int, default=20, help="truncations, full disks, rivals")
+    parser.add_argument("--clusters", type=int, default=10, help="Dask workers, Prefect servers")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     random.seed(given.seed)
@@ -33,6 +34,8 @@ def main() -> None:
             tell(number.name, ways.signals(source, plain, number, times, most))
         tell("truncated", ways.truncations(source, plain, given.others))
         tell("two at once", ways.rivals(source, plain, given.others))
+        tell("Dask worker killed", ways.workers(source, plain, given.clusters, most))
+        tell("Prefect server killed", ways.servers(source, plain, given.clusters, most))
         if shutil.which("mount") is None or not may_mount(Path(folder)):
             print("disk full, read-only: not tried, no right to mount a small disk")
             return

@@ -35,10 +35,10 @@ def raster(path: Path, height: int = 192, width: int = 192) -> Path:
 class Run:
     """A run under way."""
 
-    def __init__(self, source: Path, cube: Path, *more: str) -> None:
+    def __init__(self, source: Path, cube: Path, *more: str, **environment: str) -> None:
         self.log = source.parent / f"{cube.stem}.{time.monotonic_ns()}.log"
         words = ["r2h", "reconstruct", str(source), str(cube), *TILING, *more]
-        self.process = _context.Process(target=_work, args=(words, str(self.log)))
+        self.process = _context.Process(target=_work, args=(words, str(self.log), environment))
         self.process.start()
 
     @property
@@ -58,7 +58,8 @@ class Run:
         return self.process.exitcode, said
 
 
-def _work(words: list[str], log: str) -> None:
+def _work(words: list[str], log: str, environment: dict[str, str]) -> None:
+    os.environ |= environment  # before Prefect is imported
     from flows.cli import main  # noqa: PLC0415
 
     sys.argv = words

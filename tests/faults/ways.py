@@ -1,13 +1,19 @@
 """The ways a run is disturbed; each function returns how often it did so."""
 
 import contextlib
+import os
 import random
 import signal
+import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from flows.commands.common import STOPPED
 from tests.faults.run import Run, assert_same, aux, clear, go_on
@@ -109,6 +115,75 @@ def rivals(source: Path, plain: Path, times: int) -> int:
         assert_same(plain, cube)
         clear(cube)
     return times
+
+
+def workers(source: Path, plain: Path, times: int, most: float) -> int:
+    """Kill one of two Dask workers at a random moment: the run goes on by itself."""
+    cube = plain.with_name("dask.zarr")
+    for _ in range(times):
+        run = Run(source, cube, "--dask", "local:2")
+        chunks = wait_for_chunk(run, cube)
+        time.sleep(random.uniform(0, most))
+        family = psutil.Process(run.process.pid).children(recursive=True) if run.alive else []
+        alive = [one for one in family if "spawn_main" in " ".join(one.cmdline())]
+        if chunks and alive:
+            random.choice(alive).kill()
+        code, said = run.end()
+        assert code == 0, said
+        assert_same(plain, cube)
+        clear(cube)
+    return times
+
+
+def servers(source: Path, plain: Path, times: int, most: float) -> int:
+    """Kill the Prefect server under a run at a random moment; what is finished is taken up."""
+    cube, hits = plain.with_name("prefect.zarr"), 0
+    for number in range(times):
+        with prefect_server(plain.with_name(f"server{number}")) as (server, url):
+            run = Run(source, cube, "--prefect", PREFECT_API_URL=url)
+            wait_for_chunk(run, cube)
+            time.sleep(random.uniform(0, most))
+            server.kill()
+            code, said = run.end()
+        assert code is not None, said
+        hits += code != 0
+        if code != 0:
+            go_on(source, cube)
+        assert_same(plain, cube)
+        clear(cube)
+    return hits
+
+
+def wait_for_chunk(run: Run, cube: Path) -> bool:
+    """Whether the run has written a first chunk before it ended."""
+    while run.alive:
+        if any((cube / "reflectance").glob("0.*.*")):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server of its own on loopback: its process and URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    quiet = {"PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    env = {**os.environ, **quiet, "PREFECT_HOME": str(home), "PREFECT_API_URL": url}
+    call = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    with subprocess.Popen(call, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as it:
+        try:
+            until = time.monotonic() + 300
+            while True:
+                assert time.monotonic() < until, "the server does not start"
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health"):
+                    break
+                time.sleep(0.2)
+            yield it, url
+        finally:
+            it.kill()
 
 
 @contextmanager

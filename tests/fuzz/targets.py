@@ -1,30 +1,49 @@
 """What is fuzzed: files to begin from, and who reads them."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import rasterio
 import torch
 from rasterio.enums import ColorInterp
+from scipy.io import savemat
 
+from flows.inputs import destination, from_stac
 from flows.settings import ReconstructSettings, load
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_weights
 from model.checkpoint import save as save_weights
+from pipeline.arad import arad
 from pipeline.area import load_area
 from pipeline.camera import load_camera
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import refuse_too_many
+from pipeline.harvard import harvard
 from pipeline.scene import RasterScene, scale_windows
 from tests.model_fixtures import prior
+from tests.owners import cube_of
 
 REFUSED = (Refusal, CheckpointError)
 """What a bad file may end in."""
-KINDS = ("tif", "png", "jpg", "jp2", "safetensors", "toml", "geojson", "csv")
+KINDS = (
+    "tif",
+    "png",
+    "jpg",
+    "jp2",
+    "mat5",
+    "mat73",
+    "safetensors",
+    "toml",
+    "geojson",
+    "stac",
+    "csv",
+)
 CORPUS = Path(__file__).parents[1] / "corpus"
 """Files that once were read wrongly; they are begun from too."""
 
@@ -61,15 +80,41 @@ def camera(path: str) -> None:
     load_camera(path)
 
 
+def harvard_scene(path: str) -> None:
+    """A scene in MATLAB v5, as Harvard's are."""
+    root = Path(path).with_name("harvard")
+    root.mkdir(exist_ok=True)
+    shutil.copyfile(path, root / "img1.mat")
+    harvard(root).read("img1")
+
+
+def arad_scene(path: str) -> None:
+    """A scene in MATLAB v7.3, as ARAD_1K's are."""
+    folder = Path(path).with_name("arad") / "Train_Spec"
+    folder.mkdir(exist_ok=True, parents=True)
+    shutil.copyfile(path, folder / "ARAD_1K_0001.mat")
+    arad(folder.parent).read("ARAD_1K_0001")
+
+
+def catalog(path: str) -> None:
+    """The inputs of a batch, and where their cubes go."""
+    for index, item in enumerate(from_stac(path, "visual")):
+        assert destination("out", "{id}-{date}.zarr", item, index).startswith("out/")
+
+
 READERS: dict[str, Callable[[str], None]] = {
     **dict.fromkeys(("tif", "png", "jpg", "jp2"), raster),
-    "safetensors": weights, "toml": config, "geojson": area, "csv": camera,
+    "mat5": harvard_scene, "mat73": arad_scene, "safetensors": weights, "toml": config,
+    "geojson": area, "stac": catalog, "csv": camera,
 }  # fmt: skip
 
 
 def seeds(kind: str, folder: Path) -> list[bytes]:
     """Whole files of a kind; ``folder`` is for making them."""
-    made = _rasters(kind, folder) if READERS[kind] is raster else _texts(kind, folder)
+    if READERS[kind] is raster:
+        made = _rasters(kind, folder)
+    else:
+        made = _spectra(kind, folder) if kind.startswith("mat") else _texts(kind, folder)
     kept = sorted((CORPUS / kind).glob("*"))
     return [*made, *(path.read_bytes() for path in kept)]
 
@@ -104,6 +149,23 @@ def _rasters(kind: str, folder: Path) -> Iterator[bytes]:
         yield path.read_bytes()
 
 
+def _spectra(kind: str, folder: Path) -> Iterator[bytes]:
+    cube = cube_of(0, 5, 6)
+    if kind == "mat73":
+        for number, chunks in enumerate((None, True)):
+            path = folder / f"{number}.mat"
+            with h5py.File(path, "w", userblock_size=512) as file:
+                options = {"chunks": chunks, "compression": chunks and "gzip"}
+                file.create_dataset("cube", data=cube.transpose(0, 2, 1), **options)
+                file["bands"] = np.arange(400.0, 701, 10)[:, None]
+            yield path.read_bytes()
+        return
+    values = {"ref": cube.transpose(1, 2, 0).astype(np.float64), "lbl": np.ones((5, 6), np.uint8)}
+    for number, packed in enumerate((False, True)):
+        savemat(folder / f"{number}.mat", values, do_compression=packed)
+        yield (folder / f"{number}.mat").read_bytes()
+
+
 def _texts(kind: str, folder: Path) -> Iterator[bytes]:
     if kind == "safetensors":
         small = NetworkConfig(widths=(4, 8), heads=(1, 2), bottom=1, time_width=8)
@@ -120,6 +182,16 @@ def _texts(kind: str, folder: Path) -> Iterator[bytes]:
         several = {"type": "MultiPolygon", "coordinates": [[ring], [ring]]}
         for top in (shape, several, {"type": "FeatureCollection", "features": [feature]}):
             yield json.dumps(top).encode()
+    elif kind == "stac":
+        asset = {"visual": {"href": "./scene.tif", "roles": ["data"]}}
+        item = {"type": "Feature", "stac_version": "1.1.0", "id": "one", "geometry": None}
+        item |= {"properties": {"datetime": "2026-01-02T03:04:05Z"}, "links": [], "assets": asset}
+        (folder / "item.json").write_text(json.dumps(item))
+        links = [{"rel": "item", "href": "./item.json"}]
+        root = {"type": "Catalog", "stac_version": "1.1.0", "id": "all", "description": "d"}
+        yield json.dumps(item).encode()
+        yield json.dumps({"type": "FeatureCollection", "features": [item, item]}).encode()
+        yield json.dumps({**root, "links": links}).encode()
     else:
         rows = [f"{nm},{nm / 1000},0.2,0.3" for nm in range(400, 701, 50)]
         yield "\n".join(["wavelength_nm,red,green,blue", *rows]).encode()

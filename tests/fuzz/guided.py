@@ -1,0 +1,43 @@
+"""Files that go where none has gone yet, by atheris: python -m tests.fuzz.guided KIND FILES.
+
+It sees the lines of our own code, of the readers in Python and of JSON; GDAL and HDF5 are one step.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["pipeline", "flows.inputs", "pystac", "scipy.io"]):
+    from tests.fuzz import targets
+
+
+def main(kind: str, files: str) -> None:
+    """Read files until one is neither read nor refused, which is kept as crash-..., or to the end.
+
+    atheris ends the process: 0 where nothing was wrong.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="r2h-fuzz-"))
+    (folder / "scene.tif").write_bytes(next(iter(targets.seeds("tif", folder))))
+    corpus, path = folder / "corpus", str(folder / f"mutated.{kind}")
+    corpus.mkdir()
+    for number, seed in enumerate(targets.seeds(kind, folder)):
+        (corpus / str(number)).write_bytes(seed)
+
+    def one(data: bytes) -> None:
+        Path(path).write_bytes(data)
+        try:
+            targets.READERS[kind](path)
+        except targets.REFUSED as refusal:
+            said = str(refusal)
+            if "\n" in said:
+                raise RuntimeError(f"more than a line: {said}") from refusal
+
+    limits = ("-timeout=10", "-rss_limit_mb=2500", "-max_len=20000", "-print_final_stats=1")
+    atheris.Setup([sys.argv[0], f"-runs={files}", *limits, str(corpus)], one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
