@@ -1,7 +1,7 @@
 """Consistency: a spectrum that is stored renders back to the colour that the camera saw.
 
-Every step is by the pixel and in a fixed order, so that a pixel's spectrum does not depend on which
-others are beside it.
+Every step is by the pixel, in a fixed order or in sums that are exact, so that a pixel's spectrum does
+not depend on which others are beside it.
 """
 
 from __future__ import annotations

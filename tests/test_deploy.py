@@ -45,11 +45,6 @@ QUICK = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_RECENT_DEPLOYMENTS_LOOP_SECONDS": "1",
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_SERVER_UI_ENABLED": "false",
-    # What these write keeps SQLite from runs and tasks on a busy machine ("database is locked").
-    **{
-        f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
-        for service in ("EVENT_PERSISTER", "TRIGGERS", "LATE_RUNS", "PAUSE_EXPIRATIONS")
-    },
 }
 
 
