@@ -1,6 +1,6 @@
 """Consistency: a spectrum that is stored renders back to the colour that the camera saw.
 
-Every step is by the pixel, in a fixed order or in sums that are exact, so that a pixel's spectrum does
+Every step is by the pixel, in a fixed order or in exact sums, so that a pixel's spectrum does
 not depend on which others are beside it.
 """
 
