@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.lock import Check, locked
 
 if TYPE_CHECKING:
+    from dask.typing import Key
     from distributed import Client, Worker
 
 GONE = 60
@@ -30,7 +31,7 @@ def hold(destination: str, run: str) -> None:
             held()
 
 
-def _wanted(worker: "Worker", key: str) -> bool:
+def _wanted(worker: "Worker", key: "Key") -> bool:
     task = worker.state.tasks.get(key)
     return task is not None and task.state == "long-running"
 
