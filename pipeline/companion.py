@@ -131,8 +131,8 @@ class Companion:
             self._levels[factor][:, *place.slices] = stored
         if self._gathering is not None:
             factor = min(self._coarser)
-            place = (window.row // factor, window.col // factor)
-            self._gathering.add(factor, *place, overview.halved(stored))
+            row, col = window.row // factor, window.col // factor
+            self._gathering.add(factor, row, col, overview.halved(stored))
 
     def complete(self) -> None:
         """Make what is missing of the coarser levels, and consolidate the metadata."""
