@@ -28,7 +28,8 @@ Mode = Literal["r", "r+"]
 class Companion:
     """Records that are written before their chunk: whatever chunk exists has one."""
 
-    def __init__(self, group: zarr.Group) -> None:
+    def __init__(self, uri: str, group: zarr.Group) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(uri)
         self._group = group
         self._arrays: dict[str, zarr.Array[Any]] = {
             name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()
@@ -41,6 +42,8 @@ class Companion:
             for factor in overview.factors(height, width, self._chunk)
         }
         self._owned = overview.owned(height, width, self._chunk)
+        self._coarser = {f: level for f, level in self._levels.items() if f not in self._owned}
+        self._gathering: overview.Gathering | None = None
 
     @staticmethod
     def uri(cube: str) -> str:
@@ -69,14 +72,14 @@ class Companion:
         add_labels(group, spec)
         layers.lay_out(group, spec)
         overview.lay_out(group, spec)
-        return cls(group)
+        return cls(cls.uri(cube), group)
 
     @classmethod
     def open(cls, cube: str, mode: Mode = "r") -> Companion:
         """Open what `create` made, to read or to write. Raises Refusal where it is not whole."""
         try:
             store = open_store(cls.uri(cube))
-            return cls(zarr.open_group(store, mode=mode, use_consolidated=False))
+            return cls(cls.uri(cube), zarr.open_group(store, mode=mode, use_consolidated=False))
         except (FileNotFoundError, KeyError, ValueError) as error:
             rule, fix = "a cube that is written has its companion", "Begin again with --overwrite."
             raise Refusal(rule, f"no {cls.uri(cube)}", fix) from error
@@ -113,18 +116,51 @@ class Companion:
             self._arrays["uncertainty"][:, *window.slices] = beside.uncertainty
         self._seam[at], self._tally[at] = seam, beside.census
 
+    def begin(self, window: Window) -> None:
+        """Make what lies within a window of the coarser levels as its chunks come.
+
+        Else, and where a level's pixels lie across chunks, `complete` makes them.
+        """
+        if self._coarser and self._chunk % min(self._coarser) == 0:
+            self._gathering = overview.Gathering(self._coarser, self._chunk, window)
+
     def coarsen(self, window: Window, stored: NDArray[Any]) -> None:
-        """Write what follows from a chunk's stored values: its mask, and the levels it owns."""
+        """Write what follows from a chunk's stored values: its mask, and its levels."""
         self._arrays["valid"][window.slices] = overview.known(stored)
         for factor in self._owned:
             stored = overview.halved(stored)
             place = Window(window.row // factor, window.col // factor, *stored.shape[1:])
             self._levels[factor][:, *place.slices] = stored
+        if self._gathering is not None:
+            factor = min(self._coarser)
+            row, col = window.row // factor, window.col // factor
+            self._gathering.add(factor, row, col, overview.halved(stored))
 
     def complete(self) -> None:
-        """Make the levels that no chunk's owner makes, and consolidate the metadata."""
-        overview.build(self._levels, self._chunk, self._owned)
+        """Make what is missing of the coarser levels, and consolidate the metadata."""
+        chunks = self._coarse_chunks()
+        overview.build(
+            self._levels, self._chunk, [c for c, (_, there) in chunks.items() if not there]
+        )
         consolidate(self._group)
+
+    def forget(self) -> None:
+        """Delete the coarser levels' chunks, which `complete` makes again."""
+        for path, there in self._coarse_chunks().values():
+            if there:
+                self._fs.rm_file(path)
+
+    def _coarse_chunks(self) -> dict[tuple[int, overview.Index], tuple[str, bool]]:
+        """Of each (factor, (row, col)) the object's path, and whether it exists."""
+        self._fs.invalidate_cache()
+        found = {}
+        for factor, level in self._coarser.items():
+            root = f"{self._root}/{overview.name(factor)}"
+            there = set(self._fs.find(root))
+            for row, col in np.ndindex(*level.cdata_shape[1:]):
+                path = f"{root}/{level.metadata.encode_chunk_key((0, row, col))}"
+                found[factor, (row, col)] = path, path in there
+        return found
 
     def seam(self) -> Counts:
         """The sum of all seam records (FIELDS,)."""

@@ -105,6 +105,10 @@ class SpectralCube:
         root = zarr.open_group(self._group.store, mode="r")
         return root.metadata.consolidated_metadata is not None
 
+    def begin(self, window: Window) -> None:
+        """Say which window is written next, so that its coarser overviews are made with it."""
+        self.companion.begin(window)
+
     def write(self, window: Window, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
         """Write reflectance (wavelength, height, width), nodata where not valid (height, width).
 
@@ -151,7 +155,7 @@ class SpectralCube:
         return {(row, col) for row in range(rows) for col in range(cols)}
 
     def seal(self) -> None:
-        """Mark the cube complete: make its coarser overviews, and consolidate its metadata.
+        """Mark the cube complete: make the overviews that are missing, consolidate its metadata.
 
         What a kill left over is deleted. Raises Refusal while chunks are missing.
         """

@@ -1,6 +1,7 @@
 """How a raster's place is said in attributes: by the GeoZarr conventions, and by CF.
 
-https://github.com/zarr-conventions (spatial and proj, version 1); CF conventions 1.11, appendix F.
+https://github.com/zarr-conventions (spatial, proj and multiscales, version 1); CF conventions 1.11,
+appendix F.
 """
 
 from typing import Any
@@ -25,6 +26,32 @@ _PROJ = {
     "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
     "description": "Coordinate reference system information for geospatial data",
 }
+_PLACED = ("spatial:shape", "spatial:transform")
+_MULTISCALES = {
+    "uuid": "d35379db-88df-4056-af3a-620245f8e347",
+    "name": "multiscales",
+    "schema_url": f"{_HOME}/multiscales/refs/tags/v1/schema.json",
+    "spec_url": "https://github.com/zarr-conventions/multiscales/blob/v1/README.md",
+    "description": "Multiscale layout of zarr datasets",
+}
+
+
+def multiscales(levels: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """GeoZarr attributes of a group that holds these levels, by array name, finest first.
+
+    Each halves rows and columns of the one before; with it comes what `conventions` says of it.
+    """
+    layout: list[dict[str, Any]] = []
+    for name, about in levels:
+        level: dict[str, Any] = {"asset": name}
+        if layout:
+            level |= {"derived_from": layout[-1]["asset"], "transform": {"scale": [1.0, 2.0, 2.0]}}
+        layout.append(level | {key: about[key] for key in _PLACED if key in about})
+    spatial = [_SPATIAL] if _PLACED[0] in layout[0] else []
+    return {
+        "zarr_conventions": [*spatial, _MULTISCALES],
+        "multiscales": {"layout": layout, "resampling_method": "average"},
+    }
 
 
 def conventions(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.grid import Window, regions
+from pipeline.geozarr import multiscales
+from pipeline.grid import Window
 from pipeline.layout import NODATA, CubeSpec, add_centres, add_reflectance
 
 OWNED = (2, 4)
-"""Levels that a chunk's owner makes from it. The others are made when a cube is sealed, from these:
-their chunks hold more than one of the cube's, and one of 16 of its values is read again."""
+"""Levels that a chunk's owner writes. A chunk of the others holds several of the cube's: it is
+gathered while those are made."""
 
 
 def factors(height: int, width: int, chunk: int) -> list[int]:
@@ -44,6 +47,9 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
         side = spec.chunk // factor if factor in owned(*size) else spec.chunk
         axes = add_centres(group, spec, factor)
         add_reflectance(group, name(factor), spec, axes, factor, side)
+    if names := [name(factor) for factor in factors(*size)]:
+        levels = [(level, dict(group[level].attrs)) for level in names]
+        group.attrs.update(multiscales(levels))
 
 
 def known(stored: NDArray[Any]) -> NDArray[np.bool_]:
@@ -82,14 +88,67 @@ def _of_four(values: NDArray[Any], kind: Any) -> NDArray[Any]:
     return upper
 
 
-def build(arrays: dict[int, zarr.Array[Any]], chunk: int, made: list[int]) -> None:
-    """Write the levels that are not made, each from the one before, a chunk at a time.
+Arrays = Mapping[int, zarr.Array[Any]]
+"""Levels by factor, ascending."""
+Index = tuple[int, int]
 
-    Doing it again writes the same.
+
+class Gathering:
+    """The coarser levels of a window of the cube, from what its chunks' owners make; for threads.
+
+    A chunk of a level is written when its last part has come, and its half is a part of the next
+    level. Chunks that reach beyond the window are not made: `build` makes them. What waits is less
+    than a row of chunks of each level.
     """
-    for factor in [f for f in arrays if f not in made]:
-        finer, coarser = arrays[factor // 2], arrays[factor]
-        for part in regions(coarser.shape[1], coarser.shape[2], chunk, chunk):
-            source = Window(2 * part.row, 2 * part.col, 2 * part.height, 2 * part.width)
-            rows, cols = source.slices
-            coarser[:, *part.slices] = halved(np.asarray(finer[:, rows, cols]))
+
+    def __init__(self, levels: Arrays, chunk: int, window: Window) -> None:
+        self._levels, self._chunk, self._window = levels, chunk, window
+        self._parts: dict[tuple[int, Index], dict[Index, NDArray[Any]]] = {}
+        self._lock = Lock()
+
+    def add(self, factor: int, row: int, col: int, part: NDArray[Any]) -> None:
+        """Take stored values (C, h, w) of a level, whose first pixel there is (row, col)."""
+        if factor not in self._levels:
+            return
+        place = _chunk_at(self._levels[factor], row // self._chunk, col // self._chunk, self._chunk)
+        if not _inside(place, factor, self._window):
+            return
+        with self._lock:
+            parts = self._parts.setdefault((factor, (place.row, place.col)), {})
+            parts[row, col] = part
+            if sum(known[0].size for known in parts.values()) < place.height * place.width:
+                return
+            del self._parts[factor, (place.row, place.col)]
+        whole = np.empty((len(part), place.height, place.width), part.dtype)
+        for (down, right), known in parts.items():
+            at = Window(down - place.row, right - place.col, *known.shape[1:])
+            whole[:, *at.slices] = known
+        self._levels[factor][:, *place.slices] = whole
+        self.add(2 * factor, place.row // 2, place.col // 2, halved(whole))
+
+
+def build(levels: Arrays, chunk: int, missing: Collection[tuple[int, Index]]) -> None:
+    """Write the chunks (factor, (row, col)) that are missing, each from the level before."""
+    for factor, (row, col) in sorted(missing):
+        finer, coarser = levels[factor // 2], levels[factor]
+        part = _chunk_at(coarser, row, col, chunk)
+        rows, cols = Window(2 * part.row, 2 * part.col, 2 * part.height, 2 * part.width).slices
+        coarser[:, *part.slices] = halved(np.asarray(finer[:, rows, cols]))
+
+
+def _chunk_at(level: zarr.Array[Any], row: int, col: int, chunk: int) -> Window:
+    height, width = (level.shape[1] - row * chunk, level.shape[2] - col * chunk)
+    return Window(row * chunk, col * chunk, min(chunk, height), min(chunk, width))
+
+
+def _inside(place: Window, factor: int, window: Window) -> bool:
+    """Whether a level's place has only pixels of a window of the cube, or beyond the cube's edge.
+
+    Windows end at whole chunks or at the edge, where squares may be cut.
+    """
+    return (
+        place.row * factor >= window.row
+        and place.col * factor >= window.col
+        and (place.row_stop - 1) * factor < window.row_stop
+        and (place.col_stop - 1) * factor < window.col_stop
+    )

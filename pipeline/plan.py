@@ -123,7 +123,10 @@ def _buffer(grid: TileGrid, place: Window, part: Window, chunk: int, needs: Need
     # Those that wait or are written; being encoded, a chunk is also there rounded, halved and
     # compressed.
     left = waiting(part.width, chunk) + 1
-    return one * (open_ + left + 2 * min(left, WRITERS))
+    # What waits for a chunk of a coarser overview: of level 8 an eighth of a row of chunks, of
+    # each level after it half as much.
+    gathered = chunk * part.width * needs.wavelengths * needs.stored_bytes // 4
+    return one * (open_ + left + 2 * min(left, WRITERS)) + gathered
 
 
 def open_chunks(grid: TileGrid, window: Window, chunk: int) -> int:

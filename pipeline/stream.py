@@ -120,6 +120,7 @@ class Stream:
         return self.grid.count(rows.shifted(self.place.row, self.place.col))
 
     def _fill(self, window: Window, done: Done) -> None:
+        self.cube.begin(window)
         within = window.shifted(self.place.row, self.place.col)
         parts = 1 + self.reconstructor.spread
         sums = Sums(self.grid, within, self.cube.chunk, self._channels, parts)

@@ -38,16 +38,18 @@ def mend(cube: SpectralCube) -> list[Fault]:
     """Delete the chunks of a local cube that a power loss cut, so that they are made again.
 
     Every chunk that exists is read, as are its companions. In an object store an object is there
-    wholly or not at all, so nothing is read.
+    wholly or not at all, so nothing is read. Coarser overviews are made again when it is sealed.
     """
     if not is_local(cube.uri):
         return []
     faults = damage(cube, cube.finished())
     broken = sorted(set().union(*(fault.chunks for fault in faults)))
-    if broken and cube.sealed:
+    if faults and cube.sealed:
         cube.unseal()
     for chunk in broken:
         cube.drop(*chunk)
+    if not cube.sealed:
+        cube.companion.forget()
     return faults
 
 
@@ -66,7 +68,8 @@ def damage(cube: SpectralCube, chunks: Iterable[Chunk]) -> list[Fault]:
                     parts, pool.map(reading.reason, (index for index, _ in parts)), strict=True
                 ):
                     if reason:
-                        faults.append(Fault(f"{name} chunk {index} {reason}", above))
+                        again = frozenset() if _coarser(name) else above
+                        faults.append(Fault(f"{name} chunk {index} {reason}", again))
     return faults
 
 
@@ -96,18 +99,26 @@ def _above(
     """The chunks of the cube that a chunk of an array is made of; none for a coordinate."""
     if array.ndim < 2:
         return frozenset()
-    match = _OVERVIEW.fullmatch(name)
-    times = int(match[1]) if match else 1
-    if times not in (1, *OWNED) and not cube.sealed:
-        # Made when the cube is sealed, from the levels before.
-        return frozenset()
+    if _coarser(name) and not cube.sealed:
+        return frozenset()  # they may be missing until then
     if array.chunks[:2] == (1, 1) and array.ndim == 3:
         return frozenset([(index[0], index[1])])  # a record a chunk
+    times = _factor(name)
     rows, cols = (
         range(i * side * times // cube.chunk, -(-(i + 1) * side * times // cube.chunk))
         for i, side in zip(index[-2:], array.chunks[-2:], strict=True)
     )
     return frozenset((row, col) for row in rows for col in cols) & cube.chunks()
+
+
+def _factor(name: str) -> int:
+    match = _OVERVIEW.fullmatch(name)
+    return int(match[1]) if match else 1
+
+
+def _coarser(name: str) -> bool:
+    """Whether an array is an overview that is made from others, not from the cube's chunks."""
+    return _factor(name) not in (1, *OWNED)
 
 
 def contents(

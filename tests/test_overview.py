@@ -1,15 +1,20 @@
 """Overviews: means of valid pixels, the same however the work is cut."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import pipeline.overview
 from pipeline.cube import CubeSpec, SpectralCube
-from pipeline.grid import Window
-from pipeline.overview import factors, halved, owned
+from pipeline.grid import Window, regions
+from pipeline.overview import Gathering, build, factors, halved, owned
 
 
 def plain(stored):
@@ -74,3 +79,67 @@ def test_every_level_halves_the_one_before_to_the_last_edge(tmp_path, zarr_forma
             assert (np.diff(level[f"y_{factor}"].values) == factor).all()
             finer = halved(finer)
             np.testing.assert_array_equal(level.values, finer)
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.data())
+def test_what_is_gathered_in_windows_and_built_is_the_cascade(height, width, data):
+    random = np.random.default_rng(height)
+    stored = random.integers(0, 65535, (1, height, width), np.uint16)
+    stored[:, random.random((height, width)) < 0.3] = 65535
+    levels, made = {1: stored}, {}
+    for factor in factors(height, width, 8):
+        levels[factor] = halved(levels[factor // 2])
+        made[factor] = levels[factor] if factor < 8 else np.full_like(levels[factor], 9)
+    tall, wide = (8 * data.draw(st.integers(1, 26)) for _ in "ab")
+    coarser = {factor: level for factor, level in made.items() if factor >= 8}
+    for window in regions(height, width, 8, tall, wide):
+        gathering = Gathering(coarser, 8, window)
+        chunks = regions(window.height, window.width, 8, 8)
+        for chunk in data.draw(st.randoms()).sample(chunks, len(chunks)):
+            row, col = (window.row + chunk.row) // 8, (window.col + chunk.col) // 8
+            if 8 in coarser:
+                gathering.add(8, row, col, levels[8][:, row : row + 1, col : col + 1])
+        assert tall < height or wide < width or not gathering._parts
+    missing = [
+        (factor, (row, col))
+        for factor, level in coarser.items()
+        for row, col in np.ndindex(*(-(-side // 8) for side in level.shape[1:]))
+        if (level[:, 8 * row : 8 * row + 8, 8 * col : 8 * col + 8] == 9).all()
+    ]
+    assert tall < height or wide < width or not missing
+    build(made, 8, missing)
+    for factor, level in made.items():
+        np.testing.assert_array_equal(level, levels[factor])
+
+
+def test_sealing_reads_no_level_again_that_was_made(tmp_path, monkeypatch):
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(70, 40, (450.0,), 8))
+    cube.begin(Window(0, 0, 70, 40))
+    cube.store(Window(0, 0, 70, 40), np.full((1, 70, 40), 7, np.uint16))
+    monkeypatch.setattr(pipeline.overview, "halved", None)
+    cube.seal()
+    assert (cube.companion._levels[16][...] == 7).all()
+    cube.companion.forget()
+    with pytest.raises(TypeError):
+        cube.seal()
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_the_levels_are_a_geozarr_pyramid(tmp_path, zarr_format):
+    place = Affine(0.5, 0, 528000, 0, -0.5, 4978000)
+    spec = CubeSpec(45, 37, (450.0,), 8, zarr_format=zarr_format, transform=place)
+    SpectralCube.create(str(tmp_path / "a.zarr"), spec)
+    group = zarr.open_group(tmp_path / "a_aux.zarr", mode="r")
+    names = [about["name"] for about in group.attrs["zarr_conventions"]]
+    assert names == ["spatial", "multiscales"]
+    layout = group.attrs["multiscales"]["layout"]
+    assert [level["asset"] for level in layout] == ["overview_2", "overview_4", "overview_8"]
+    assert "derived_from" not in layout[0]
+    for finer, level in pairwise(layout):
+        assert level["derived_from"] == finer["asset"]
+        here, there = (group[one["asset"]] for one in (level, finer))
+        scale = level["transform"]["scale"]
+        assert here.shape == tuple(-(-n // int(s)) for n, s in zip(there.shape, scale, strict=True))
+        assert level["spatial:shape"] == list(here.shape[1:])
+        assert level["spatial:transform"] == here.attrs["spatial:transform"]
+    assert layout[1]["spatial:transform"][:3] == [2.0, 0.0, 528000.0]

@@ -11,6 +11,7 @@ import rasterio
 import xarray as xr
 from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_geom
+from typer.main import get_command
 
 from flows import cli
 from flows.commands.common import STOPPED
@@ -382,9 +383,15 @@ def test_an_unwritable_destination_is_refused(r2h, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "good.png"]
 
 
-@pytest.mark.parametrize("command", ["", "reconstruct", "plan", "info", "look", "train"])
-def test_help_reads_well(r2h, command):
-    code, out, _ = r2h(*[word for word in (command, "--help") if word])
-    assert code == 0
-    assert "Usage" in out
-    assert not command or "Example: r2h" in out
+def test_help_of_every_command_has_an_example():
+    def commands(group, *before):
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from commands(command, *before, name)
+            else:
+                yield " ".join((*before, name)), command.help
+
+    helped = dict(commands(get_command(cli.app)))
+    assert {"reconstruct", "camera fit", "view", "export"} <= helped.keys()
+    for name, text in helped.items():
+        assert f"Example: r2h {name}" in " ".join(text.split()), name

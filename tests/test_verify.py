@@ -94,6 +94,19 @@ def test_damage_is_found_mended_and_comes_back_the_same(cube, finished, damage, 
         assert objects(cube.with_name(kind)) == objects(finished.with_name(kind))
 
 
+def test_a_coarser_overview_is_mended_without_a_chunk_made_again(cube, finished):
+    name = cube.with_name("a_aux.zarr") / "overview_8/0.0.0"
+    name.write_bytes(name.read_bytes()[:-3])
+    opened = SpectralCube.open(str(cube))
+    (fault,) = verify.mend(opened)
+    assert "overview_8" in fault.what
+    assert not opened.sealed
+    assert opened.finished() == opened.chunks()
+    opened.seal()
+    for kind in ("a.zarr", "a_aux.zarr"):
+        assert objects(cube.with_name(kind)) == objects(finished.with_name(kind))
+
+
 def test_every_cut_of_every_chunk_is_found(cube):
     random.seed(0)
     paths = sorted((cube / "reflectance").glob("0.*"))
