@@ -8,14 +8,7 @@ from typing import Any
 import numpy as np
 
 import model
-from flows.bound import (
-    bind,
-    chosen_engine,
-    closure_of,
-    device_of,
-    network_of,
-    threads_of,
-)
+from flows.bound import bind, chosen_engine, closure_of, device_of, network_of, threads_of
 from flows.settings import ReconstructSettings
 from flows.sigma import checkpoint_of, facts_of
 from model.engine import Engine
@@ -35,7 +28,7 @@ from pipeline.source import State, state
 from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
-FORMAT = 3
+FORMAT = 4
 """Of the provenance; a cube of another one is not resumed."""
 
 

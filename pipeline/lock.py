@@ -135,6 +135,8 @@ def _numbers(fs: Any, root: str) -> list[int]:
         names = fs.ls(root, detail=False)
     except FileNotFoundError:
         return []
+    except KeyError:  # of memory: an object went while it was listed
+        return _numbers(fs, root)
     return sorted(int(last) for name in names if (last := name.rsplit("/", 1)[-1]).isdigit())
 
 

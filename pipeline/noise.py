@@ -38,6 +38,15 @@ def noise(window: Window, channels: int, seed: int, sample: int = 0) -> NDArray[
     return out
 
 
+def fields(window: Window, channels: int, seed: int, count: int) -> NDArray[np.float32]:
+    """Noise of samples 0 to ``count``, one after the other (count * channels, height, width)."""
+    out = np.empty((count * channels, window.height, window.width), np.float32)
+    for sample in range(count):
+        start = sample * channels
+        out[start : start + channels] = noise(window, channels, seed, sample)
+    return out
+
+
 def _bits(window: Window, plane: str, scratch: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Hash (height, width) of the window's pixels in one named plane.
 

@@ -28,7 +28,7 @@ from pipeline.device import back, lane, there
 from pipeline.errors import Stopped
 from pipeline.grid import TileGrid, Window
 from pipeline.layers import Seen, layers
-from pipeline.noise import noise
+from pipeline.noise import fields
 from pipeline.scene import Scene
 from pipeline.seam import Counts, Lines, gradients
 from pipeline.sums import Chunk, Index, Mask, Sums, Tile
@@ -174,16 +174,8 @@ class Stream:
         rgb = _filled(self.camera.decode(np.where(valid, values, 0)), valid)
         pad = ((0, 0), (0, window.height - inside.height), (0, window.width - inside.width))
         padded, filled = np.pad(rgb, pad, mode="reflect"), not valid.all()
-        return Tile(index, wanted, padded, self._noise(window), filled)
-
-    def _noise(self, window: Window) -> Floats:
-        """The fields of a window, one after the other (K C, h, w)."""
-        channels, count = self._channels, self.reconstructor.noises
-        out = np.empty((count * channels, window.height, window.width), np.float32)
-        for sample in range(count):
-            start = sample * channels
-            out[start : start + channels] = noise(window, channels, self.seed, sample)
-        return out
+        drawn = fields(window, self._channels, self.seed, self.reconstructor.noises)
+        return Tile(index, wanted, padded, drawn, filled)
 
     def _groups(self, tiles: Iterable[Tile]) -> Iterator[list[Tile]]:
         """Consecutive tiles, at most a batch of them for the model.

@@ -12,7 +12,7 @@ from benchmarks.case import Case
 from benchmarks.harness import Run, Sample, Series, interleaved, measure, ratio
 from benchmarks.networks import Light, counts, reconstructor
 from benchmarks.options import Options
-from benchmarks.scenes import Mirrored, camera, photograph
+from benchmarks.scenes import Repeated, camera, photograph
 from benchmarks.seams import joined
 from benchmarks.tables import HEAD, Table, keep, load, number, render
 from pipeline.grid import Axis, Window
@@ -95,7 +95,7 @@ def test_what_cannot_run_says_why_and_is_left_out(tmp_path):
 
 def test_a_mirrored_scene_is_its_image_reflected():
     image = np.arange(18).reshape(3, 2, 3)
-    values, valid = Mirrored(image, 9, 9).read(Window(1, 2, 6, 7))
+    values, valid = Repeated(image, 9, 9).read(Window(1, 2, 6, 7))
     whole = np.pad(image, ((0, 0), (0, 8), (0, 8)), mode="symmetric")
     assert (values == whole[:, 1:7, 2:9]).all()
     assert values.flags.c_contiguous

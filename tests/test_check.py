@@ -85,17 +85,17 @@ def test_what_looks_wrong_in_a_scene_is_said(cave: Path, change: object, said: s
 
 
 def test_negative_and_infinite_spectra_are_wrong(arad: Path) -> None:
-    odd = cube_of(3)
-    odd[3, 4, 5], odd[6, 7, 8] = -0.1, np.inf
+    negative, infinite = cube_of(3), cube_of(4)
+    negative[3, 4, 5], infinite[6, 7, 8] = -0.1, np.inf
     with pytest.MonkeyPatch.context() as patched:
-        # Only its cube is odd: a camera cannot take a photograph of it.
+        # Only the cubes are odd: a camera cannot take a photograph of them.
         patched.setattr("tests.owners.photograph", lambda *_: (np.zeros((3, 20, 24), np.uint8), 1))
         odd_root = arad / "odd"
         odd_root.mkdir()
-        write_arad(odd_root, {2: odd})
+        write_arad(odd_root, {2: negative, 3: infinite})
     said = problems(odd_root)
     assert "ARAD_1K_0002: negative values" in said
-    assert "ARAD_1K_0002: values that are not finite" in said
+    assert "ARAD_1K_0003: an ARAD_1K cube has finite values" in said
 
 
 def test_a_mask_the_other_way_round_is_suspected(harvard: Path) -> None:

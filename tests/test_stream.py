@@ -289,7 +289,8 @@ def test_stopping_writes_what_is_summed_and_resuming_completes_it(tmp_path, afte
     assert run.cube.finished() == expected
     stop.clear()
     run.run(Window(0, 0, 64, 40))
-    whole(tmp_path / "b.zarr", of, Toy())
+    for cube in (run.cube, whole(tmp_path / "b.zarr", of, Toy())):
+        cube.seal()
     assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
     assert objects(tmp_path / "a_aux.zarr") == objects(tmp_path / "b_aux.zarr")
 
