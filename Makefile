@@ -35,8 +35,10 @@ types: setup
 evaluate: setup  ## Score the shipped weights: make evaluate CAVE=folder
 	$(BIN)/r2h evaluate cave --root $(CAVE) --out runs/evaluation
 
-train: setup  ## Reproduce the shipped weights: make train CAVE=folder
+train: setup  ## Reproduce the shipped weights: make train CAVE=folder REFLECTANCES=file.npz
 	$(BIN)/r2h train train-cave.toml --root $(CAVE) --out runs/cave
+	$(BIN)/r2h train train-cave-breadth.toml --root $(CAVE) --reflectances $(REFLECTANCES) \
+		--init runs/cave/checkpoint.safetensors --out runs/breadth
 
 bench: $(VENV)/.bench  ## Measure into docs/benchmarks.md (hours); BENCH="null --quick" for less
 	$(BIN)/python -m benchmarks $(BENCH)
