@@ -41,8 +41,9 @@ def synthetic(uri: str, side: int) -> None:
 def _repeat(folder: Path, array: zarr.Array) -> None:  # type: ignore[type-arg]
     random = np.random.default_rng(0)
     top = {"quality": 16, "valid": 2, "uncertainty": 250, "closure": 40}.get(folder.name, 9000)
-    first = tuple(slice(0, side) for side in array.chunks)
-    array[first] = random.integers(0, top, array[first].shape).astype(array.dtype)
+    shape = tuple(map(min, array.chunks, array.shape))
+    first = tuple(slice(0, side) for side in shape)
+    array[first] = random.integers(0, top, shape).astype(array.dtype)
     keys = [array.metadata.encode_chunk_key(i) for i in np.ndindex(*array.cdata_shape)]
     for key in keys[1:]:
         (folder / key).hardlink_to(folder / keys[0])
