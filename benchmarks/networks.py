@@ -18,6 +18,7 @@ from benchmarks.case import Case
 from benchmarks.scenes import Repeated, camera, photograph, shown
 from model.engine import best_engine
 from pipeline.camera import Camera
+from pipeline.closure import Closure
 from pipeline.exposure import scene_scale
 from pipeline.stream import Reconstructor
 
@@ -44,14 +45,18 @@ class Held:
 
 
 class Light:
-    """A 31 x 3 matrix a pixel: the smallest spectrum of its colour."""
+    """A 31 x 3 matrix a pixel: spectra not below zero that render to red, green and blue."""
 
     wavelengths = WAVELENGTHS
     noises = 0
     spread = False
 
     def __init__(self) -> None:
-        self._matrix = torch.linalg.pinv(torch.from_numpy(camera(WAVELENGTHS).sensitivities))
+        seen, primaries = camera(WAVELENGTHS).sensitivities, np.eye(3, dtype=np.float32)
+        spectra = np.zeros((len(WAVELENGTHS), 3), np.float32)
+        Closure(seen).close(spectra, primaries, np.ones(3, bool))
+        # What is left of the residual would be closed a pixel at a time.
+        self._matrix = torch.from_numpy(spectra @ np.linalg.inv(seen @ spectra))
 
     def __call__(self, rgb: Tensor, _: Tensor, /) -> Tensor:
         """Values (N, C, T, T)."""

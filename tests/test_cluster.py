@@ -78,7 +78,8 @@ def holding(dask_worker):
 def finished(settings):
     """When each chunk that is there was written, by its path."""
     folder = Path(settings.destination) / "reflectance"
-    return {path: path.stat().st_mtime_ns for path in folder.glob("0.*.*")}
+    written = (path for path in folder.glob("0.*.*") if path.suffix != ".partial")
+    return {path: path.stat().st_mtime_ns for path in written}
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def test_damage_is_found_mended_and_comes_back_the_same(cube, finished, damage, 
 def test_a_coarser_overview_is_mended_without_a_chunk_made_again(cube, finished):
     name = cube.with_name("a_aux.zarr") / "overview_8/0.0.0"
     name.write_bytes(name.read_bytes()[:-3])
-    opened = SpectralCube.open(str(cube))
+    opened = SpectralCube.open(str(cube), "r+")
     (fault,) = verify.mend(opened)
     assert "overview_8" in fault.what
     assert not opened.sealed
