@@ -149,25 +149,13 @@ def train(
     Refusal, or Diverged where training breaks.
     """
     crops = crops_of(settings, root)
-    config = TrainConfig(
-        iterations=settings.iterations,
-        learning_rate=settings.learning_rate,
-        warm_up=settings.warm_up,
-        gradient_weight=settings.gradient_weight,
-        clip_norm=settings.clip_norm,
-        from_zero=settings.from_zero,
-        average=settings.average,
-        save_every=settings.save_every,
-        seed=settings.seed,
-        precision=settings.precision,
-    )
     with _processes(settings) as device:
         if not dist.is_initialized() or dist.get_rank() == 0:
             _keep_settings(settings, folder)
         if dist.is_initialized():
             # The folder is there, and nobody reads what is being written.
             dist.barrier()
-        trainer = Trainer(start_of(settings, crops), config, folder, device)
+        trainer = Trainer(start_of(settings, crops), _config(settings), folder, device)
         trainer.resume()
 
         def batches(first: int) -> Iterator[Batch]:
@@ -188,6 +176,21 @@ def train(
         if trainer.rank == 0:
             save(model.cpu(), path, _provenance(settings))
     return path
+
+
+def _config(settings: TrainSettings) -> TrainConfig:
+    return TrainConfig(
+        iterations=settings.iterations,
+        learning_rate=settings.learning_rate,
+        warm_up=settings.warm_up,
+        gradient_weight=settings.gradient_weight,
+        clip_norm=settings.clip_norm,
+        from_zero=settings.from_zero,
+        average=settings.average,
+        save_every=settings.save_every,
+        seed=settings.seed,
+        precision=settings.precision,
+    )
 
 
 @contextmanager
