@@ -53,8 +53,8 @@ class Light:
 
     def __init__(self) -> None:
         seen, primaries = camera(WAVELENGTHS).sensitivities, np.eye(3, dtype=np.float32)
-        spectra = np.zeros((len(WAVELENGTHS), 3), np.float32)
-        Closure(seen).close(spectra, primaries, np.ones(3, bool))
+        zero = np.zeros((len(WAVELENGTHS), 3), np.float32)
+        spectra = Closure(seen).closed(zero, primaries)
         # What is left of the residual would be closed a pixel at a time.
         self._matrix = torch.from_numpy(spectra @ np.linalg.inv(seen @ spectra))
 

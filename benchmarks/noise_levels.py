@@ -41,9 +41,8 @@ class Eye:
         scale, settings = scale_of(rgb), load(TileSettings, None, noise_level=level)
         closure = closure_of(settings, self.network, self.camera, scale)
         likely = torch.from_numpy(np.ascontiguousarray(closure.likely(rgb)))[None]
-        values = self.bound.at(scale)(likely)[0].flatten(1).numpy()
-        closure.close(values, rgb.reshape(3, -1), np.ones(values.shape[1], bool))
-        cube: Floats = np.clip(values, 0, None).reshape(-1, *rgb.shape[1:])
+        values = self.bound.at(scale)(likely)[0].numpy()
+        cube, _ = closure.settle(values, rgb, np.ones(rgb.shape[1:], bool), np.dtype(np.float32))
         return cube
 
     def cases(self, whole: Floats) -> dict[str, tuple[Floats, tuple[float, ...]]]:

@@ -1,8 +1,4 @@
-"""Consistency: a spectrum that is stored renders back to the colour that the camera saw.
-
-Every step is by the pixel, in a fixed order or in exact sums, so that a pixel's spectrum does
-not depend on which others are beside it.
-"""
+"""Consistency: a spectrum that is stored renders back to the colour that the camera saw."""
 
 from __future__ import annotations
 
@@ -14,20 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.layout import PEAK
+from pipeline.nearest import CLOSED, Values, blocks, clipped, farthest, quick, residual, sure, swept
+from pipeline.packing import quantise
 
-Values = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
-CLOSED = np.float32(2e-5)
-"""Most that a band may be off before it is rounded. Rounding to counts of 1e-4 adds at most 5e-5
-times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
 FAR = np.float32(1e-4)
-"""A band that is farther off could not be closed, or nobody tried."""
-_BLOCK = 2048
-_QUICK, _SURE, _SWEEPS = 5, 40, 40
-_PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-_WHOLE = 1.5 * 2.0**30
-"""What is added to this and taken off again is a whole multiple of 2^-22."""
+"""A band that is stored farther off than this is closed; one that stays so could not be."""
 
 
 class Closure:
@@ -48,9 +37,33 @@ class Closure:
         red, green, blue = rgb
         return np.stack([r * red + g * green + b * blue for r, g, b in self._filter])
 
-    def residual(self, values: Values, rgb: Values) -> Values:
-        """What linear ``rgb`` (3, n) has beyond what ``values`` (wavelengths, n) render to."""
-        return _off(self.sensitivities.astype(values.dtype), values, rgb)
+    def settle(
+        self, values: NDArray[np.float32], rgb: NDArray[np.float32], asked: Mask, dtype: Any
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """What is stored of ``values`` (wavelengths, h, w), and how far that is `off` ``rgb``.
+
+        Where they would render to another colour than what is likely of linear ``rgb`` (3, h, w),
+        they are moved, in place, to the nearest that do. Raises Refusal where a value that is
+        ``asked`` for (h, w) is not finite.
+        """
+        stored, likely = quantise(values, asked, dtype), self.likely(rgb)
+        off = self.off(stored, rgb)
+        far = asked & ((off if likely is rgb else self.off(stored, likely)) > FAR)
+        values[:, far] = closed = self.closed(values[:, far], likely[:, far])
+        stored[:, far] = quantise(closed, far[far], dtype)
+        off[far] = self.off(stored[:, far], rgb[:, far])
+        return stored, off
+
+    def off(self, stored: NDArray[Any], rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How far the farthest band (...) of linear ``rgb`` (3, ...) is from what is stored.
+
+        ``stored`` (wavelengths, ...) is reflectance, or counts of it (uint16).
+        """
+        flat, seen = stored.reshape(len(stored), -1), rgb.reshape(3, -1)
+        off = np.empty(seen.shape[1], np.float32)
+        for part in blocks(off.size):
+            off[part] = farthest(residual(self.sensitivities, flat[:, part], seen[:, part]))
+        return off.reshape(rgb.shape[1:])
 
     def outside(self, rgb: Values) -> Mask:
         """The colours (n,), of linear ``rgb`` (3, n), that no spectrum in [0, PEAK] has.
@@ -79,161 +92,26 @@ class Closure:
         reach: NDArray[np.float64] = PEAK * np.maximum(normals @ columns.T, 0).sum(axis=1) + 1e-6
         return normals, reach
 
-    def close(self, values: NDArray[np.float32], rgb: NDArray[np.float32], asked: Mask) -> None:
-        """Move, in place, ``values`` (wavelengths, n) to the nearest in [0, PEAK] that close.
+    def closed(self, values: NDArray[np.float32], rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The nearest to finite ``values`` (wavelengths, n) in [0, PEAK] that close.
 
-        Only where ``asked`` (n,) and they, clipped, render to another colour than what is likely of
-        ``rgb`` (3, n). A colour that no spectrum has is approached as near as can be. What is not
-        finite stays.
+        That is, that render to linear ``rgb`` (3, n). A colour that no spectrum has is approached
+        as near as can be.
         """
-        rgb = self.likely(rgb)
-        off = [np.empty(0, np.intp)]
-        for part in blocks(values.shape[1]):
-            seen = farthest(self.residual(_clipped(values[:, part]), rgb[:, part]))
-            at = part.start + np.flatnonzero((seen > CLOSED) & asked[part])
-            off.append(at[np.isfinite(values[:, at]).all(axis=0)])
-        at = np.concatenate(off)
-        hard = [at[:0]]
-        for part in blocks(at.size):
-            which = at[part]
-            closed, seen = _quick(self.sensitivities, values[:, which], rgb[:, which])
-            done = seen <= CLOSED
-            values[:, which[done]] = closed[:, done]
-            hard.append(which[~done])
-        self._insist(values, rgb, np.concatenate(hard))
+        closed, hard = np.empty_like(values), np.empty(values.shape[1], bool)
+        for part in blocks(hard.size):
+            closed[:, part], seen = quick(self.sensitivities, values[:, part], rgb[:, part])
+            hard[part] = ~(seen <= CLOSED)
+        at = np.flatnonzero(hard)
+        closed[:, at] = self._insist(values[:, at], rgb[:, at])
+        return closed
 
-    def _insist(self, values: Values, rgb: Values, at: NDArray[np.intp]) -> None:
+    def _insist(self, values: Values, rgb: Values) -> Values:
         """Close the few that are hard: colours at the border of what there is, answers far off."""
-        exact, outside = self.sensitivities.astype(np.float64), self.outside(rgb[:, at])
-        for which, solve in ((at[~outside], _sure), (at[outside], _swept)):
-            for part in blocks(which.size):
-                one = which[part]
-                start = _clipped(values[:, one]).astype(np.float64)
+        exact, outside = self.sensitivities.astype(np.float64), self.outside(rgb)
+        for which, solve in ((~outside, sure), (outside, swept)):
+            for part in blocks(len(at := np.flatnonzero(which))):
+                one = at[part]
+                start = clipped(values[:, one]).astype(np.float64)
                 values[:, one] = solve(exact, start, rgb[:, one].astype(np.float64))
-
-
-def blocks(size: int) -> list[slice]:
-    """Pixels 0 to ``size`` in parts whose spectra stay in the processor's cache."""
-    return [slice(at, min(at + _BLOCK, size)) for at in range(0, size, _BLOCK)]
-
-
-def _clipped(values: Values) -> Values:
-    clipped: Values = np.clip(values, values.dtype.type(0), values.dtype.type(PEAK))
-    return clipped
-
-
-def farthest(residual: Values) -> Values:
-    """The largest magnitude (n,) of the three bands of a residual (3, n)."""
-    most: Values = np.maximum(np.maximum(abs(residual[0]), abs(residual[1])), abs(residual[2]))
-    return most
-
-
-def _off(s: Values, values: Values, rgb: Values) -> Values:
-    # Whole multiples of 2^-26 times such of 2^-22: float64 sums them exactly, so that the order in
-    # which a matrix product adds, which depends on where a pixel stands, cannot show.
-    whole = np.add(values, _WHOLE, dtype=np.float64)
-    whole -= _WHOLE
-    rest: Values = (rgb - np.rint(s * 2.0**26) / 2.0**26 @ whole).astype(values.dtype)
-    return rest
-
-
-def _moved(s: Values, start: Values, by: Values) -> Values:
-    """``start`` + s^T ``by``, by (3, n)."""
-    moved: Values = start + s[0][:, None] * by[0] + s[1][:, None] * by[1] + s[2][:, None] * by[2]
-    return moved
-
-
-def _newton(s: Values, moved: Values, rest: Values, damping: Values | float) -> Values:
-    """The step (3, n) after which what is not at a limit would render to ``rest`` more."""
-    free = (moved >= 0) & (moved <= PEAK)
-    # As in _off: sums of these are exact.
-    products = np.rint([s[i].astype(np.float64) * s[j] * 2.0**46 for i, j in _PAIRS]) / 2.0**46
-    a, b, c, d, e, f = products @ free + damping * products.sum(axis=1)[:, None]
-    # The inverse of a symmetric matrix by its cofactors.
-    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
-    bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
-    x, y, z = rest.astype(np.float64)
-    step = np.stack([aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z])
-    solved: Values = (step / (a * aa + b * ab + c * ac)).astype(s.dtype)
-    return solved
-
-
-def _quick(s: Values, start: Values, rgb: Values) -> tuple[Values, Values]:
-    """The nearest to ``start`` that close, by Newton's method on the dual: a few steps for most.
-
-    min |x - start|^2 with s x = rgb and 0 <= x <= PEAK has the solution x = clip(start + s^T l):
-    three unknowns a pixel. Returns the spectra, and how far each is off.
-    """
-    out, seen = np.empty_like(start), np.full(start.shape[1], np.inf, start.dtype)
-    at, by, moved = np.arange(start.shape[1]), np.zeros_like(rgb), start
-    rest = _off(s, _clipped(start), rgb)
-    with np.errstate(all="ignore"):
-        for _ in range(_QUICK):
-            by = by + _newton(s, moved, rest, 1e-6)
-            moved = _moved(s, start, by)
-            spectra = _clipped(moved)
-            rest = _off(s, spectra, rgb)
-            out[:, at], seen[at] = spectra, farthest(rest)
-            left = ~(seen[at] <= CLOSED)
-            if not left.any():
-                break
-            at, start, rgb, by = at[left], start[:, left], rgb[:, left], by[:, left]
-            moved, rest = moved[:, left], rest[:, left]
-    return out, seen
-
-
-def _sure(s: Values, start: Values, rgb: Values) -> Values:
-    """Between the nearest that closes with no limits and the smallest within them.
-
-    Both render to the colour, so all between them do; the first within the limits is taken. From
-    zero the dual is solved for every colour there is, however far off ``start`` is.
-    """
-    least = _smallest(s, rgb)
-    free = _moved(s, start, _newton(s, np.zeros_like(start), _off(s, start, rgb), 0.0))
-    toward = least - free
-    with np.errstate(all="ignore"):
-        needed = np.where(
-            free < 0, -free / toward, np.where(free > PEAK, (PEAK - free) / toward, 0)
-        )
-    share = np.clip(np.nan_to_num(needed, nan=1.0, posinf=1.0), 0, 1).max(axis=0)
-    return _clipped(free + share * toward)
-
-
-def _smallest(s: Values, rgb: Values) -> Values:
-    """The spectra of least square that close: steps are damped more where they went too far."""
-    zero = np.zeros((s.shape[1], 1))
-    out, at = np.zeros((s.shape[1], rgb.shape[1])), np.arange(rgb.shape[1])
-    by, damping = np.zeros_like(rgb), np.full(rgb.shape[1], 1e-4)
-    moved, rest = out.copy(), rgb
-    for _ in range(_SURE):
-        step = _newton(s, moved, rest, damping)
-        next_moved = _moved(s, zero, by + step)
-        next_rest = _off(s, _clipped(next_moved), rgb)
-        # Nearer, or not yet past the best along the step: then the dual has gained.
-        gains = (next_rest**2).sum(axis=0) < (rest**2).sum(axis=0)
-        gains |= (next_rest * step).sum(axis=0) >= 0
-        by = np.where(gains, by + step, by)
-        moved, rest = np.where(gains, next_moved, moved), np.where(gains, next_rest, rest)
-        damping = np.where(gains, np.maximum(damping / 10, 1e-7), damping * 10)
-        out[:, at] = _clipped(moved)
-        if not (left := farthest(rest) > CLOSED / 4).any():
-            break
-        at, by, damping, rgb = at[left], by[:, left], damping[left], rgb[:, left]
-        moved, rest = moved[:, left], rest[:, left]
-    return out
-
-
-def _swept(s: Values, start: Values, rgb: Values) -> Values:
-    """From ``start`` towards the nearest colour there is: one wavelength after the other."""
-    out = _clipped(start)
-    rest = _off(s, out, rgb)
-    for _ in range(_SWEEPS):
-        for column, plane in zip(s.T, out, strict=True):
-            if (power := column @ column) > 0:
-                wanted = (
-                    plane
-                    + (column[0] * rest[0] + column[1] * rest[1] + column[2] * rest[2]) / power
-                )
-                rest -= column[:, None] * ((moved := _clipped(wanted)) - plane)
-                plane[:] = moved
-    return out
+        return values

@@ -11,8 +11,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.closure import FAR, Closure, blocks, farthest
-from pipeline.layout import SCALE, CubeSpec, add_array, georeferenced
+from pipeline.closure import FAR, Closure
+from pipeline.layout import CubeSpec, add_array, georeferenced
 from pipeline.seam import Counts, percentile
 
 Floats = NDArray[np.float32]
@@ -63,11 +63,13 @@ class Seen(NamedTuple):
     """Linear values (3, 1, 1) at which the encoding ends."""
 
 
-def layers(
-    stored: NDArray[Any], seen: Seen, closure: Closure, deviation: Floats | None = None
-) -> Layers:
-    """Layers of a chunk as it is stored (wavelength, h, w), and of its deviation, reflectance."""
-    valid, residual = seen.valid, _residual(stored, seen, closure)
+def layers(off: Floats, seen: Seen, closure: Closure, deviation: Floats | None = None) -> Layers:
+    """Layers of a chunk: how far what is stored is ``off`` (h, w), and its deviation, reflectance.
+
+    The deviation is (wavelength, h, w), None where none was asked for.
+    """
+    valid = seen.valid
+    residual = np.where(valid, off, np.float32(0))
     saturated: Mask = np.any(seen.rgb >= seen.top, axis=0)
     flags: dict[str, Mask] = {
         "saturated": saturated,
@@ -84,16 +86,6 @@ def layers(
     counts = np.where(valid, counts, 65535).astype(np.uint16)
     code = None if deviation is None else _code(deviation, valid)
     return Layers(quality, counts, code, _census(quality, counts, valid))
-
-
-def _residual(stored: NDArray[Any], seen: Seen, closure: Closure) -> Floats:
-    """How far the farthest band (h, w) of what is stored is off; 0 where invalid."""
-    flat, rgb = stored.reshape(len(stored), -1), seen.rgb.reshape(3, -1)
-    off = np.empty(rgb.shape[1], np.float32)
-    for part in blocks(off.size):
-        values = _reflectance(flat[:, part])
-        off[part] = farthest(closure.residual(values, rgb[:, part]))
-    return np.where(seen.valid, off.reshape(seen.valid.shape), np.float32(0))
 
 
 def _code(deviation: Floats, valid: Mask) -> Bytes:
@@ -175,11 +167,3 @@ def _add(
     array["shape"] = (*bands, spec.height, spec.width)
     array["chunks"] = (*bands, spec.chunk, spec.chunk)
     add_array(group, name, dimensions, about | georeferenced(spec), **array)
-
-
-def _reflectance(stored: NDArray[Any]) -> Floats:
-    """Of stored values; nodata is not looked at."""
-    if stored.dtype == np.float32:
-        return stored
-    values: Floats = np.divide(stored, np.float32(1 / SCALE), dtype=np.float32)
-    return values

@@ -69,12 +69,14 @@ def halved(stored: NDArray[Any]) -> NDArray[Any]:
     even = np.pad(stored, odd, constant_values=nodata) if any(map(any, odd)) else stored
     there = known(even)
     kind: Any = np.uint32 if whole else np.float64
-    count = _of_four(there, kind)
-    total = _of_four(even if there.all() else np.where(there, even, even.dtype.type(0)), kind)
-    divisor = np.maximum(count, 1)
-    mean = (total + divisor // 2) // divisor if whole else total / divisor
-    out: NDArray[Any] = mean.astype(stored.dtype)
-    if not count.all():
+    count, full = _of_four(there, kind), bool(there.all())
+    divisor: Any = 4 if full else np.maximum(count, 1)
+    out = np.empty((len(even), *count.shape), stored.dtype)
+    # A wavelength at a time stays in the processor's cache.
+    for plane, half in zip(even, out, strict=True):
+        total = _of_four(plane if full else np.where(there, plane, even.dtype.type(0)), kind)
+        half[:] = (total + divisor // 2) // divisor if whole else total / divisor
+    if not full:
         out[:, count == 0] = nodata
     return out
 

@@ -216,10 +216,12 @@ class Stream:
         place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
         values, deviation = chunk.sums[:channels].numpy(), chunk.sums[channels:].numpy()
         if self.closure:
-            closure.close(values.reshape(channels, -1), chunk.rgb.reshape(3, -1), wanted.ravel())
-        stored = quantise(values, wanted, self.cube.dtype)
+            stored, off = closure.settle(values, chunk.rgb, wanted, self.cube.dtype)
+        else:
+            stored = quantise(values, wanted, self.cube.dtype)
+            off = closure.off(stored, chunk.rgb)
         seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
-        beside = layers(stored, seen, closure, deviation if self.reconstructor.spread else None)
+        beside = layers(off, seen, closure, deviation if self.reconstructor.spread else None)
         # The companion first: a chunk that exists has one.
         self.cube.note(place, chunk.seam + lines(values, wanted, chunk.window), beside)
         self.cube.store(place, stored)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
 from pipeline.camera import library, load_camera, resampled
-from pipeline.closure import CLOSED, FAR, Closure
+from pipeline.closure import FAR, Closure
 from pipeline.cube import quantise
 from pipeline.layout import PEAK, SCALE
+from pipeline.nearest import CLOSED
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
 CAMERAS = ("srgb", "basler-a2a5320-23uc", "nikon-5100-npl")
@@ -36,19 +37,13 @@ def answers(random, truth):
     return np.choose(which, kinds).astype(np.float32)
 
 
-def closed(closure, start, rgb):
-    values = start.copy()
-    closure.close(values, rgb, np.ones(rgb.shape[1], bool))
-    return values
-
-
 @settings(max_examples=9)
 @given(st.sampled_from(CAMERAS), SEEDS)
 def test_what_is_stored_renders_back_whatever_was_answered(name, seed):
     random, s = np.random.default_rng(seed), sensitivities(name)
     truth = spectra(random, 300)
     rgb = (s @ truth).astype(np.float32)
-    values = closed(Closure(s), answers(random, truth), rgb)
+    values = Closure(s).closed(answers(random, truth), rgb)
     stored = quantise(values[:, None], np.ones((1, 300), bool), np.dtype(np.uint16))[:, 0]
     off = np.abs(s.astype(float) @ (stored * SCALE) - rgb).max(axis=0)
     assert off.max() < 2e-4
@@ -66,7 +61,7 @@ def test_it_is_the_nearest_for_answers_a_little_off(seed):
     random, s = np.random.default_rng(seed), sensitivities("srgb")
     truth = 0.1 + 0.5 * random.random((31, 20)).astype(np.float32)
     start = (truth + random.normal(0, 0.1, truth.shape)).astype(np.float32)
-    values = closed(Closure(s), start, s @ truth)
+    values = Closure(s).closed(start, s @ truth)
     for pixel in range(20):
         # Nearest under s x = rgb, as a least-squares problem in which the colour weighs much.
         stacked = np.vstack([1e3 * s, np.eye(31)])
@@ -87,7 +82,7 @@ def test_colours_that_no_spectrum_has_are_known_and_approached(name, seed):
     outside = closure.outside(rgb)
     assert (outside == (least > 1e-5))[np.abs(least - 1e-5) > 2e-5].all()
     near = (best + random.normal(0, 0.1, best.shape)).astype(np.float32)
-    values = closed(closure, near, rgb)
+    values = closure.closed(near, rgb)
     off = np.linalg.norm(s @ values - rgb, axis=0)
     assert (off[outside] - least[outside]).max() < 0.005
     assert (off[~outside] < FAR).all()
@@ -99,21 +94,32 @@ def test_no_pixel_depends_on_its_neighbours(seed, count):
     random, s = np.random.default_rng(seed), sensitivities("srgb")
     truth = spectra(random, count)
     start, rgb = answers(random, truth), (s @ truth).astype(np.float32)
-    together, closure = closed(Closure(s), start, rgb), Closure(s)
+    together, closure = Closure(s).closed(start, rgb), Closure(s)
     for pixel in range(count):
         one = slice(pixel, pixel + 1)
-        assert (closed(closure, start[:, one], rgb[:, one]) == together[:, one]).all()
+        assert (closure.closed(start[:, one], rgb[:, one]) == together[:, one]).all()
 
 
-def test_what_is_consistent_or_not_asked_for_or_not_finite_stays():
+def test_what_is_consistent_or_not_asked_for_stays():
     random, s = np.random.default_rng(0), sensitivities("srgb")
-    truth = spectra(random, 10)
-    rgb = (s @ truth).astype(np.float32)
+    truth = spectra(random, 10).reshape(31, 2, 5)
+    rgb = np.tensordot(s, truth, 1)
     start = truth.copy()
-    start[:, 5:] += 1
-    start[3, 9] = np.inf
-    values, asked = start.copy(), np.ones(10, bool)
-    asked[7] = False
-    Closure(s).close(values, rgb, asked)
-    changed = (values != start).any(axis=0)
-    assert changed.tolist() == [False] * 5 + [True, True, False, True, False]
+    start[:, 1] += 1
+    values, asked = start.copy(), np.ones((2, 5), bool)
+    asked[1, 2], start[3, 1, 2] = False, np.nan
+    stored, off = Closure(s).settle(values, rgb, asked, np.dtype(np.uint16))
+    assert (stored == quantise(values, asked, stored.dtype)).all()
+    changed = (values != np.where(asked, start, values)).any(axis=0)
+    assert changed.tolist() == [[False] * 5, [True, True, False, True, True]]
+    assert (off[asked] < 2e-4).all()
+
+
+@given(st.sampled_from([np.uint16, np.float32]), SEEDS)
+def test_how_far_it_is_off_is_of_what_is_stored(kind, seed):
+    random, s = np.random.default_rng(seed), sensitivities("srgb")
+    truth = spectra(random, 12).reshape(31, 3, 4)
+    rgb = (np.tensordot(s, truth, 1) + random.normal(0, 0.01, (3, 3, 4))).astype(np.float32)
+    stored = quantise(truth, np.ones((3, 4), bool), np.dtype(kind))
+    wanted = np.tensordot(s.astype(float), stored * (SCALE if kind == np.uint16 else 1.0), 1) - rgb
+    assert np.abs(Closure(s).off(stored, rgb) - np.abs(wanted).max(axis=0)).max() < 1e-6

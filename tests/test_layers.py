@@ -20,7 +20,7 @@ def of(rgb, stored=None, valid=WHOLE, filled=None, top=1.0, deviation=None):
     rgb = np.asarray(rgb, np.float32)
     stored = np.rint(np.clip(rgb, 0, 6.5534) * 1e4).astype(np.uint16) if stored is None else stored
     filled = np.zeros_like(valid) if filled is None else filled
-    return layers(stored, Seen(rgb, valid, filled, top), EYE, deviation)
+    return layers(EYE.off(stored, rgb), Seen(rgb, valid, filled, top), EYE, deviation)
 
 
 def test_each_flag_is_where_it_belongs():
