@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.layout import PEAK
-from pipeline.nearest import CLOSED, Values, blocks, clipped, farthest, quick, residual, sure, swept
+from pipeline.nearest import Sight, Values, blocks, clipped, farthest, quick, residual, sure, swept
 from pipeline.packing import quantise
 
 Mask = NDArray[np.bool_]
@@ -25,7 +25,7 @@ class Closure:
     def __init__(
         self, sensitivities: NDArray[np.float32], noise_filter: NDArray[np.float32] | None = None
     ) -> None:
-        self.sensitivities, self._filter = sensitivities, noise_filter
+        self._sight, self._filter = Sight.of(sensitivities), noise_filter
 
     def likely(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
         """The linear RGB (3, ...) that spectra are to render to: ``noise_filter`` (3, 3) times it.
@@ -62,7 +62,7 @@ class Closure:
         flat, seen = stored.reshape(len(stored), -1), rgb.reshape(3, -1)
         off = np.empty(seen.shape[1], np.float32)
         for part in blocks(off.size):
-            off[part] = farthest(residual(self.sensitivities, flat[:, part], seen[:, part]))
+            off[part] = farthest(residual(self._sight, flat[:, part], seen[:, part]))
         return off.reshape(rgb.shape[1:])
 
     def outside(self, rgb: Values) -> Mask:
@@ -81,7 +81,7 @@ class Closure:
 
     @cached_property
     def _planes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        columns = self.sensitivities.T.astype(np.float64)
+        columns = self._sight.rows.T.astype(np.float64)
         pairs = np.array(list(combinations(range(len(columns)), 2)))
         normals = np.cross(columns[pairs[:, 0]], columns[pairs[:, 1]])
         length = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -100,15 +100,15 @@ class Closure:
         """
         closed, hard = np.empty_like(values), np.empty(values.shape[1], bool)
         for part in blocks(hard.size):
-            closed[:, part], seen = quick(self.sensitivities, values[:, part], rgb[:, part])
-            hard[part] = ~(seen <= CLOSED)
+            closed[:, part], done = quick(self._sight, values[:, part], rgb[:, part])
+            hard[part] = ~done
         at = np.flatnonzero(hard)
         closed[:, at] = self._insist(values[:, at], rgb[:, at])
         return closed
 
     def _insist(self, values: Values, rgb: Values) -> Values:
         """Close the few that are hard: colours at the border of what there is, answers far off."""
-        exact, outside = self.sensitivities.astype(np.float64), self.outside(rgb)
+        exact, outside = self._sight.double(), self.outside(rgb)
         for which, solve in ((~outside, sure), (outside, swept)):
             for part in blocks(len(at := np.flatnonzero(which))):
                 one = at[part]

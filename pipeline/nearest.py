@@ -1,11 +1,10 @@
 """The nearest spectrum within the stored range that renders to a colour: arithmetic by the pixel.
 
 Every step is by the pixel, in a fixed order or in exact sums, so that a pixel's spectrum does
-not depend on which others are beside it. `s` are sensitivities (3, wavelengths), spectra are
-(wavelengths, n) and colours linear RGB (3, n).
+not depend on which others are beside it. Spectra are (wavelengths, n), colours linear RGB (3, n).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,28 @@ def blocks(size: int) -> list[slice]:
     return [slice(at, min(at + _BLOCK, size)) for at in range(0, size, _BLOCK)]
 
 
+class Sight(NamedTuple):
+    """A camera, ready for sums that are exact in float64."""
+
+    rows: Values
+    """Sensitivities (3, wavelengths)."""
+    whole: NDArray[np.float64]
+    """The same, as whole multiples of 2^-26."""
+    products: NDArray[np.float64]
+    """Of two rows each (6, wavelengths), as whole multiples of 2^-46."""
+
+    @classmethod
+    def of(cls, rows: Values) -> "Sight":
+        """What a camera of these sensitivities sees."""
+        exact = rows.astype(np.float64)
+        products = [np.rint(exact[i] * exact[j] * 2.0**46) / 2.0**46 for i, j in _PAIRS]
+        return cls(rows, np.rint(exact * 2.0**26) / 2.0**26, np.stack(products))
+
+    def double(self) -> "Sight":
+        """To compute in float64."""
+        return self._replace(rows=self.rows.astype(np.float64))
+
+
 def clipped(values: Values) -> Values:
     """Values within the stored range."""
     clipped: Values = np.clip(values, values.dtype.type(0), values.dtype.type(PEAK))
@@ -41,72 +62,81 @@ def farthest(residual: Values) -> Values:
     return most
 
 
-def residual(s: Values, values: NDArray[Any], rgb: Values) -> Values:
+def residual(sight: Sight, values: NDArray[Any], rgb: Values) -> Values:
     """What ``rgb`` (3, n) has beyond what ``values``, or counts of them, render to."""
     # Whole multiples of 2^-26 times such of 2^-22, or counts: float64 sums them exactly, so that
     # the order in which a matrix product adds, which depends on where a pixel stands, cannot show.
-    counts = values.dtype.kind == "u"
-    whole = values.astype(np.float64) if counts else np.add(values, _WHOLE, dtype=np.float64)
-    if not counts:
+    if values.dtype.kind == "u":
+        seen = SCALE * (sight.whole @ values.astype(np.float64))
+    else:
+        whole = np.add(values, _WHOLE, dtype=np.float64)
         whole -= _WHOLE
-    seen = np.rint(s * 2.0**26) / 2.0**26 @ whole
-    rest: Values = (rgb - (SCALE * seen if counts else seen)).astype(rgb.dtype)
+        seen = sight.whole @ whole
+    rest: Values = (rgb - seen).astype(rgb.dtype)
     return rest
 
 
-def _moved(s: Values, start: Values, by: Values) -> Values:
-    """``start`` + s^T ``by``, by (3, n)."""
-    moved: Values = start + s[0][:, None] * by[0] + s[1][:, None] * by[1] + s[2][:, None] * by[2]
+def _moved(sight: Sight, start: Values, by: Values) -> Values:
+    """``start`` moved along each row of the camera by as much as ``by`` (3, n) says."""
+    moved: Values = sight.rows[0][:, None] * by[0]
+    moved += start
+    term = np.empty_like(moved)
+    for row, length in zip(sight.rows[1:], by[1:], strict=True):
+        moved += np.multiply(row[:, None], length, out=term)
     return moved
 
 
-def _newton(s: Values, moved: Values, rest: Values, damping: Values | float) -> Values:
+def _newton(sight: Sight, moved: Values, rest: Values, damping: Values | float) -> Values:
     """The step (3, n) after which what is not at a limit would render to ``rest`` more."""
-    free = (moved >= 0) & (moved <= PEAK)
-    # As in `residual`: sums of these are exact.
-    products = np.rint([s[i].astype(np.float64) * s[j] * 2.0**46 for i, j in _PAIRS]) / 2.0**46
-    a, b, c, d, e, f = products @ free + damping * products.sum(axis=1)[:, None]
+    free = ((moved >= 0) & (moved <= PEAK)).astype(np.float64)
+    damped = damping * sight.products.sum(axis=1)[:, None]
+    a, b, c, d, e, f = sight.products @ free + damped  # exact, as in `residual`
     # The inverse of a symmetric matrix by its cofactors.
     aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
     bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
-    x, y, z = rest.astype(np.float64)
+    x, y, z = rest / (a * aa + b * ab + c * ac)
     step = np.stack([aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z])
-    solved: Values = (step / (a * aa + b * ab + c * ac)).astype(s.dtype)
+    solved: Values = step.astype(rest.dtype)
     return solved
 
 
-def quick(s: Values, start: Values, rgb: Values) -> tuple[Values, Values]:
+def quick(sight: Sight, start: Values, rgb: Values) -> tuple[Values, NDArray[np.bool_]]:
     """The nearest to ``start`` that close, by Newton's method on the dual: a few steps for most.
 
     min |x - start|^2 with s x = rgb and 0 <= x <= PEAK has the solution x = clip(start + s^T l):
-    three unknowns a pixel. Returns the spectra, and how far each is off.
+    three unknowns a pixel. Returns the spectra, and which (n,) close; the others are not filled.
     """
-    out, seen = np.empty_like(start), np.full(start.shape[1], np.inf, start.dtype)
+    out, closed = np.empty_like(start), np.zeros(start.shape[1], bool)
     at, by, moved = np.arange(start.shape[1]), np.zeros_like(rgb), start
-    rest = residual(s, clipped(start), rgb)
+    rest = residual(sight, clipped(start), rgb)
     with np.errstate(all="ignore"):
         for _ in range(_QUICK):
-            by = by + _newton(s, moved, rest, 1e-6)
-            moved = _moved(s, start, by)
+            by = by + _newton(sight, moved, rest, 1e-6)
+            moved = _moved(sight, start, by)
             spectra = clipped(moved)
-            rest = residual(s, spectra, rgb)
-            out[:, at], seen[at] = spectra, farthest(rest)
-            left = ~(seen[at] <= CLOSED)
-            if not left.any():
+            rest = residual(sight, spectra, rgb)
+            near = farthest(rest) <= CLOSED
+            closed[at] = near
+            out[:, at[near]] = spectra.compress(near, axis=1)
+            if near.all():
                 break
-            at, start, rgb, by = at[left], start[:, left], rgb[:, left], by[:, left]
-            moved, rest = moved[:, left], rest[:, left]
-    return out, seen
+            at = at[~near]
+            start, rgb, by, moved, rest = (
+                part.compress(~near, axis=1) for part in (start, rgb, by, moved, rest)
+            )
+    return out, closed
 
 
-def sure(s: Values, start: Values, rgb: Values) -> Values:
+def sure(sight: Sight, start: Values, rgb: Values) -> Values:
     """Between the nearest that closes with no limits and the smallest within them.
 
     Both render to the colour, so all between them do; the first within the limits is taken. From
     zero the dual is solved for every colour there is, however far off ``start`` is.
     """
-    least = _smallest(s, rgb)
-    free = _moved(s, start, _newton(s, np.zeros_like(start), residual(s, start, rgb), 0.0))
+    least = _smallest(sight, rgb)
+    free = _moved(
+        sight, start, _newton(sight, np.zeros_like(start), residual(sight, start, rgb), 0.0)
+    )
     toward = least - free
     with np.errstate(all="ignore"):
         needed = np.where(
@@ -116,16 +146,16 @@ def sure(s: Values, start: Values, rgb: Values) -> Values:
     return clipped(free + share * toward)
 
 
-def _smallest(s: Values, rgb: Values) -> Values:
+def _smallest(sight: Sight, rgb: Values) -> Values:
     """The spectra of least square that close: steps are damped more where they went too far."""
-    zero = np.zeros((s.shape[1], 1))
-    out, at = np.zeros((s.shape[1], rgb.shape[1])), np.arange(rgb.shape[1])
+    zero = np.zeros((sight.rows.shape[1], 1))
+    out, at = np.zeros((sight.rows.shape[1], rgb.shape[1])), np.arange(rgb.shape[1])
     by, damping = np.zeros_like(rgb), np.full(rgb.shape[1], 1e-4)
     moved, rest = out.copy(), rgb
     for _ in range(_SURE):
-        step = _newton(s, moved, rest, damping)
-        next_moved = _moved(s, zero, by + step)
-        next_rest = residual(s, clipped(next_moved), rgb)
+        step = _newton(sight, moved, rest, damping)
+        next_moved = _moved(sight, zero, by + step)
+        next_rest = residual(sight, clipped(next_moved), rgb)
         # Nearer, or not yet past the best along the step: then the dual has gained.
         gains = (next_rest**2).sum(axis=0) < (rest**2).sum(axis=0)
         gains |= (next_rest * step).sum(axis=0) >= 0
@@ -140,12 +170,12 @@ def _smallest(s: Values, rgb: Values) -> Values:
     return out
 
 
-def swept(s: Values, start: Values, rgb: Values) -> Values:
+def swept(sight: Sight, start: Values, rgb: Values) -> Values:
     """From ``start`` towards the nearest colour there is: one wavelength after the other."""
     out = clipped(start)
-    rest = residual(s, out, rgb)
+    rest = residual(sight, out, rgb)
     for _ in range(_SWEEPS):
-        for column, plane in zip(s.T, out, strict=True):
+        for column, plane in zip(sight.rows.T, out, strict=True):
             if (power := column @ column) > 0:
                 wanted = (
                     plane
