@@ -8,11 +8,11 @@ FROM ${BASE} AS build
 # names. An image that did not get what was asked for is not built.
 ARG VARIANT=cpu
 ARG PIP_EXTRA_INDEX_URL=
-# requirements/container.txt: every file must have its hash there (CPU build, the extra cluster).
-# Empty: versions only.
+# Of the project's extras, with commas.
+ARG EXTRAS=cloud,cluster
+# requirements/container.txt: every file must have its hash there. It holds the CPU build and the
+# extras above; what another image needs is not in it, and then none is built. Empty: versions only.
 ARG LOCKED=
-# Of the project's extras, with commas; nothing to a LOCKED image.
-ARG EXTRAS=cluster
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY constraints.txt pyproject.toml ./
@@ -27,9 +27,9 @@ extras = [e for e in os.environ['EXTRAS'].split(',') if e]; \
 lines = sum((project['optional-dependencies'][e] for e in extras), project['dependencies']); \
 print(*lines, sep='\n')" > requirements.txt \
     && /tools/bin/pip install -c constraints.txt setuptools \
-    && if [ -n "$LOCKED" ]; then set -- --require-hashes -r "$LOCKED"; \
-       else set -- -c constraints.txt -r requirements.txt; fi \
-    && /tools/bin/pip --python /opt/r2h/bin/python install "$@" \
+    && if [ -n "$LOCKED" ]; then set -- --no-index; \
+       /tools/bin/pip --python /opt/r2h/bin/python install --require-hashes -r "$LOCKED"; fi \
+    && /tools/bin/pip --python /opt/r2h/bin/python install "$@" -c constraints.txt -r requirements.txt \
     && /opt/r2h/bin/python -c "import sys, torch; \
 got = 'cuda' if torch.version.cuda else 'cpu'; \
 sys.exit(got != '${VARIANT}' and f'torch is of {got}, asked for was ${VARIANT}')" \

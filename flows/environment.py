@@ -1,6 +1,7 @@
 """What may move a last bit of a result, and no more: recorded, and compared when it is verified."""
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def environment(job: Job) -> dict[str, Any]:
     return here | {f"{name} version": installed(name) for name in PACKAGES}
 
 
+@cache
 def _processor() -> str:
     about = Path("/proc/cpuinfo")
     lines = about.read_text().splitlines() if about.is_file() else []
@@ -30,6 +32,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+@cache
 def installed(name: str) -> str | None:
     """Version of a package; None where it is not there."""
     try:

@@ -17,7 +17,7 @@ from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
 from pipeline.seam import FIELDS, Counts
-from pipeline.store import consolidate, names_in, open_store
+from pipeline.store import consolidate, names_in, new_group, open_store
 
 SEAM, TALLY = "seam", "census"
 _MARK = "r2h_companion"
@@ -54,25 +54,24 @@ class Companion:
         return f"{bare}_aux{stem[len(bare) :]}"
 
     @classmethod
-    def create(cls, cube: str, spec: CubeSpec) -> Companion:
+    def create(cls, cube: str, spec: CubeSpec) -> None:
         """Write metadata. Raises Refusal where something else has the place."""
         cls.remove(cube)
-        store, marks = open_store(cls.uri(cube)), {_MARK: 1}
         # The mark goes in with the group, so that no kill leaves one without.
-        group = zarr.create_group(store, zarr_format=spec.zarr_format, attributes=marks)
+        kind = {"zarr_format": spec.zarr_format, "attributes": {_MARK: 1}}
         rows, cols = -(-spec.height // spec.chunk), -(-spec.width // spec.chunk)
-        for name, fields, about in (
-            (SEAM, FIELDS, "how tiles meet, in counts of 1e-4: see pipeline.seam"),
-            (TALLY, CENSUS, "pixels of each quality, and their closure: see pipeline.layers"),
-        ):
-            array: dict[str, Any] = {"shape": (rows, cols, fields), "chunks": (1, 1, fields)}
-            array |= {"dtype": "int64", "fill_value": 0}
-            axes = ("chunk_row", "chunk_col", f"{name}_field")
-            add_array(group, name, axes, {"long_name": about}, **array)
-        add_labels(group, spec)
-        layers.lay_out(group, spec)
-        overview.lay_out(group, spec)
-        return cls(cls.uri(cube), group)
+        with new_group(cls.uri(cube), **kind) as group:
+            for name, fields, about in (
+                (SEAM, FIELDS, "how tiles meet, in counts of 1e-4: see pipeline.seam"),
+                (TALLY, CENSUS, "pixels of each quality, and their closure: see pipeline.layers"),
+            ):
+                array: dict[str, Any] = {"shape": (rows, cols, fields), "chunks": (1, 1, fields)}
+                array |= {"dtype": "int64", "fill_value": 0}
+                axes = ("chunk_row", "chunk_col", f"{name}_field")
+                add_array(group, name, axes, {"long_name": about}, **array)
+            add_labels(group, spec)
+            layers.lay_out(group, spec)
+            overview.lay_out(group, spec)
 
     @classmethod
     def open(cls, cube: str, mode: Mode = "r") -> Companion:

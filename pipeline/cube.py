@@ -20,7 +20,7 @@ from pipeline.layers import Layers
 from pipeline.layout import ARRAY, COORDINATES, CubeSpec, about, lay_out
 from pipeline.packing import quantise, unpack
 from pipeline.seam import Counts
-from pipeline.store import consolidate, keep, names_in, open_store, put, sweep
+from pipeline.store import consolidate, keep, names_in, new_group, open_store, put, sweep
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
@@ -69,11 +69,12 @@ class SpectralCube:
             fix = "Resume it, delete it or choose another place."
             raise Refusal("a new cube's place is empty", uri, fix)
         Companion.refuse_foreign(uri)
-        group = zarr.create_group(open_store(uri), zarr_format=spec.zarr_format)
-        lay_out(group, spec)
+        with new_group(uri, zarr_format=spec.zarr_format) as group:
+            lay_out(group, spec)
         Companion.create(uri, spec)
         # Last: a cube whose creation was cut short has no settings, and is not opened.
-        group.attrs.update({**about(spec), _SETTINGS: dict(spec.settings)})
+        group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
+        group.update_attributes({**about(spec), _SETTINGS: dict(spec.settings)})
         return cls(uri, group)
 
     @staticmethod

@@ -26,7 +26,11 @@ def redact(text: str) -> str:
     called secret, token, password, signature or key, and the long values of environment variables
     so called.
     """
-    for value in _environment():
+    return _redact(text, _environment())
+
+
+def _redact(text: str, secrets: list[str]) -> str:
+    for value in secrets:
         text = text.replace(value, HIDDEN)
     # GDAL's messages hold the last part of a URL alone.
     text = _QUERY.sub(f"?{HIDDEN}", _URL.sub(lambda found: _bare(found[0]), text))
@@ -35,11 +39,16 @@ def redact(text: str) -> str:
 
 def redacted(value: Any) -> Any:
     """The same for every text in a JSON-able value."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {key: redacted(item) for key, item in value.items()}
-    return [redacted(item) for item in value] if isinstance(value, list | tuple) else value
+    secrets = _environment()
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return _redact(value, secrets)
+        if isinstance(value, dict):
+            return {key: clean(item) for key, item in value.items()}
+        return [clean(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return clean(value)
 
 
 def _bare(url: str) -> str:

@@ -1,9 +1,12 @@
 """Where Zarr keeps things: a store for any URI."""
 
+import asyncio
 import ctypes
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,10 @@ import fsspec
 import zarr
 from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
-from zarr.storage import FsspecStore, LocalStore, ObjectStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore
 
 from pipeline import remote
 
@@ -67,6 +72,27 @@ def _s3(root: str) -> Store:
             **options,
         )
     )
+
+
+@contextmanager
+def new_group(uri: str, **about: Any) -> Iterator[zarr.Group]:
+    """A group that is made in memory, and written when all that is in it is made.
+
+    Its own metadata go first and all else together: Zarr would wait for the store a hundred times.
+    """
+    objects: dict[str, Buffer] = {}
+    yield zarr.create_group(MemoryStore(objects), **about)
+    store, own = open_store(uri), {key for key in objects if "/" not in key}
+
+    async def write(keys: set[str]) -> None:
+        writes = (store.set(key, objects[key]) for key in sorted(keys))
+        # Where one fails the others are waited for: nothing is written after it is told.
+        for error in await asyncio.gather(*writes, return_exceptions=True):
+            if error is not None:
+                raise error
+
+    sync(write(own))
+    sync(write(objects.keys() - own))
 
 
 def is_local(uri: str) -> bool:

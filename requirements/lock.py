@@ -1,7 +1,7 @@
 """Write requirements/container.txt: each package of the image, its version and its file's hash.
 
-Of Python 3.11 on Linux x86-64 with the CPU build of torch, and of the extra that the Dockerfile
-installs by itself (`cluster`): run `make lock` there.
+Of Python 3.11 on Linux x86-64 with the CPU build of torch, and of the extras that the Dockerfile
+installs by itself: run `make lock` there.
 """
 
 import json
@@ -11,8 +11,9 @@ import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
+EXTRAS = ("cloud", "cluster")
 ABOUT = """\
-# Made by `make lock`: Python 3.11, Linux x86-64, torch for CPUs, the extra `cluster`. For
+# Made by `make lock`: Python 3.11, Linux x86-64, torch for CPUs, the extras {extras}. For
 # docker build --build-arg LOCKED=requirements/container.txt --build-arg PIP_EXTRA_INDEX_URL=...
 """
 
@@ -22,10 +23,11 @@ def main() -> None:
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     command += ["--report", "-", "-c", str(HERE.parent / "constraints.txt")]
-    wanted = project["dependencies"] + project["optional-dependencies"]["cluster"]
+    wanted = sum((project["optional-dependencies"][e] for e in EXTRAS), project["dependencies"])
     done = subprocess.run([*command, *wanted], check=True, stdout=subprocess.PIPE, text=True)
     lines = [_line(item) for item in json.loads(done.stdout)["install"]]
-    (HERE / "container.txt").write_text(ABOUT + "".join(sorted(lines, key=str.lower)))
+    about = ABOUT.format(extras=" and ".join(EXTRAS))
+    (HERE / "container.txt").write_text(about + "".join(sorted(lines, key=str.lower)))
 
 
 def _line(item: dict) -> str:

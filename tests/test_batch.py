@@ -22,6 +22,7 @@ from model.folded import build
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.sums import Sums
+from tests.servers import serving
 from tests.toys import objects
 
 TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
@@ -176,6 +177,26 @@ def test_logs_and_metrics(r2h, scenes, tmp_path):
     assert "r2h_stored_bytes" in figures.read_text()
     code, _, err = r2h("--log", "xml")
     assert code == 2
+
+
+@pytest.mark.parametrize("kind", ["json", "text"])
+def test_no_secret_is_told_or_kept(r2h, scenes, tmp_path, monkeypatch, kind):
+    signature, key = "5ca1ab1e0ddba11c0ffee", "wJalrXUtnFEMI+K7MDENG+bPxRfiCYKEY"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key)
+    options = ("--log", kind, "--json", "--metrics", str(tmp_path / "run.prom"))
+    with serving("files", tmp_path / "in") as address:
+        signed = f"{address}/{{}}?X-Amz-Signature={signature}&token={key}"
+        inputs = [signed.format(name) for name in ("a.tif", "none.tif")]
+        at = 'datetime = "2026-05-01T12:00:00Z"\n'
+        code, out, err = r2h(*options, inputs=inputs, keep_going=True, scene=at)
+    assert code == 1, err
+    assert states(tmp_path) == ["done", "failed"]
+    made = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert {"batch.jsonl", "a.json", "a.run.json"} <= {path.name for path in made}
+    kept = b"".join(path.read_bytes() for path in [*made, tmp_path / "run.prom"])
+    for secret in (signature, key):
+        assert secret not in out + err
+        assert secret.encode() not in kept
 
 
 BAD = {

@@ -1,6 +1,7 @@
 """Files that others read: image, compose, Kubernetes, SLURM. As far as they can be checked here."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def test_compose_holds_its_schema():
 
 def test_the_images_packages_are_those_that_are_tested():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["cluster"]
+    extras = re.search(r"^ARG EXTRAS=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[1]
+    optional = (project["optional-dependencies"][name] for name in extras.split(","))
+    wanted = sum(optional, project["dependencies"])
     lines = (ROOT / "requirements" / "container.txt").read_text().splitlines()
     locked = dict(line.split(" --hash")[0].split("==") for line in lines if "==" in line)
     locked = {canonicalize_name(name): version for name, version in locked.items()}

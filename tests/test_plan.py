@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
-from pipeline.grid import TileGrid, Window
+from pipeline.grid import TileGrid, Window, regions
 from pipeline.plan import HALO, Needs, machine_memory, plan, planned, refuse_too_big
 from tests.toys import Toy, scene, stream
 
@@ -87,3 +87,20 @@ def test_memory_is_the_containers_where_that_is_less(monkeypatch):
     assert machine_memory() == 1000 < whole
     monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
     assert machine_memory() == whole
+
+
+@pytest.mark.parametrize("region", [None, 16384])
+def test_the_docs_reckon_with_what_the_plan_says(region: int | None) -> None:
+    side = 200_000
+    place, grid = Window(0, 0, side, side), TileGrid(side, side, 256, 32)
+    if region:
+        cut = regions(side, side, 256, region)
+        made, name = planned(grid, place, 256, NEEDS, cut), str(region)
+    else:
+        made, name = plan(grid, place, 256, NEEDS, 16), "whole width, 16 high (the default)"
+    facts = [f"{len(made.regions):,}", f"{made.tiles:,}", f"{made.halo:.1%}".replace("%", " %")]
+    row = " | ".join([name, *facts, f"{made.buffer_bytes / 1e9:.2f} GB"])
+    text = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text()
+    assert f"| {row} |" in text
+    assert f"| {grid.count(place):,} |" in text
+    assert f"| {NEEDS.disk_bytes} bytes |" in text

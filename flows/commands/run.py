@@ -1,6 +1,8 @@
 """`r2h reconstruct` and `r2h plan`."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, cast
 
 import typer
@@ -33,11 +35,9 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
 
     Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
     """
-    from flows.finish import SeamError  # noqa: PLC0415
     from flows.logs import log_as  # noqa: PLC0415
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
-    from pipeline.store import reason, storage_errors  # noqa: PLC0415
 
     given |= {"source": source, "destination": destination}
     settings = load(ReconstructSettings, config, **given)
@@ -45,32 +45,41 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
         raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
     if log:
         log_as(log)
-    try:
+    with _told():
         if prefect:
             record = _with_prefect(settings)
         elif dask:
             record = _on_dask(settings, dask)
         else:
             record = in_sight(settings, bar=log is None)
-    except storage_errors() as error:
-        return fail(f"{reason(error)}. What is finished is kept: run again with --resume", 1)
-    except SeamError as error:
-        return fail(error, 1)
-    except Stopped:
-        return fail("stopped; what is finished is kept: run again with --resume", STOPPED)
-    except Exception as error:
-        from pipeline.device import out_of_memory  # noqa: PLC0415
-
-        if not out_of_memory(error):
-            raise
-        # Not another batch by itself: its shape may move a last bit.
-        kept = "what is finished is kept: run again with --resume and fewer --threads or --batch"
-        return fail(f"out of memory ({error}); {kept}", 1)
     if metrics:
         write_metrics(metrics, [record])
     if as_json:
         return typer.echo(json.dumps(record))
     return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What ends a run early, in a line and with its exit code."""
+    from flows.finish import SeamError  # noqa: PLC0415
+    from pipeline.device import out_of_memory  # noqa: PLC0415
+    from pipeline.store import reason, storage_errors  # noqa: PLC0415
+
+    kept = "what is finished is kept: run again with --resume"
+    try:
+        yield
+    except storage_errors() as error:
+        fail(f"{reason(error)}. {kept.capitalize()}", 1)
+    except SeamError as error:
+        fail(error, 1)
+    except Stopped:
+        fail(f"stopped; {kept}", STOPPED)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        # Not another batch by itself: its shape may move a last bit.
+        fail(f"out of memory ({error}); {kept} and fewer --threads or --batch", 1)
 
 
 def _on_dask(settings: ReconstructSettings, cluster: str) -> dict[str, Any]:
