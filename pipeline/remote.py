@@ -60,6 +60,12 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
 
 
+def is_file(uri: str) -> bool:
+    """Whether a URI is a local file; not where it cannot be the name of one, as it is too long."""
+    path = local_path(uri)
+    return path is not None and os.path.isfile(path)  # noqa: PTH113 (pathlib raises there)
+
+
 def gdal_path(uri: str) -> str | None:
     """GDAL's own name for a URI; None where it has no reader for the scheme."""
     if (path := local_path(uri)) is not None:
@@ -104,7 +110,7 @@ class Source:
     def open(self) -> DatasetReader:
         """Open the raster; the caller closes it. Raises Refusal where it is none of ours."""
         path = local_path(self.uri)
-        if path is not None and not (path.is_file() and path.stat().st_size):
+        if path is not None and not (is_file(self.uri) and path.stat().st_size):
             raise Refusal(
                 "the input is an existing file with bytes in it", self.uri, "Check the path."
             )
@@ -113,7 +119,7 @@ class Source:
         with self.environment(), without_place():
             try:
                 return self._through_fsspec() if self.streams else self._by_gdal()
-            except (RasterioIOError, FileNotFoundError) as error:
+            except (RasterioIOError, FileNotFoundError, UnicodeEncodeError) as error:
                 fix = f"Convert it with gdal_translate ({error})."
                 raise Refusal(_READ, self.uri, fix) from error
 

@@ -1,5 +1,8 @@
 """Rasters that are odd and right are read as they are; names are names and no more."""
 
+import os
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import rasterio
@@ -7,14 +10,12 @@ from affine import Affine
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.mosaic import open_scene
 from pipeline.scene import RasterScene
+from tests.names import NAMES
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 WHOLE = Window(0, 0, 20, 30)
-NAMES = [
-    "with space.tif", "ü☃\u202e.tif", "quote'\".tif", "..tif", "$(touch x);`touch y`.tif",
-    "new\nline.tif", "%s{0}.tif", "a" * 251 + ".tif",
-]  # fmt: skip
 
 
 def save(path, values, **profile):
@@ -27,8 +28,9 @@ def save(path, values, **profile):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_a_name(tmp_path, name):
-    scene = RasterScene.open(save(tmp_path / name, np.ones((3, 20, 30), np.uint8)))
-    assert scene.header["name"] == name
+    path = tmp_path / f"{name}.tif"
+    scene = RasterScene.open(save(path, np.ones((3, 20, 30), np.uint8)))
+    assert scene.header["name"] == path.name
     assert scene.read(WHOLE)[1].all()
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -71,3 +73,20 @@ def test_one_bit_and_twelve_bands(tmp_path):
     with pytest.raises(Refusal, match="--bands"):
         RasterScene.open(twelve)
     assert RasterScene.open(twelve, (4, 3, 2)).bands == (4, 3, 2)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".tif", os.fsdecode(b"\xff.tif")])
+def test_what_can_be_no_name_is_refused(tmp_path, name):
+    with suppress(OSError):
+        save(tmp_path / "a.tif", np.ones((3, 20, 30), np.uint8))
+        os.link(tmp_path / "a.tif", tmp_path / name)
+    with pytest.raises(Refusal, match="input"):
+        open_scene(str(tmp_path / name))
+
+
+def test_a_destination_of_such_a_name_is_refused_before_any_work(tmp_path, command):
+    source = save(tmp_path / "a.tif", np.ones((3, 20, 30), np.uint8))
+    for name in ("b" * 250, os.fsdecode(b"\xff")):
+        code, _, said = command("reconstruct", source, tmp_path / f"{name}.zarr")
+        assert code == 2, said
+        assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
