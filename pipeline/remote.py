@@ -31,6 +31,8 @@ from pipeline.guard import refuse_hidden
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
+# Decoding a PNG at one go, GDAL 3.10 takes what a cut file lacks from memory, and says nothing.
+os.environ["GDAL_PNG_WHOLE_IMAGE_OPTIM"] = "NO"
 
 DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG")
 VSI = {

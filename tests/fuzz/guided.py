@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["pipeline", "flows.inputs", "pystac", "scipy.io"]):
+with atheris.instrument_imports(include=["pipeline", "flows.inputs", "pystac"]):
     from tests.fuzz import targets
 
 
