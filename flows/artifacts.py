@@ -20,6 +20,7 @@ from prefect.artifacts import (
 
 from pipeline.camera import SRGB, load_camera
 from pipeline.cube import SpectralCube
+from pipeline.redact import printable
 from pipeline.report import NOTE, quicklook
 
 EVERY = 2.0
@@ -70,9 +71,15 @@ def report(record: dict[str, Any]) -> str:
         "neighbouring tiles, 99 % of pixels, agree within": seam["disagreement_p99"],
         "most memory": f"{record['peak_bytes'] / 1e9:.2f} GB",
     }
-    lines = [f"| {key} | {value} |" for key, value in facts.items()]
-    head = [f"## {record['cube']}", "", f"![quicklook]({picture(record['cube'])})", "", NOTE, ""]
-    return "\n".join([*head, "| | |", "|---|---|", *lines])
+    lines = [f"| {key} | {_text(value)} |" for key, value in facts.items()]
+    shown = [f"## {_text(record['cube'])}", "", f"![quicklook]({picture(record['cube'])})"]
+    return "\n".join([*shown, "", NOTE, "", "| | |", "|---|---|", *lines])
+
+
+def _text(value: object) -> str:
+    """What is text and no more in markdown, whoever named it: signs as their numbers."""
+    text = printable(str(value))
+    return "".join(c if c.isalnum() or c in " _/" else f"&#{ord(c)};" for c in text)
 
 
 def picture(cube: str) -> str:

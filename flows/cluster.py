@@ -26,7 +26,7 @@ from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
-from pipeline.redact import redact
+from pipeline.redact import printable, redact
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -149,7 +149,8 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
         held = stack.enter_context(kept(client, settings.destination, run))
         # Its future is let go with the answer, or a lost worker would make it run again.
         begun = client.submit(begin, ask, resources=needs, pure=False).result()
-        bar.console.print(redact(begun.about), highlight=False, soft_wrap=True)
+        told = printable(redact(begun.about))
+        bar.console.print(told, highlight=False, markup=False, emoji=False, soft_wrap=True)
         row = bar.add_task("reconstruct", total=sum(n for _, n in begun.todo), speed=0.0)
 
         def done(tiles: int) -> None:

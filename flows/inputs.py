@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from string import Formatter
 from typing import Any
+from unicodedata import category
 from urllib.parse import urlsplit
 
 import fsspec
 
 from pipeline.errors import Refusal
 from pipeline.mosaic import matching
-from pipeline.remote import local_path
+from pipeline.remote import is_file, local_path
 from pipeline.store import storage_errors
 
 
@@ -27,8 +28,7 @@ class Item:
 def from_paths(texts: Iterable[str]) -> Iterator[Item]:
     """Paths and URIs; one with * stands for all files that match."""
     for text in texts:
-        path = local_path(text)
-        if "*" in text and not (path is not None and path.is_file()):
+        if "*" in text and not is_file(text):
             yield from map(Item, matching(text))
         else:
             yield Item(text)
@@ -113,7 +113,10 @@ def destination(output: str, template: str, item: Item, index: int) -> str:
     path = local_path(item.source) or PurePosixPath(urlsplit(item.source).path)
     known = {"stem": path.stem, "parent": path.parent.name, "index": index, **item.fields}
     try:
-        wanted = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        fields = [(n, form or "") for _, n, form, _ in Formatter().parse(template) if n is not None]
+        if any("{" in form for _, form in fields):
+            raise ValueError("a field in a field")
+        wanted = {name for name, _ in fields}
         if unknown := wanted - known.keys():
             raise Refusal(
                 f"a name's fields are among {', '.join(known)} for {item.source}",
@@ -127,7 +130,7 @@ def destination(output: str, template: str, item: Item, index: int) -> str:
         raise Refusal("a name is a template", f"{template} ({error})", "Use {stem}.zarr.") from None
     parts = name.split("/")
     outside = any(part in ("", ".", "..") for part in parts)
-    if outside or any(sign in '\\:*?"<>|#' or ord(sign) < 32 for sign in name):
+    if outside or any(sign in '\\:*?"<>|#' or category(sign) in ("Cc", "Cs") for sign in name):
         rule, fix = "a cube's name stays below the output", "Change `name`, or the input's."
         raise Refusal(rule, name, fix)
     return f"{output.rstrip('/')}/{name}"

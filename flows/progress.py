@@ -14,7 +14,7 @@ from flows.forecast import Forecast, line
 from flows.job import Job
 from flows.reconstruct import reconstruct
 from flows.settings import ReconstructSettings
-from pipeline.redact import redact
+from pipeline.redact import printable, redact
 
 logger = logging.getLogger("r2h")
 
@@ -31,7 +31,13 @@ def in_sight(settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
 
         def watch(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
             shown.console.print(
-                redact(job.assumptions), line(job, known), sep="\n", highlight=False, soft_wrap=True
+                printable(redact(job.assumptions)),
+                line(job, known),
+                sep="\n",
+                highlight=False,
+                markup=False,
+                emoji=False,
+                soft_wrap=True,
             )
             megapixels = job.plan.place.height * job.plan.place.width / 1e6
             row = shown.add_task("reconstruct", total=tiles, speed=0.0)

@@ -47,6 +47,7 @@ def check_destination(job: Job) -> None:
     """Raise Refusal where `prepare` would; changes nothing."""
     try:
         fs, path = url_to_fs(job.settings.destination)
+        path.encode()  # GDAL, which writes beside it, has names in UTF-8
         exists = fs.exists(path)
     except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."

@@ -26,10 +26,11 @@ def write_evaluation(folder: Path, out: Path | None) -> Path:
         rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
         raise Refusal(rule, repr(error), fix) from error
     path = out or folder / "evaluation.report.html"
+    drawn = {path.name: path for path in folder.glob("*.error.png")}
     maps = {
-        str(row["scene"]): drawn.read_bytes()
+        str(row["scene"]): drawn[name].read_bytes()
         for row in whole["scenes"]
-        if (drawn := folder / error_map_name(row["scene"], first)).is_file()
+        if (name := error_map_name(row["scene"], first)) in drawn
     }
     path.write_text(evaluation_report(folder.resolve().name, whole, maps), encoding="utf-8")
     return path

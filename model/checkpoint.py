@@ -88,8 +88,11 @@ def load(path: Path = SHIPPED) -> R2HDiff:
     """
     about = describe_kind(path, KIND)
     model = _empty(path, about)
-    tensors = read(path, about, model.state_dict())
-    model.to_empty(device="cpu").load_state_dict(tensors)
+    like = model.state_dict()
+    tensors = read(path, about, like)
+    # Not Module.to_empty: from that device it imports sympy, for seconds.
+    own = {name: value.to(like[name].dtype, copy=True) for name, value in tensors.items()}
+    model.load_state_dict(own, assign=True)
     return model.eval()
 
 

@@ -6,6 +6,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,8 @@ from pipeline.rendering import Bytes
 
 WAVELENGTHS = tuple(float(w) for w in range(400, 701, 10))
 SIZE = (482, 512)
+MOST = 2**26
+"""Most values of an array: nine times a cube's."""
 PREFIX = "ARAD_1K_"
 _SPECTRA = ("Train_Spec", "Valid_Spec")
 PHOTOGRAPHS = ("Train_RGB", "Valid_RGB", "Test_RGB")
@@ -82,8 +85,8 @@ def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
     rule, fix = "an ARAD_1K cube must be a MATLAB v7.3 file", "Get the file again."
     try:
         with folder.open(path) as file, h5py.File(file) as mat:
-            cube = np.asarray(mat["cube"], np.float32)
-            bands = np.asarray(mat["bands"], np.float64).ravel() if "bands" in mat else None
+            cube = np.asarray(_own(mat, "cube"), np.float32)
+            bands = np.asarray(_own(mat, "bands"), np.float64).ravel() if "bands" in mat else None
     # A damaged file fails in as many ways as it has bytes.
     except Exception as error:
         raise Refusal(rule, f"{path}: {type(error).__name__}: {error}", fix) from None
@@ -96,11 +99,22 @@ def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
     return np.ascontiguousarray(cube.transpose(0, 2, 1)), wavelengths
 
 
+def _own(mat: Any, name: str) -> Any:
+    """A data set of a file that lies in that file, and not in another that it names."""
+    # Asked of the link before it is followed.
+    kind = mat.get(name, getclass=True, getlink=True).__name__
+    if kind != "HardLink" or mat[name].external or mat[name].is_virtual:
+        raise ValueError(f"`{name}` is in another file")
+    if mat[name].size > MOST:
+        raise ValueError(f"`{name}` has {mat[name].size} values")
+    return mat[name]
+
+
 def _photograph(folder: Folder, path: str) -> Bytes:
     try:
         with folder.open(path) as file:
-            image = np.asarray(Image.open(file).convert("RGB"))
-    except OSError as error:
+            image = np.asarray(Image.open(file, formats=["JPEG"]).convert("RGB"))
+    except (OSError, Image.DecompressionBombError) as error:
         rule = "an ARAD_1K photograph must be a readable JPEG"
         raise Refusal(rule, f"{path}: {error}", "Get the file again.") from None
     rgb: Bytes = image.transpose(2, 0, 1)

@@ -57,8 +57,8 @@ def _cube(folder: Folder, inside: str) -> Floats:
 def _plane(folder: Folder, inside: str) -> Floats:
     try:
         with folder.open(inside) as file:
-            plane = np.asarray(Image.open(file))
-    except (OSError, SyntaxError) as error:
+            plane = np.asarray(Image.open(file, formats=["PNG"]))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         rule = "a CAVE scene must have 31 readable PNGs"
         raise Refusal(rule, f"{inside}: {error}", "Unpack it again.") from None
     # `watercolors` is an 8-bit RGBA image in the database; its first channel is the plane.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -21,6 +22,8 @@ from pipeline.view import FLAGS
 WAVELENGTH = "wavelength (nm)"
 REFLECTANCE = "reflectance relative to white (1)"
 _DPI = 130
+# A name with dollars is a name, and no formula.
+rcParams["text.parse_math"] = False
 
 
 def png(figure: Figure) -> bytes:

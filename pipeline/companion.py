@@ -17,7 +17,7 @@ from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
 from pipeline.seam import FIELDS, Counts
-from pipeline.store import consolidate, names_in, new_group, open_store
+from pipeline.store import consolidate, names_in, new_group, open_store, remove
 
 SEAM, TALLY = "seam", "census"
 _MARK = "r2h_companion"
@@ -96,7 +96,7 @@ class Companion:
         cls.refuse_foreign(cube)
         fs, root = fsspec.core.url_to_fs(cls.uri(cube))
         if fs.exists(root):
-            fs.rm(root, recursive=True)
+            remove(fs, root)
 
     @classmethod
     def refuse_foreign(cls, cube: str) -> None:

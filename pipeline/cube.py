@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -20,12 +21,22 @@ from pipeline.layers import Layers
 from pipeline.layout import ARRAY, COORDINATES, CubeSpec, about, lay_out
 from pipeline.packing import quantise, unpack
 from pipeline.seam import Counts
-from pipeline.store import consolidate, keep, names_in, new_group, open_store, put, sweep
+from pipeline.store import (
+    consolidate,
+    keep,
+    listed,
+    names_in,
+    new_group,
+    open_store,
+    put,
+    remove,
+    sweep,
+)
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
 _SETTINGS = "r2h"
-_CHUNK_KEY = re.compile(r".*/0[./](\d+)[./](\d+)")
+_CHUNK_KEY = re.compile(r".*/0[./](\d+)[./](\d+)", re.DOTALL)
 
 
 class SpectralCube:
@@ -85,7 +96,7 @@ class SpectralCube:
             rule, fix = "only a cube is replaced", "Delete it yourself, or choose another name."
             raise Refusal(rule, uri, fix)
         Companion.remove(uri)
-        fs.rm(root, recursive=True)
+        remove(fs, root)
 
     @cached_property
     def companion(self) -> Companion:
@@ -126,7 +137,8 @@ class SpectralCube:
         self._refuse_cut_chunks(window)
         for part in regions(window.height, window.width, self.chunk, self.chunk):
             place = part.shifted(window.row, window.col)
-            if not self._fs.exists(self._chunk_path(place)):
+            at = place.row // self.chunk, place.col // self.chunk
+            if not self._fs.exists(self._chunk_path(*at)):
                 raw = stored[:, *part.slices]
                 self.companion.coarsen(place, raw)
                 self._array[:, *place.slices] = raw
@@ -143,10 +155,17 @@ class SpectralCube:
         """What is stored (wavelength, height, width), nodata included."""
         return np.asarray(self._array[:, *window.slices])
 
-    def finished(self) -> set[tuple[int, int]]:
-        """The (chunk row, chunk column) whose object exists; lists names, reads no values."""
+    def finished(self, rows: Iterable[int] | None = None) -> set[tuple[int, int]]:
+        """The (chunk row, chunk column) whose object exists, of all or of some chunk ``rows``.
+
+        Lists names, reads no values.
+        """
         self._fs.invalidate_cache()
-        names = self._fs.find(f"{self._root}/{ARRAY}")
+        if rows is None:
+            names = self._fs.find(f"{self._root}/{ARRAY}")
+        else:
+            starts = (self._chunk_path(row, 0)[:-1].rpartition("/") for row in rows)
+            names = [n for folder, _, start in starts for n in listed(self._fs, folder, start)]
         keys = (_CHUNK_KEY.fullmatch(name) for name in names)
         return {(int(key[1]), int(key[2])) for key in keys if key}
 
@@ -179,16 +198,16 @@ class SpectralCube:
 
     def drop(self, row: int, col: int) -> None:
         """Delete a chunk, so that it is made again."""
-        self._fs.rm_file(self._chunk_path(Window(row * self.chunk, col * self.chunk, 1, 1)))
+        self._fs.rm_file(self._chunk_path(row, col))
 
     def sweep(self) -> None:
         """Delete the half-written files of a killed run; no other may be writing."""
         for uri in (self.uri, Companion.uri(self.uri)):
             sweep(uri)
 
-    def _chunk_path(self, place: Window) -> str:
-        key = (0, place.row // self.chunk, place.col // self.chunk)
-        return f"{self._root}/{ARRAY}/{self._array.metadata.encode_chunk_key(key)}"
+    def _chunk_path(self, row: int, col: int) -> str:
+        key = self._array.metadata.encode_chunk_key((0, row, col))
+        return f"{self._root}/{ARRAY}/{key}"
 
     def _refuse_cut_chunks(self, window: Window) -> None:
         starts = window.row % self.chunk == window.col % self.chunk == 0

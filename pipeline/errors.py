@@ -11,7 +11,8 @@ class Refusal(ValueError):
 
     def __init__(self, rule: str, value: object, fix: str) -> None:
         # What it is made of, so that it passes between processes.
-        super().__init__(*map(redact, (rule, str(value), fix)))
+        texts = (" ".join(str(text).splitlines()) for text in (rule, value, fix))
+        super().__init__(*map(redact, texts))
 
     def __str__(self) -> str:
         return "{}; got {}. {}".format(*self.args)

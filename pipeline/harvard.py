@@ -6,7 +6,6 @@ instrument at each wavelength. They lie in the root, or in ``CZ_hsdb`` and ``CZ_
 there.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
+from pipeline.matfile import read_arrays
 from pipeline.reference import DataSet, Folder, Reference
 
 WAVELENGTHS = tuple(float(w) for w in range(420, 721, 10))
@@ -45,7 +45,7 @@ def harvard(root: str | Path, calibrate: bool = False) -> DataSet:
 
     def read(name: str) -> Reference:
         mat = _mat(folder, paths[name])
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             cube = np.ascontiguousarray(mat["ref"].transpose(2, 0, 1), np.float32)
         if calibrate:
             cube /= calibration(folder, paths[name])[:, None, None].astype(np.float32)
@@ -84,21 +84,13 @@ def calibration(folder: Folder, path: str) -> NDArray[np.float64]:
     return shares
 
 
-def _mat(folder: Folder, path: str) -> dict[str, Any]:
-    if find_spec("scipy") is None:
-        raise Refusal("Harvard needs scipy", "not installed", "pip install 'r2h[datasets]'.")
-    from scipy.io import loadmat, whosmat  # noqa: PLC0415 (an extra)
-
+def _mat(folder: Folder, path: str) -> dict[str, NDArray[Any]]:
     rule, fix = "a Harvard scene must be a MATLAB v5 file with `ref`", "Get the file again."
     try:
         with folder.open(path) as file:
-            # Its headers alone: where they are broken, reading ended the process.
-            whosmat(file)
-            file.seek(0)
-            mat: dict[str, Any] = loadmat(file, variable_names=("ref", "lbl"))
-    # A damaged file fails in as many ways as it has bytes: zlib.error, IndexError, ...
-    except Exception as error:
-        raise Refusal(rule, f"{path}: {type(error).__name__}: {error}", fix) from error
+            mat = read_arrays(file.read(), ("ref", "lbl"))
+    except ValueError as error:
+        raise Refusal(rule, f"{path}: {error}", fix) from error
     if "ref" not in mat or mat["ref"].ndim != 3 or mat["ref"].shape[2] != len(WAVELENGTHS):
         shape = mat["ref"].shape if "ref" in mat else "no `ref`"
         raise Refusal("a Harvard scene has `ref` (height, width, 31)", f"{path}: {shape}", fix)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.colours import Colours
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.remote import local_path
+from pipeline.remote import is_file, local_path
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
 
@@ -29,7 +29,7 @@ _RULE = "sheets of one scene lie on one pixel grid"
 
 def open_scene(uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene | MosaicScene:
     """The raster at a URI; with a * in it, all that match as sheets of one scene."""
-    if (path := local_path(uri)) is not None and path.is_file():
+    if is_file(uri):
         return RasterScene.open(uri, bands)
     return MosaicScene.open(matching(uri), bands) if "*" in uri else RasterScene.open(uri, bands)
 

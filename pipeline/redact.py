@@ -51,6 +51,14 @@ def redacted(value: Any) -> Any:
     return clean(value)
 
 
+def printable(text: str) -> str:
+    r"""The text with signs that steer a screen, as names from outside may hold them, spelt out.
+
+    Escapes, as ``\\x1b``, changes of direction, and what is no sign; line breaks stay.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def _bare(url: str) -> str:
     bare = _USER.sub(f"{HIDDEN}@", url)
     kept = re.split(r"[?#]", bare, maxsplit=1)[0]

@@ -31,6 +31,8 @@ from pipeline.guard import refuse_hidden
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
+# Decoding a PNG at one go, GDAL 3.10 takes what a cut file lacks from memory, and says nothing.
+os.environ["GDAL_PNG_WHOLE_IMAGE_OPTIM"] = "NO"
 
 DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG")
 VSI = {
@@ -58,6 +60,12 @@ def local_path(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(unquote(urlsplit(uri).path))
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
+
+
+def is_file(uri: str) -> bool:
+    """Whether a URI is a local file; not where it cannot be the name of one, as it is too long."""
+    path = local_path(uri)
+    return path is not None and os.path.isfile(path)  # noqa: PTH113 (pathlib raises there)
 
 
 def gdal_path(uri: str) -> str | None:
@@ -104,7 +112,7 @@ class Source:
     def open(self) -> DatasetReader:
         """Open the raster; the caller closes it. Raises Refusal where it is none of ours."""
         path = local_path(self.uri)
-        if path is not None and not (path.is_file() and path.stat().st_size):
+        if path is not None and not (is_file(self.uri) and path.stat().st_size):
             raise Refusal(
                 "the input is an existing file with bytes in it", self.uri, "Check the path."
             )
@@ -113,7 +121,7 @@ class Source:
         with self.environment(), without_place():
             try:
                 return self._through_fsspec() if self.streams else self._by_gdal()
-            except (RasterioIOError, FileNotFoundError) as error:
+            except (RasterioIOError, FileNotFoundError, UnicodeEncodeError) as error:
                 fix = f"Convert it with gdal_translate ({error})."
                 raise Refusal(_READ, self.uri, fix) from error
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import glob
 import os
 import sys
 import warnings
@@ -148,6 +149,21 @@ def names_in(fs: fsspec.AbstractFileSystem, root: str) -> set[str]:
     """Names in a folder, without the half-written files."""
     names = (path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False))
     return {name for name in names if not name.endswith(".partial")}
+
+
+def listed(fs: fsspec.AbstractFileSystem, folder: str, start: str) -> list[str]:
+    """Objects in a folder whose names start so; of a bucket, no others are asked for."""
+    if not isinstance(fs, LocalFileSystem):
+        found = fs.find(folder, prefix=start)
+    else:  # of fsspec's own listing each file costs a call to the kernel
+        found = map(str, Path(folder).iterdir() if Path(folder).is_dir() else ())
+    return [path for path in found if path.startswith(f"{folder}/{start}")]
+
+
+def remove(fs: fsspec.AbstractFileSystem, folder: str) -> None:
+    """Delete a folder with all that is in it, and no other that its name would match."""
+    local = isinstance(fs, LocalFileSystem)
+    fs.rm(folder if local else glob.escape(folder), recursive=True)
 
 
 def put(uri: str, data: bytes) -> None:

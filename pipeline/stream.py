@@ -103,9 +103,9 @@ class Stream:
         ``written`` is what the cube holds, listed now where it is not given.
         """
         chunk = self.cube.chunk
-        written = self.cube.finished() if written is None else written
         cols = range(region.col // chunk, -(-region.col_stop // chunk))
         rows = range(region.row // chunk, -(-region.row_stop // chunk))
+        written = self.cube.finished(rows) if written is None else written
         lacking = [row for row in rows if any((row, col) not in written for col in cols)]
         runs = groupby(enumerate(lacking), lambda pair: pair[1] - pair[0])
         spans = [[row for _, row in run] for _, run in runs]

@@ -1,20 +1,26 @@
 """Rasters that are odd and right are read as they are; names are names and no more."""
 
+import os
+import resource
+import struct
+import zlib
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
 
+from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.guard import refuse_too_many
+from pipeline.mosaic import open_scene
 from pipeline.scene import RasterScene
+from tests.names import NAMES
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 WHOLE = Window(0, 0, 20, 30)
-NAMES = [
-    "with space.tif", "ü☃\u202e.tif", "quote'\".tif", "..tif", "$(touch x);`touch y`.tif",
-    "new\nline.tif", "%s{0}.tif", "a" * 251 + ".tif",
-]  # fmt: skip
 
 
 def save(path, values, **profile):
@@ -27,8 +33,9 @@ def save(path, values, **profile):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_a_name(tmp_path, name):
-    scene = RasterScene.open(save(tmp_path / name, np.ones((3, 20, 30), np.uint8)))
-    assert scene.header["name"] == name
+    path = tmp_path / f"{name}.tif"
+    scene = RasterScene.open(save(path, np.ones((3, 20, 30), np.uint8)))
+    assert scene.header["name"] == path.name
     assert scene.read(WHOLE)[1].all()
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -71,3 +78,148 @@ def test_one_bit_and_twelve_bands(tmp_path):
     with pytest.raises(Refusal, match="--bands"):
         RasterScene.open(twelve)
     assert RasterScene.open(twelve, (4, 3, 2)).bands == (4, 3, 2)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".tif", os.fsdecode(b"\xff.tif")])
+def test_what_can_be_no_name_is_refused(tmp_path, name):
+    with suppress(OSError):
+        save(tmp_path / "a.tif", np.ones((3, 20, 30), np.uint8))
+        os.link(tmp_path / "a.tif", tmp_path / name)
+    with pytest.raises(Refusal, match="input"):
+        open_scene(str(tmp_path / name))
+
+
+def test_a_destination_of_such_a_name_is_refused_before_any_work(tmp_path, command):
+    source = save(tmp_path / "a.tif", np.ones((3, 20, 30), np.uint8))
+    for name in ("b" * 250, os.fsdecode(b"\xff")):
+        code, _, said = command("reconstruct", source, tmp_path / f"{name}.zarr")
+        assert code == 2, said
+        assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def patched(path, tag, value):
+    """A little-endian classic TIFF with another first value of a LONG or SHORT tag."""
+    data = bytearray(path.read_bytes())
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, entry)[0] == tag:
+            struct.pack_into("<HII", data, entry + 2, 4, 1, value)
+            break
+    else:
+        raise AssertionError(f"no tag {tag}")
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("ending", ["tif", "png", "jp2"])
+def test_a_header_of_2_to_the_31_squared_takes_nothing(tmp_path, ending):
+    path, side = tmp_path / f"a.{ending}", 2**31 - (ending != "tif")
+    driver = {"tif": "GTiff", "png": "PNG", "jp2": "JP2OpenJPEG"}[ending]
+    save(path, np.ones((3, 64, 64), np.uint8), driver=driver)
+    if ending == "tif":
+        for tag in (256, 257):
+            patched(path, tag, side)
+    elif ending == "png":
+        path.write_bytes(png_header(path.read_bytes(), side))
+    else:
+        data = path.read_bytes()
+        sides = struct.pack(">II", 64, 64)
+        assert sides in data
+        path.write_bytes(data.replace(sides, struct.pack(">II", side, side)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Refusal):
+        opened_and_counted(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def opened_and_counted(uri):
+    scene = RasterScene.open(uri)
+    refuse_too_many(scene.height, scene.width, 1e11)
+
+
+def png_header(data, side):
+    head = b"IHDR" + struct.pack(">II", side, side) + data[24:29]
+    return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+
+
+@pytest.mark.parametrize("what", ["beyond the end", "of another size", "shorter than it says"])
+def test_tiles_that_contradict_the_header_are_refused(tmp_path, what):
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(0).integers(0, 200, (3, 64, 64), np.uint8)
+    layout = {"tiled": True, "blockxsize": 64, "blockysize": 64, "interleave": "pixel"}
+    kind = "deflate" if what == "shorter than it says" else "jpeg"
+    save(path, values, compress=kind, **layout)
+    if what == "beyond the end":
+        patched(path, 324, 10_000_000)
+    elif what == "shorter than it says":
+        patched(path, 325, 10)
+    else:
+        for tag in (256, 257, 322, 323):
+            patched(path, tag, 32)
+    with pytest.raises(Refusal, match="is whole"):
+        RasterScene.open(str(path)).read(Window(0, 0, 32, 32))
+
+
+FORMS = {
+    "jpg": {"driver": "JPEG"},
+    "jp2": {"driver": "JP2OpenJPEG"},
+    "png": {"driver": "PNG"},
+    "png and alpha": {"driver": "PNG", "bands": 4},
+    **{kind: {"compress": kind} for kind in ("none", "deflate", "lzw", "zstd", "lerc", "packbits")},
+    "jpeg": {"compress": "jpeg", "tiled": True, "blockxsize": 64, "blockysize": 64},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_cut_file_is_refused_or_read_as_it_was(tmp_path, form):
+    path, profile = tmp_path / "a", dict(FORMS[form])
+    values = np.random.default_rng(0).integers(1, 200, (profile.pop("bands", 3), 16, 16), np.uint8)
+    save(path, values.repeat(8, axis=1).repeat(8, axis=2), **profile)
+    whole, data = path.read_bytes(), Window(0, 0, 128, 128)
+    before = RasterScene.open(str(path)).read(data)[0]
+    for size in (len(whole) - 1, *range(len(whole) * 9 // 10, 0, -len(whole) // 9)):
+        path.write_bytes(whole[:size])
+        with suppress(Refusal):
+            np.testing.assert_array_equal(RasterScene.open(str(path)).read(data)[0], before)
+
+
+@pytest.mark.parametrize("text", ["", "GEOGCS[", 'LOCAL_CS["x"]', "EPSG:999999", "\x00\xff" * 50])
+def test_a_crs_that_is_missing_or_broken_is_none_or_refused(tmp_path, text):
+    path = tmp_path / "a.png"
+    save(path, np.ones((3, 20, 30), np.uint8), driver="PNG")
+    place = "<GeoTransform>8,.001,0,50,0,-.001</GeoTransform>"
+    notes = f"<PAMDataset><SRS>{text}</SRS>{place}</PAMDataset>"
+    (tmp_path / "a.png.aux.xml").write_text(notes)
+    with suppress(Refusal):
+        scene = RasterScene.open(str(path))
+        assert scene.crs_wkt is None or "LOCAL" in scene.crs_wkt or "ENGCRS" in scene.crs_wkt
+        assert scene.read(WHOLE)[1].all()
+
+
+ODD = {
+    "all nodata": (np.full((3, 40, 33), 7, np.uint8), {"nodata": 7}),
+    "constant": (np.full((3, 40, 33), 90, np.uint8), {}),
+    "black": (np.zeros((3, 40, 33), np.uint8), {}),
+    "negative, NaN and infinite": (
+        np.where(np.eye(40, 33, dtype=bool), [[[np.nan]], [[np.inf]], [[-9.0]]], -0.1).astype(
+            np.float32
+        ),
+        {},
+    ),
+    "south-up over the antimeridian": (
+        np.arange(3960, dtype=np.uint16).reshape(3, 40, 33),
+        {"transform": Affine(0.02, 0, 179.8, 0, 0.02, 0.2), "crs": 4326},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_scene_becomes_a_cube_that_verifies(tmp_path, command, weights, name):
+    values, profile = ODD[name]
+    source, cube = save(tmp_path / "a.tif", values, **profile), tmp_path / "a.zarr"
+    small = ("--tile", 32, "--overlap", 8, "--chunk", 32, "--white", 255)
+    code, _, said = command("reconstruct", source, cube, "--checkpoint", weights, *small)
+    assert code == 0, said
+    valid = RasterScene.open(source).read(Window(0, 0, 40, 33))[1]
+    assert (SpectralCube.open(str(cube)).read(Window(0, 0, 40, 33))[1] == valid).all()
+    assert command("verify", cube, "--no-input")[0] == 0

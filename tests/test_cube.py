@@ -309,3 +309,16 @@ def test_what_is_opened_to_read_is_not_written(tmp_path: Path, zarr_format: int)
     assert after.items() <= before.items()
     SpectralCube.open(uri, "r+").write(WHOLE, values, valid)
     assert stored(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["{}/a.zarr", "{}/new\nline[1].zarr", "memory://{}/a.zarr"])
+def test_rows_are_listed_by_themselves(tmp_path: Path, zarr_format: int, place: str) -> None:
+    about = spec(height=12 * CHUNK, width=2 * CHUNK, zarr_format=zarr_format)
+    cube = SpectralCube.create(place.format(tmp_path), about)
+    chunks = [(0, 1), (1, 0), (1, 1), (10, 0), (11, 1)]
+    for row, col in chunks:
+        part = Window(row * CHUNK, col * CHUNK, CHUNK, CHUNK)
+        cube.write(part, np.ones((31, CHUNK, CHUNK), np.float32), np.ones((CHUNK, CHUNK), bool))
+    assert cube.finished() == set(chunks)
+    for rows in ([], [1], [2], [0, 10, 11]):
+        assert cube.finished(rows) == {(row, col) for row, col in chunks if row in rows}

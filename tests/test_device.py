@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import model
-from pipeline.device import back, lane, there
+from pipeline.device import back, lane, out_of_memory, there
 from pipeline.grid import Window
 from tests.model_fixtures import camera
 from tests.toys import Toy, scene, stream
@@ -12,6 +12,21 @@ from tests.toys import Toy, scene, stream
 def needs_gpu(test):
     absent = not torch.cuda.is_available()
     return pytest.mark.gpu(pytest.mark.skipif(absent, reason="needs a CUDA device")(test))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+        RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_memory_that_ran_out_is_known_whoever_says_it(error):
+    assert out_of_memory(error)
+    assert not out_of_memory(RuntimeError("shapes do not fit"))
 
 
 def test_on_the_cpu_nothing_is_copied():

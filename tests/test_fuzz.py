@@ -10,9 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreference
 
 @pytest.mark.parametrize("kind", targets.KINDS)
 def test_a_broken_file_is_read_or_refused_in_one_line(tmp_path, kind):
-    (tmp_path / "scene.tif").write_bytes(targets.seeds("tif", tmp_path)[0])
-    seeds = targets.seeds(kind, tmp_path)
-    path = tmp_path / f"mutated.{kind}"
+    path, seeds = targets.begin(kind, tmp_path)
     for number in range(10 if kind == "safetensors" else 60):
         path.write_bytes(mutated(seeds, number))
         said = ""

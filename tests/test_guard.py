@@ -9,12 +9,14 @@ import struct
 import threading
 import zlib
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
 import tifffile
 from affine import Affine
 
+from pipeline.arad import arad
 from pipeline.area import load_area
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -49,7 +51,7 @@ class Watch:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def touched(self):
         names, data = set(), b""
@@ -197,6 +199,32 @@ def test_what_a_tiff_itself_names_is_not_read(tmp_path, planted):
     tifffile.imwrite(path, values, photometric="rgb", extratags=tags, metadata=None)
     with pytest.raises(Refusal, match="names no file"):
         RasterScene.open(str(path))
+    assert planted.touched() == (set(), [])
+
+
+@pytest.mark.parametrize("way", ["link", "soft link", "storage", "virtual"])
+def test_a_matlab_file_is_read_from_itself_alone(tmp_path, planted, way):
+    secret = planted.folder / "secret.mat"
+    with h5py.File(secret, "w") as file:
+        file["cube"] = np.ones((31, 4, 5))
+    folder = tmp_path / "Train_Spec"
+    folder.mkdir()
+    with h5py.File(folder / "ARAD_1K_0001.mat", "w") as file:
+        if way == "storage":
+            part = (str(secret), 0, 31 * 4 * 5)
+            file.create_dataset("cube", (31, 4, 5), "u1", external=[part])
+        elif way == "virtual":
+            layout = h5py.VirtualLayout((31, 4, 5), "f8")
+            layout[...] = h5py.VirtualSource(secret, "cube", (31, 4, 5))
+            file.create_virtual_dataset("cube", layout)
+        else:
+            there = h5py.ExternalLink(str(secret), "/cube")
+            file["beside" if way == "soft link" else "cube"] = there
+            if way == "soft link":
+                file["cube"] = h5py.SoftLink("/beside")
+    planted.touched()
+    with pytest.raises(Refusal, match="in another file"):
+        arad(tmp_path).read("ARAD_1K_0001")
     assert planted.touched() == (set(), [])
 
 

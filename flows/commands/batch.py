@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.common import STOPPED, Json, Log, Metrics, tell
+from flows.commands.common import STOPPED, Json, Log, Metrics, say, tell
 from flows.settings import load
-from pipeline.redact import redact, redacted
+from pipeline.redact import redacted
 
 app = typer.Typer()
 
@@ -63,7 +63,7 @@ def batch(
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
-        typer.echo(json.dumps(redacted(row)) if as_json else redact(_line(row)))
+        say(json.dumps(redacted(row)) if as_json else _line(row))
 
 
 def _line(row: dict[str, Any]) -> str:

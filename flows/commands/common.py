@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.redact import redact, redacted
+from pipeline.redact import printable, redact, redacted
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
@@ -22,7 +22,12 @@ STOPPED = 75
 
 def tell(text: str) -> None:
     """Say something to the person at the screen."""
-    typer.echo(redact(text), err=True)
+    say(text, err=True)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print text for a person: no secrets, and nothing that steers the screen."""
+    typer.echo(printable(redact(text)), err=err)
 
 
 def fail(error: object, code: int) -> None:
@@ -46,4 +51,4 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
         return
     width = max(len(key) for key in facts)
     for key, value in facts.items():
-        typer.echo(f"{key:<{width}}  {value}")
+        say(f"{key:<{width}}  {value}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import Json
+from flows.commands.common import Json, say
 
 app = typer.Typer()
 group = typer.Typer(help="Data sets.", no_args_is_help=True)
@@ -35,8 +35,8 @@ def data_check(
         typer.echo(json.dumps(asdict(found)))
     else:
         splits = "".join(f", {use} {count}" for use, count in found.splits.items())
-        typer.echo(f"{found.dataset}: {found.scenes} scenes{splits}")
+        say(f"{found.dataset}: {found.scenes} scenes{splits}")
         for kind, lines in (("note", found.notes), ("PROBLEM", found.problems)):
             for line in lines:
-                typer.echo(f"{kind}  {line}")
+                say(f"{kind}  {line}")
     sys.exit(1 if found.problems else 0)

@@ -6,7 +6,7 @@ from typing import Annotated
 import fsspec
 import typer
 
-from flows.commands.common import Json, show
+from flows.commands.common import Json, say, show
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 
@@ -95,6 +95,6 @@ def doctor(
         wide = max(len(f"{finding.reader} {finding.version or ''}") for finding in found)
         for finding in found:
             name = f"{finding.reader} {finding.version or ''}"
-            typer.echo(f"{marks[finding.good]} {name:<{wide}}  {finding.reason}")
+            say(f"{marks[finding.good]} {name:<{wide}}  {finding.reason}")
     if any(finding.good is False for finding in found):
         raise typer.Exit(1)

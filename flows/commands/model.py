@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import Json, show, tell
+from flows.commands.common import Json, say, show, tell
 from model.checkpoint import SHIPPED
 
 app = typer.Typer()
@@ -40,8 +40,8 @@ def model_list(as_json: Json = False) -> None:
     if as_json:
         return typer.echo(json.dumps(rows))
     for row in rows:
-        typer.echo(f"{row['name']}  {row['kind']}  {row['digest'][:12]}  {row['trained_on']}")
+        say(f"{row['name']}  {row['kind']}  {row['digest'][:12]}  {row['trained_on']}")
         for figures in row["figures"]:
             numbers = ", ".join(f"{key} {value:g}" for key, value in figures["mean"].items())
-            typer.echo(f"  {figures['what']}: {numbers}")
+            say(f"  {figures['what']}: {numbers}")
     return tell("figures: means over scenes; docs/evaluation.md says how they are made")

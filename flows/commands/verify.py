@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import Json, fail
+from flows.commands.common import Json, fail, say
 
 app = typer.Typer()
 
@@ -30,9 +30,9 @@ def verify(
         typer.echo(json.dumps(report))
     else:
         for fault in faults:
-            typer.echo(f"FAULT  {fault}")
-        typer.echo(f"{report['chunks']} chunks read; input: {report['input']}")
+            say(f"FAULT  {fault}")
+        say(f"{report['chunks']} chunks read; input: {report['input']}")
         if "made_again" in report:
-            typer.echo(f"{report['made_again']} made again, compared {report['compared']}")
+            say(f"{report['made_again']} made again, compared {report['compared']}")
     if faults:
         fail(f"{cube} has {len(faults)} faults", 1)

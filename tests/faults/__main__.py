@@ -11,14 +11,17 @@ from tempfile import TemporaryDirectory
 from tests.faults import ways
 from tests.faults.run import Run, raster
 
+START = time.perf_counter()
+
 
 def main() -> None:
     """Each way so many times; the first that fails ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=175)
     parser.add_argument("--terms", type=int, default=20)
     parser.add_argument("--others", type=int, default=20, help="truncations, full disks, rivals")
-    parser.add_argument("--clusters", type=int, default=10, help="Dask workers, Prefect servers")
+    parser.add_argument("--workers", type=int, default=20, help="kills of Dask workers")
+    parser.add_argument("--servers", type=int, default=5, help="kills of Prefect servers")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     random.seed(given.seed)
@@ -34,8 +37,8 @@ def main() -> None:
             tell(number.name, ways.signals(source, plain, number, times, most))
         tell("truncated", ways.truncations(source, plain, given.others))
         tell("two at once", ways.rivals(source, plain, given.others))
-        tell("Dask worker killed", ways.workers(source, plain, given.clusters, most))
-        tell("Prefect server killed", ways.servers(source, plain, given.clusters, most))
+        tell("Dask worker killed", ways.workers(source, plain, given.workers, most))
+        tell("Prefect server killed", ways.servers(source, plain, given.servers, most))
         if shutil.which("mount") is None or not may_mount(Path(folder)):
             print("disk full, read-only: not tried, no right to mount a small disk")
             return
@@ -53,8 +56,9 @@ def may_mount(folder: Path) -> bool:
 
 
 def tell(what: str, times: int) -> None:
-    """What was tried, and how often it disturbed a run."""
-    print(f"{what}: {times} times; stores identical", flush=True)
+    """What was tried, how often it disturbed a run, and when since the start it was done."""
+    since = time.perf_counter() - START
+    print(f"{what}: {times} times; stores identical ({since:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,7 @@ def work(kind: str, first: int, last: int, at: "Synchronized[int]", found: Any) 
     """Read files number ``first`` to ``last``; ``at`` says which, ``found`` gets what was wrong."""
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "scene.tif").write_bytes(targets.seeds("tif", folder)[0])
-        seeds = targets.seeds(kind, folder)
-        path = folder / f"mutated.{kind}"
-        for seed in seeds:
-            path.write_bytes(seed)
-            targets.READERS[kind](str(path))  # unharmed ones are read
+        path, seeds = targets.begin(kind, Path(name))
         _limit_memory()
         for number in range(first, last):
             at.value = number

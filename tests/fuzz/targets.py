@@ -109,14 +109,23 @@ READERS: dict[str, Callable[[str], None]] = {
 }  # fmt: skip
 
 
-def seeds(kind: str, folder: Path) -> list[bytes]:
-    """Whole files of a kind; ``folder`` is for making them."""
+def begin(kind: str, folder: Path) -> tuple[Path, list[bytes]]:
+    """Where broken files of a kind are put, and what they are made from.
+
+    That is whole files, which are read here, and what once was read wrongly.
+    """
+    (folder / "scene.tif").write_bytes(next(_rasters("tif", folder)))
+    path, whole = folder / f"mutated.{kind}", list(_whole(kind, folder))
+    for data in whole:
+        path.write_bytes(data)
+        READERS[kind](str(path))
+    return path, [*whole, *(kept.read_bytes() for kept in sorted((CORPUS / kind).glob("*")))]
+
+
+def _whole(kind: str, folder: Path) -> Iterator[bytes]:
     if READERS[kind] is raster:
-        made = _rasters(kind, folder)
-    else:
-        made = _spectra(kind, folder) if kind.startswith("mat") else _texts(kind, folder)
-    kept = sorted((CORPUS / kind).glob("*"))
-    return [*made, *(path.read_bytes() for path in kept)]
+        return _rasters(kind, folder)
+    return _spectra(kind, folder) if kind.startswith("mat") else _texts(kind, folder)
 
 
 def _rasters(kind: str, folder: Path) -> Iterator[bytes]:
