@@ -11,10 +11,11 @@ from pipeline.cube_report import cube_report
 from pipeline.errors import Refusal
 from pipeline.evaluation_report import evaluation_report
 from pipeline.scene import RasterScene
+from pipeline.store import put
 from pipeline.view import CubeView
 
 
-def write_evaluation(folder: Path, out: Path | None) -> Path:
+def write_evaluation(folder: Path, out: str | None) -> str:
     """Write the report of an evaluation into its folder, or to ``out``; returns where it is.
 
     Raises Refusal where the folder holds no evaluation.
@@ -25,13 +26,13 @@ def write_evaluation(folder: Path, out: Path | None) -> Path:
     except (ValueError, LookupError, TypeError) as error:
         rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
         raise Refusal(rule, repr(error), fix) from error
-    path = out or folder / "evaluation.report.html"
+    path = out or str(folder / "evaluation.report.html")
     maps = {
         str(row["scene"]): drawn.read_bytes()
         for row in whole["scenes"]
         if (drawn := folder / error_map_name(row["scene"], first)).is_file()
     }
-    path.write_text(evaluation_report(folder.resolve().name, whole, maps), encoding="utf-8")
+    put(path, evaluation_report(folder.resolve().name, whole, maps).encode())
     return path
 
 
@@ -40,8 +41,8 @@ def error_map_name(scene: str, method: str) -> str:
     return f"{scene}-{method}.error.png".replace("/", "-").replace(" ", "-")
 
 
-def write_report(uri: str, out: Path | None, source: str | None) -> Path:
-    """Write the report of a cube beside it, or to ``out``; returns where it is.
+def write_report(uri: str, out: str | None, source: str | None) -> str:
+    """Write the report of a cube beside it, or to ``out``, paths or URIs; returns where it is.
 
     The input is shown where its header is the one that the cube was made from: from ``source``,
     or where the run found it, if that is a local file: no address that a record names is followed.
@@ -50,8 +51,8 @@ def write_report(uri: str, out: Path | None, source: str | None) -> Path:
     view = CubeView.open(uri)
     record = record_of(uri)
     scene = input_of(view, record, source)
-    path = out or Path(f"{uri.rstrip('/').removesuffix('.zarr')}.report.html")
-    path.write_text(cube_report(view, record, scene), encoding="utf-8")
+    path = out or uri.rstrip("/").removesuffix(".zarr") + ".report.html"
+    put(path, cube_report(view, record, scene).encode())
     if scene:
         scene.close()
     return path
