@@ -15,30 +15,31 @@ from pipeline.store import put
 from pipeline.view import CubeView
 
 
-def write_evaluation(folder: Path, out: str | None) -> str:
+def write_evaluation(folder: Path, out: str | None = None) -> str:
     """Write the report of an evaluation into its folder, or to ``out``; returns where it is.
 
     Raises Refusal where the folder holds no evaluation.
     """
     try:
         whole = json.loads((folder / "evaluation.json").read_text("utf-8"))
-        first = whole["scenes"][0]["method"]
+        html = evaluation_report(folder.resolve().name, whole, _error_maps(folder, whole))
     except (ValueError, LookupError, TypeError) as error:
         rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
         raise Refusal(rule, repr(error), fix) from error
     path = out or str(folder / "evaluation.report.html")
-    maps = {
-        str(row["scene"]): drawn.read_bytes()
-        for row in whole["scenes"]
-        if (drawn := folder / error_map_name(row["scene"], first)).is_file()
-    }
-    put(path, evaluation_report(folder.resolve().name, whole, maps).encode())
+    put(path, html.encode())
     return path
 
 
-def error_map_name(scene: str, method: str) -> str:
-    """The file, in an evaluation's folder, that shows where a method is off in a scene."""
-    return f"{scene}-{method}.error.png".replace("/", "-").replace(" ", "-")
+def _error_maps(folder: Path, whole: dict[str, Any]) -> dict[str, bytes]:
+    scenes = dict.fromkeys(str(row["scene"]) for row in whole["scenes"])
+    files = {scene: folder / error_map_name(scene) for scene in scenes}
+    return {scene: file.read_bytes() for scene, file in files.items() if file.is_file()}
+
+
+def error_map_name(scene: str) -> str:
+    """The file, in an evaluation's folder, that shows where methods are off in a scene."""
+    return f"{scene}.error.png".replace("/", "-").replace(" ", "-")
 
 
 def write_report(uri: str, out: str | None, source: str | None) -> str:
