@@ -17,8 +17,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -48,10 +49,16 @@ class Given:
 
     out: Path
     folder: Path
-    """Of the cube `coffee.zarr`, with its sigma."""
     browser: Browser
     chart: tuple[str, str] | None
     calibration: tuple[str, str] | None
+
+    @cached_property
+    def cube(self) -> Path:
+        """Of the photograph, with its sigma; made when it is first asked for."""
+        path = self.folder / "coffee.zarr"
+        _r2h("reconstruct", PHOTO, path, "--uncertainty", "fast")
+        return path
 
 
 def main() -> None:
@@ -62,7 +69,6 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         given = Given(asked.out, Path(folder), browser, asked.chart, asked.calibration)
         asked.out.mkdir(parents=True, exist_ok=True)
-        _r2h("reconstruct", PHOTO, given.folder / "coffee.zarr", "--uncertainty", "fast")
         for name in asked.names or PICTURES:
             made = PICTURES[name](given)
             print(name, "made" if made else "left out: see --help", flush=True)
@@ -83,28 +89,27 @@ def _parser() -> argparse.ArgumentParser:
 
 def spectra(given: Given) -> bool:
     """The picture at the head of the README, as `make demo` leaves it."""
-    _r2h("look", given.folder / "coffee.zarr")
+    _r2h("look", given.cube)
     shutil.copy(given.folder / "coffee.spectra.png", given.out)
     return True
 
 
 def report(given: Given) -> bool:
     """`r2h report`, down to the settings."""
-    _r2h("report", given.folder / "coffee.zarr")
+    _r2h("report", given.cube)
     page = given.browser.new_page(viewport={"width": 900, "height": 1000})
     page.goto(f"file://{given.folder}/coffee.report.html")
     settings = page.get_by_role("heading", name="Settings").bounding_box()
     assert settings
     clip = {"x": 0.0, "y": 0.0, "width": 900.0, "height": settings["y"] - 16}
     _keep(page.screenshot(full_page=True, clip=clip), given.out / "report.png")  # type: ignore[arg-type]
-    page.close()
     return True
 
 
 def viewer(given: Given) -> bool:
     """`r2h view` with three pixels and a region, in colour and with its uncertainty."""
     page = given.browser.new_page(viewport={"width": 1240, "height": 720})
-    with _told([*R2H, "view", str(given.folder / "coffee.zarr"), "--no-browser"]) as address:
+    with _told([*R2H, "view", str(given.cube), "--no-browser"]) as address:
         page.goto(address)
         page.wait_for_selector("body[data-ready]")
         for number, place in enumerate(PIXELS, 1):
@@ -122,7 +127,6 @@ def viewer(given: Given) -> bool:
             page.wait_for_function("() => sources.far.data.url.length && !busy")
             time.sleep(1)  # Bokeh draws what it was given
             _keep(page.screenshot(), given.out / f"{name}.png")
-    page.close()
     return True
 
 
@@ -134,8 +138,7 @@ def prefect(given: Given) -> bool:
     url, home = f"http://127.0.0.1:{port}", {"PREFECT_HOME": str(given.folder / "prefect")}
     env = os.environ | home | {"PREFECT_API_URL": f"{url}/api"}
     words = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, *words], env=env, **quiet) as server:
+    with subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL) as server:
         try:
             _until(lambda: _asked(f"{url}/api/health"))
             _r2h("reconstruct", PHOTO, given.folder / "flow" / "coffee.zarr", "--prefect", env=env)
@@ -151,7 +154,6 @@ def prefect(given: Given) -> bool:
                 page.goto(f"{url}/{place}", wait_until="networkidle")
                 time.sleep(5)  # its chart moves into place
                 _keep(page.screenshot(), given.out / f"prefect-{name}.png")
-            page.close()
         finally:
             server.terminate()
     return True
@@ -220,16 +222,12 @@ def _asked(url: str, body: object = None) -> Any:
 
 
 def _until(ready: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
+    for _ in range(PATIENCE):
+        with suppress(OSError):
             ready()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(1)
-        else:
             return
+        time.sleep(1)
+    raise TimeoutError("the server did not start")
 
 
 def _keep(screenshot: bytes, path: Path) -> None:
