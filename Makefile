@@ -2,13 +2,14 @@
 PYTHON ?= python3.11
 VENV := .venv
 BENCH ?=
+PICTURES ?=
 FUZZ ?=
 AUDIT ?=
 LICENCES := MIT;BSD;Apache;ISC;PSF;Python Software Foundation;MPL;Mozilla;Artistic
 BIN := $(VENV)/bin
 PHOTO = $(shell $(BIN)/python -c "import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / 'data' / 'coffee.png')")
 
-.PHONY: demo test lint types setup evaluate train bench faults fuzz fuzz-guided audit sbom licences lock \
+.PHONY: demo test lint types setup evaluate train bench pictures faults fuzz fuzz-guided audit sbom licences lock \
 	deploy-check image-check clean
 
 setup: $(VENV)/.ready
@@ -43,6 +44,9 @@ train: setup  ## Reproduce the shipped weights: make train CAVE=folder REFLECTAN
 
 bench: $(VENV)/.bench  ## Measure into docs/benchmarks.md (hours); BENCH="null --quick" for less
 	$(BIN)/python -m benchmarks $(BENCH)
+
+pictures: setup  ## Take every picture of the docs again; PICTURES="--chart FILE CORNERS --calibration CAVE RUN"
+	$(BIN)/python -m benchmarks.pictures $(PICTURES)
 
 $(VENV)/.bench: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -40,7 +40,8 @@ def synthetic(uri: str, side: int) -> None:
 
 def _repeat(folder: Path, array: zarr.Array) -> None:  # type: ignore[type-arg]
     random = np.random.default_rng(0)
-    top = {"quality": 16, "valid": 2, "uncertainty": 250, "closure": 40}.get(folder.name, 9000)
+    tops = {"quality": 16, "valid": 2, "uncertainty": 250, "closure": 40}
+    top = tops.get(folder.name.partition("_")[0], 9000)
     shape = tuple(map(min, array.chunks, array.shape))
     first = tuple(slice(0, side) for side in shape)
     array[first] = random.integers(0, top, shape).astype(array.dtype)

@@ -12,19 +12,20 @@ import model
 from flows.bound import bind, chosen_engine, closure_of, threads_of
 from flows.forecast import peak_resident
 from flows.learn_settings import EvaluateSettings
-from flows.report import error_map_name
+from flows.report import error_map_name, write_evaluation
 from flows.scenes import scenes_of, seen_by
 from flows.scorebook import FITTED, Row, about, differences, means, write
 from flows.sigma import checkpoint_of
 from model.baseline import RootPolynomial
-from pipeline.camera import Camera, Floats, load_camera, resampled
-from pipeline.charts import error_map, png
+from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
+from pipeline.charts import error_maps, off, png
 from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window
+from pipeline.picture import Pixels, true_colour
 from pipeline.reference import Reference, ReferenceScene
 from pipeline.scores import PROTOCOLS, Scores
 from pipeline.stream import Reconstructor, Stream
@@ -39,7 +40,7 @@ def evaluate(
     out: Path,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Score model and baseline on every scene; write cubes, evaluation.json and .csv to ``out``.
+    """Score model and baseline on every scene; write cubes, figures, JSON, CSV and HTML to ``out``.
 
     Returns what evaluation.json holds (docs/evaluation.md). The baseline is left out, and that is
     told, where it was fitted for another camera. One scene is in memory at a time.
@@ -55,6 +56,7 @@ def evaluate(
     for name in names:
         reference = opened.read(name)
         scene = _scene(settings, reference, camera)
+        errors: dict[str, Floats] = {}
         for method, here, reconstructor in _methods(settings, network, scene, (camera, eye), tell):
             path = out / f"{name.replace('/', '-')}-{method.replace(' ', '-')}.zarr"
             start = time.perf_counter()
@@ -65,8 +67,7 @@ def evaluate(
             cube = through_tiles(here, scene, reconstructor, path, eye, closure)
             seconds = time.perf_counter() - start
             scores = scored(cube, reference, settings)
-            drawn = png(error_map(*_compared(cube, reference)))
-            (out / error_map_name(name, method)).write_bytes(drawn)
+            errors[method] = off(*_compared(cube, reference))
             row = {"scene": name, "method": method, **scores.result()}
             grid = TileGrid(scene.height, scene.width, here.tile, here.overlap)
             tiles = grid.count(Window(0, 0, scene.height, scene.width))
@@ -74,8 +75,11 @@ def evaluate(
             spread = {"by_wavelength": scores.by_wavelength(), "angles": scores.histogram()}
             rows.append({**row, **measured, **spread})
             tell(f"{name} {method}: {row['psnr']:.2f} dB, {tiles} tiles, {seconds:.1f} s")
+        drawn = png(error_maps(_colours(cube, reference), errors))
+        (out / error_map_name(name)).write_bytes(drawn)
     whole = {**known, "scenes": rows, "means": means(rows), "differences": differences(rows)}
     write(whole, out)
+    write_evaluation(out)
     return whole
 
 
@@ -183,3 +187,10 @@ def _compared(cube: SpectralCube, reference: Reference) -> tuple[Floats, Floats]
     shared, chosen = _shared(cube, reference)
     estimate, _ = cube.read(Window(0, 0, cube.height, cube.width))
     return estimate[chosen], np.where(reference.valid, reference.at(shared), np.float32(np.nan))
+
+
+def _colours(cube: SpectralCube, reference: Reference) -> Pixels:
+    """The reference as the eye sees it, at the wavelengths that it shares with the cube."""
+    shared, _ = _shared(cube, reference)
+    truth = np.where(reference.valid, reference.at(shared), np.float32(np.nan))
+    return true_colour(resampled(load_camera(SRGB), shared))(truth).transpose(1, 2, 0)

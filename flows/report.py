@@ -11,38 +11,40 @@ from pipeline.cube_report import cube_report
 from pipeline.errors import Refusal
 from pipeline.evaluation_report import evaluation_report
 from pipeline.scene import RasterScene
+from pipeline.store import put
 from pipeline.view import CubeView
 
 
-def write_evaluation(folder: Path, out: Path | None) -> Path:
+def write_evaluation(folder: Path, out: str | None = None) -> str:
     """Write the report of an evaluation into its folder, or to ``out``; returns where it is.
 
     Raises Refusal where the folder holds no evaluation.
     """
     try:
         whole = json.loads((folder / "evaluation.json").read_text("utf-8"))
-        first = whole["scenes"][0]["method"]
+        html = evaluation_report(folder.resolve().name, whole, _error_maps(folder, whole))
     except (ValueError, LookupError, TypeError) as error:
         rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
         raise Refusal(rule, repr(error), fix) from error
-    path = out or folder / "evaluation.report.html"
-    drawn = {path.name: path for path in folder.glob("*.error.png")}
-    maps = {
-        str(row["scene"]): drawn[name].read_bytes()
-        for row in whole["scenes"]
-        if (name := error_map_name(row["scene"], first)) in drawn
-    }
-    path.write_text(evaluation_report(folder.resolve().name, whole, maps), encoding="utf-8")
+    path = out or str(folder / "evaluation.report.html")
+    put(path, html.encode())
     return path
 
 
-def error_map_name(scene: str, method: str) -> str:
-    """The file, in an evaluation's folder, that shows where a method is off in a scene."""
-    return f"{scene}-{method}.error.png".replace("/", "-").replace(" ", "-")
+def _error_maps(folder: Path, whole: dict[str, Any]) -> dict[str, bytes]:
+    # Looked for among what is there: a scene's name may be none of a file.
+    drawn = {path.name: path for path in folder.glob("*.error.png")}
+    names = {str(row["scene"]): error_map_name(str(row["scene"])) for row in whole["scenes"]}
+    return {scene: drawn[name].read_bytes() for scene, name in names.items() if name in drawn}
 
 
-def write_report(uri: str, out: Path | None, source: str | None) -> Path:
-    """Write the report of a cube beside it, or to ``out``; returns where it is.
+def error_map_name(scene: str) -> str:
+    """The file, in an evaluation's folder, that shows where methods are off in a scene."""
+    return f"{scene}.error.png".replace("/", "-").replace(" ", "-")
+
+
+def write_report(uri: str, out: str | None, source: str | None) -> str:
+    """Write the report of a cube beside it, or to ``out``, paths or URIs; returns where it is.
 
     The input is shown where its header is the one that the cube was made from: from ``source``,
     or where the run found it, if that is a local file: no address that a record names is followed.
@@ -51,8 +53,8 @@ def write_report(uri: str, out: Path | None, source: str | None) -> Path:
     view = CubeView.open(uri)
     record = record_of(uri)
     scene = input_of(view, record, source)
-    path = out or Path(f"{uri.rstrip('/').removesuffix('.zarr')}.report.html")
-    path.write_text(cube_report(view, record, scene), encoding="utf-8")
+    path = out or uri.rstrip("/").removesuffix(".zarr") + ".report.html"
+    put(path, cube_report(view, record, scene).encode())
     if scene:
         scene.close()
     return path

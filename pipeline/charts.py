@@ -13,7 +13,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from pipeline.camera import Floats
 from pipeline.picture import COLOURS, FLAG_COLOURS, Pixels, Scale
@@ -106,7 +105,7 @@ def curves(
 
 def dots(values: Mapping[str, Mapping[str, float]], x: str) -> Figure:
     """A row for each name, in it a dot for each method."""
-    figure, axes = _axes((6, 1 + 0.3 * len(values)))
+    figure, axes = _axes((12, 1 + 0.3 * len(values)))
     methods = list(dict.fromkeys(method for row in values.values() for method in row))
     for method, colour in zip(methods, COLOURS, strict=False):
         known = [name for name in values if method in values[name]]
@@ -117,19 +116,36 @@ def dots(values: Mapping[str, Mapping[str, float]], x: str) -> Figure:
     return figure
 
 
-def error_map(estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> Figure:
-    """Where an estimate (wavelength, row, col) is off its reference: RMSE over wavelengths."""
-    # Invalid pixels are NaN at every wavelength, and stay so.
-    error = np.sqrt(np.square(estimate - reference).mean(axis=0))
-    known = error[np.isfinite(error)]
+def off(estimate: Floats, reference: Floats) -> Floats:
+    """RMSE over wavelengths (row, col) of an estimate (wavelength, row, col); NaN stays NaN."""
+    error: Floats = np.sqrt(np.square(estimate - reference).mean(axis=0))
+    return error
+
+
+def error_maps(pixels: Pixels, errors: Mapping[str, Floats]) -> Figure:
+    """A scene in its colours, and where each method is off (row, col), on one scale."""
+    known = np.concatenate([error[np.isfinite(error)] for error in errors.values()])
     high = max(float(np.percentile(known, 99)), 1e-4) if known.size else 1e-4
-    figure = Figure(figsize=(4.5, 3.8), layout="constrained")
-    axes = figure.subplots()
-    axes.set_facecolor("0.85")
-    shown = axes.imshow(error, cmap="cividis", vmin=0, vmax=high, interpolation="nearest")
-    axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
-    figure.colorbar(shown, ax=axes, label="RMSE over wavelengths (reflectance)", extend="max")
+    size = pixels.shape[:2]
+    figure = Figure((12, min(max(3.2 * size[0] / size[1], 1), 8) + 0.9), layout="constrained")
+    first, *others = figure.subplots(1, 1 + len(errors), sharex=True, sharey=True)
+    draw_picture(first, pixels, size)
+    first.set_title("the scene", fontsize=10)
+    for axes, (method, error) in zip(others, errors.items(), strict=True):
+        axes.set_facecolor("0.85")
+        extent = (0, size[1], size[0], 0)
+        options: dict[str, Any] = {"vmin": 0, "vmax": high, "interpolation": "nearest"}
+        shown = axes.imshow(error, cmap="cividis", extent=extent, **options)
+        axes.set_xlabel("column (pixels)")
+        axes.set_title(f"{method}: RMSE {_root_mean(error):.2g}", fontsize=10)
+    label = "RMSE over wavelengths (reflectance)"
+    figure.colorbar(shown, ax=others, label=label, extend="max", fraction=0.05)
     return figure
+
+
+def _root_mean(error: Floats) -> float:
+    known = error[np.isfinite(error)]
+    return float(np.sqrt(np.square(known).mean())) if known.size else np.nan
 
 
 def _axes(size: tuple[float, float] = (6, 3.6)) -> tuple[Figure, Axes]:

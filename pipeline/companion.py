@@ -37,13 +37,20 @@ class Companion:
         self._seam, self._tally = self._arrays[SEAM], self._arrays[TALLY]
         valid = self._arrays["valid"]
         (height, width), self._chunk = valid.shape, valid.chunks[0]
-        self._levels = {
-            factor: self._arrays[overview.name(factor)]
-            for factor in overview.factors(height, width, self._chunk)
-        }
         self._owned = overview.owned(height, width, self._chunk)
-        self._coarser = {f: level for f, level in self._levels.items() if f not in self._owned}
-        self._gathering: overview.Gathering | None = None
+        self._factors = overview.factors(height, width, self._chunk)
+        levels = {factor: self._arrays[overview.name(factor)] for factor in self._factors}
+        coarser = {factor: array for factor, array in levels.items() if factor not in self._owned}
+        self._pyramids = {"": overview.Pyramid(levels, coarser, overview.halved)}
+        self._pyramids |= {name: self._pyramid(name) for name in layers.COARSER}
+        self._gatherings: dict[str, overview.Gathering] = {}
+
+    def _pyramid(self, layer: str) -> overview.Pyramid:
+        """Of a layer; without levels where it is not there, or was written before they were."""
+        names = {factor: overview.name(factor, layer) for factor in self._factors}
+        coarser = {f: self._arrays[name] for f, name in names.items() if name in self._arrays}
+        finest = {1: self._arrays[layer]} if coarser else {}
+        return overview.Pyramid(finest | coarser, coarser, layers.COARSER[layer])
 
     @staticmethod
     def uri(cube: str) -> str:
@@ -70,8 +77,8 @@ class Companion:
                 axes = ("chunk_row", "chunk_col", f"{name}_field")
                 add_array(group, name, axes, {"long_name": about}, **array)
             add_labels(group, spec)
-            layers.lay_out(group, spec)
             overview.lay_out(group, spec)
+            layers.lay_out(group, spec)
 
     @classmethod
     def open(cls, cube: str, mode: Mode = "r") -> Companion:
@@ -113,6 +120,9 @@ class Companion:
         self._arrays["closure"][window.slices] = beside.closure
         if beside.uncertainty is not None:
             self._arrays["uncertainty"][:, *window.slices] = beside.uncertainty
+            self._gather("uncertainty", 1, window, beside.uncertainty)
+        self._gather("quality", 1, window, beside.quality[None])
+        self._gather("closure", 1, window, beside.closure[None])
         self._seam[at], self._tally[at] = seam, beside.census
 
     def begin(self, window: Window) -> None:
@@ -120,8 +130,11 @@ class Companion:
 
         Else, and where a level's pixels lie across chunks, `complete` makes them.
         """
-        if self._coarser and self._chunk % min(self._coarser) == 0:
-            self._gathering = overview.Gathering(self._coarser, self._chunk, window)
+        self._gatherings = {
+            name: overview.Gathering(pyramid.coarser, self._chunk, window, pyramid.halve)
+            for name, pyramid in self._pyramids.items()
+            if pyramid.coarser and self._chunk % min(pyramid.coarser) == 0
+        }
 
     def coarsen(self, window: Window, stored: NDArray[Any]) -> None:
         """Write what follows from a chunk's stored values: its mask, and its levels."""
@@ -129,36 +142,40 @@ class Companion:
         for factor in self._owned:
             stored = overview.halved(stored)
             place = Window(window.row // factor, window.col // factor, *stored.shape[1:])
-            self._levels[factor][:, *place.slices] = stored
-        if self._gathering is not None:
-            factor = min(self._coarser)
-            row, col = window.row // factor, window.col // factor
-            self._gathering.add(factor, row, col, overview.halved(stored))
+            self._pyramids[""].levels[factor][:, *place.slices] = stored
+        self._gather("", max(self._owned, default=1), window, stored)
+
+    def _gather(self, name: str, factor: int, window: Window, stored: NDArray[Any]) -> None:
+        """Pass on what follows for the next level from values (C, h, w) of the level ``factor``."""
+        if name in self._gatherings:
+            coarse, factor = self._pyramids[name].halve(stored), 2 * factor
+            place = (window.row // factor, window.col // factor)
+            self._gatherings[name].add(factor, *place, coarse)
 
     def complete(self) -> None:
         """Make what is missing of the coarser levels, and consolidate the metadata."""
-        chunks = self._coarse_chunks()
-        overview.build(
-            self._levels, self._chunk, [c for c, (_, there) in chunks.items() if not there]
-        )
+        for name, pyramid in self._pyramids.items():
+            missing = [at for at, (_, there) in self._coarse_chunks(name).items() if not there]
+            overview.build(pyramid.levels, self._chunk, missing, pyramid.halve)
         consolidate(self._group)
 
     def forget(self) -> None:
         """Delete the coarser levels' chunks, which `complete` makes again."""
-        for path, there in self._coarse_chunks().values():
-            if there:
-                self._fs.rm_file(path)
+        for name in self._pyramids:
+            for path, there in self._coarse_chunks(name).values():
+                if there:
+                    self._fs.rm_file(path)
 
-    def _coarse_chunks(self) -> dict[tuple[int, overview.Index], tuple[str, bool]]:
-        """Of each (factor, (row, col)) the object's path, and whether it exists."""
+    def _coarse_chunks(self, name: str) -> dict[tuple[int, overview.Index], tuple[str, bool]]:
+        """Of each (factor, (row, col)) of a pyramid the object's path, and whether it exists."""
         self._fs.invalidate_cache()
         found = {}
-        for factor, level in self._coarser.items():
-            root = f"{self._root}/{overview.name(factor)}"
+        for factor, level in self._pyramids[name].coarser.items():
+            root = f"{self._root}/{overview.name(factor, name)}"
             there = set(self._fs.find(root))
-            for row, col in np.ndindex(*level.cdata_shape[1:]):
-                path = f"{root}/{level.metadata.encode_chunk_key((0, row, col))}"
-                found[factor, (row, col)] = path, path in there
+            for index in np.ndindex(*level.cdata_shape):
+                path = f"{root}/{level.metadata.encode_chunk_key(index)}"
+                found[factor, (index[-2], index[-1])] = path, path in there
         return found
 
     def seam(self) -> Counts:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import charts
+from pipeline import charts, layers
 from pipeline.camera import Camera, load_camera, resampled, to_srgb
 from pipeline.errors import Refusal
-from pipeline.grid import Window, regions
+from pipeline.grid import Window
 from pipeline.page import Picture, Section, flat, number, page
 from pipeline.picture import FALSE_COLOUR, Palette, Pixels, true_colour
 from pipeline.report import distinct_pixels, spectra_figure
@@ -151,32 +151,30 @@ def _layers(palette: Palette) -> Iterator[Section]:
     for name, scale in palette.scales.items():
         figure = charts.picture(palette.layer(name, view.whole, shape), size, scale)
         pictures.append(Picture(charts.png(figure), f"{name.capitalize()}: {scale.title}."))
-    rows = []
     if "quality" in palette.layers:
         figure = charts.flag_picture(palette.layer("quality", view.whole, shape), size)
         pictures.append(
             Picture(charts.png(figure), "Quality: of several flags of a pixel, the first.")
         )
-        rows = [(name, f"{share:.3%}") for name, share in quality_shares(view).items()]
     if pictures:
-        head = ("flag", "share of pixels") if rows else ()
-        yield Section("Trust", "", pictures, rows, head)
+        yield Section("Trust", "", pictures, _census(view), ("of all valid pixels", ""))
 
 
-def quality_shares(view: CubeView) -> dict[str, float]:
-    """Of each flag of the layer `quality`, the share of the valid pixels that have it.
-
-    Of all pixels where no layer says which are valid. NaN where there is none.
-    """
-    counts, total = dict.fromkeys(FLAGS, 0), 0
-    for part in regions(view.cube.height, view.cube.width, view.cube.chunk, view.cube.chunk):
-        bits = view.aux["quality"].read(part)[0].astype(np.uint8)
-        if "valid" in view.aux:
-            bits = bits[view.aux["valid"].read(part)[0] != 0]
-        total += bits.size
-        for flag in FLAGS:
-            counts[flag] += int(np.count_nonzero(bits & flag))
-    return {FLAGS[flag]: count / total if total else np.nan for flag, count in counts.items()}
+def _census(view: CubeView) -> list[tuple[str, str]]:
+    """Shares of the flags, and how the cube renders back, as the run counted them."""
+    try:
+        found = layers.certificate(view.cube.companion.census())
+    except Refusal:  # no companion, or another cube's
+        return []
+    if not found["pixels"]:
+        return []
+    shares = [
+        (name, f"{found[flag]:.3%}")
+        for flag, name in zip(layers.FLAGS, FLAGS.values(), strict=True)
+    ]
+    inside = "closure residual inside the camera's gamut, linear RGB: "
+    about = {"closure_mean": "mean", "closure_p99": "99 % are below", "closure_max": "largest"}
+    return shares + [(inside + text, number(found[name])) for name, text in about.items()]
 
 
 def _seam(view: CubeView) -> Iterator[Section]:

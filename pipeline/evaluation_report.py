@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline import charts
@@ -28,21 +28,33 @@ PUBLISHED = (
 (NTIRE 2022), as the README of MST++ has them; the last as arXiv 2605.05688 claims."""
 
 _LISTS = ("scenes", "means", "differences", "angle_edges")
+_ENDS = 3
+"""Of the best and of the worst scenes, as many are shown."""
+_HEADS = {
+    "mrae": "MRAE (1)",
+    "rmse": "RMSE (reflectance)",
+    "psnr": "PSNR (dB)",
+    "sam": "SAM (degrees)",
+    "ssim": "SSIM (1)",
+    "ergas": "ERGAS (1)",
+    "seconds": "time (s)",
+    "peak_bytes": "peak memory (GB)",
+}
 
 
 def evaluation_report(name: str, whole: Mapping[str, Any], maps: Mapping[str, bytes]) -> str:
     """The HTML of an evaluation.
 
     ``whole`` is what evaluation.json holds: of `scenes` a row a scene and method, of `means` a row
-    a method with its `interval`, both with `by_wavelength`, and all that decided them. ``maps`` are
-    PNGs of the first method's errors by scene, for as many as there are.
+    a method with its `interval`, both with `by_wavelength`, of `differences` a row a method but the
+    first, and all that decided them. ``maps`` are PNGs of the methods' errors by scene, for as many
+    as there are.
     """
     scenes, means = whole["scenes"], whole["means"]
-    known = {
-        k: v for k, v in whole.items() if k not in ("scenes", "means", "differences", "angle_edges")
-    }
+    known = {k: v for k, v in whole.items() if k not in _LISTS}
     sections = [
         _means(means),
+        *_differences(whole.get("differences", ())),
         *_curves(means, whole["wavelengths_nm"]),
         _ranked(scenes, maps),
         _every(scenes),
@@ -57,20 +69,39 @@ def _means(means: Sequence[Row]) -> Section:
     metrics = list(means[0]["interval"])
     rows = [[row["method"], *(_ranged(row, key) for key in metrics)] for row in means]
     text = "In brackets: 95 % of the means over scenes drawn again."
-    return Section("Means over scenes", text, rows=rows, head=["method", *metrics])
+    return Section("Means over scenes", text, rows=rows, head=_heads("method", *metrics))
+
+
+def _differences(found: Sequence[Row]) -> Iterator[Section]:
+    """Better and worse, scene by scene: the intervals of means overlap where scenes differ more."""
+    if found:
+        metrics = list(found[0]["interval"])
+        rows = [
+            [f"{row['method']} less {row['less']}", *(_ranged(row, key) for key in metrics)]
+            for row in found
+        ]
+        text = "Scene by scene; in brackets as above. An interval without 0 is a difference."
+        yield Section("Differences", text, rows=rows, head=_heads("methods", *metrics))
+
+
+def _heads(*keys: str) -> list[str]:
+    return [_HEADS.get(key, key) for key in keys]
 
 
 def _ranged(row: Row, key: str) -> str:
     low, high = row["interval"][key]
-    return f"{number(row[key])} ({number(low)} to {number(high)})"
+    return f"{row[key]:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _every(scenes: Sequence[Row]) -> Section:
     head = ["scene", *(key for key in scenes[0] if isinstance(scenes[0][key], (float, int)))]
     head.insert(1, "method")
-    return Section(
-        "Every scene", rows=[[number(row[key]) for key in head] for row in scenes], head=head
-    )
+    rows = [[_cell(key, row[key]) for key in head] for row in scenes]
+    return Section("Every scene", rows=rows, head=_heads(*head))
+
+
+def _cell(key: str, value: Any) -> str:
+    return f"{value / 1e9:.2f}" if key == "peak_bytes" else number(value)
 
 
 def _curves(means: Sequence[Row], nm: Sequence[float]) -> list[Section]:
@@ -92,9 +123,11 @@ def _ranked(scenes: Sequence[Row], maps: Mapping[str, bytes]) -> Section:
     ranked = dict(sorted(found.items(), key=lambda item: item[1][first], reverse=True))
     figure = charts.dots(ranked, PSNR)
     pictures = [Picture(charts.png(figure), f"Best to worst by {first}.", wide=True)]
-    for word, name in (("Best", next(iter(ranked))), ("Worst", next(reversed(ranked)))):
-        if name in maps:
-            pictures.append(Picture(maps[name], f"{word} scene, {name}: where {first} is off."))
+    names = list(ranked)
+    for place, name in enumerate(names, 1):
+        if name in maps and min(place, len(names) + 1 - place) <= _ENDS:
+            caption = f"Place {place} of {len(names)}: {name}."
+            pictures.append(Picture(maps[name], caption, wide=True))
     return Section("Best and worst scenes", pictures=pictures)
 
 

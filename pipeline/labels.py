@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -17,11 +16,11 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layout import ARRAY, NODATA, NOTE, CubeSpec
+from pipeline.overview import level_of
 from pipeline.store import open_store
 
 Parts = Iterator[tuple[Window, NDArray[Any]]]
 """Windows of a whole, and what a cube stores there (wavelength, height, width)."""
-_OVERVIEW = re.compile(r"overview_(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,5 +130,5 @@ class Labels:
 def overviews(cube: SpectralCube) -> dict[int, zarr.Array[Any]]:
     """The cube's overviews (wavelength, y, x) by how many pixels a side one of theirs is."""
     aux = zarr.open_group(open_store(Companion.uri(cube.uri)), mode="r", use_consolidated=False)
-    found = {int(m[1]): array for name, array in aux.arrays() if (m := _OVERVIEW.fullmatch(name))}
-    return dict(sorted(found.items()))
+    levels = ((level_of(name), array) for name, array in aux.arrays())
+    return dict(sorted((at[1], array) for at, array in levels if at and not at[0]))

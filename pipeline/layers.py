@@ -12,7 +12,9 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.closure import FAR, Closure
-from pipeline.layout import CubeSpec, add_array, georeferenced
+from pipeline.layout import NODATA, CubeSpec, add_array, georeferenced
+from pipeline.overview import Halve, factors, halved
+from pipeline.overview import name as level_name
 from pipeline.seam import Counts, percentile
 
 Floats = NDArray[np.float32]
@@ -27,6 +29,8 @@ CLOSURE = 1e-5
 """Of one count of the layer `closure`."""
 SIGMA_FLOOR, SIGMA_STEP = 1e-4, float(np.log(1e4) / 254)
 """A code of the layer `uncertainty` is the deviation floor x exp(step x code): 254 is 1."""
+MEAN_SIGMA = 2e-5
+"""Of one count of the overviews of `uncertainty`, of which 1 is the most."""
 _UNKNOWN = {"uint8": 255, "uint16": 65535}
 EDGES = np.unique(np.round(2 ** (np.arange(65) / 4)).astype(np.int64))
 EDGES = np.unique(np.concatenate([np.arange(1, 33), EDGES[EDGES > 32]]))
@@ -35,6 +39,35 @@ CENSUS = 2 + len(FLAGS) + len(EDGES) + 1
 """Fields of a record: valid pixels; those of each flag; of valid pixels inside the gamut the sum of
 closure and its histogram, whose first bin is 0."""
 _BIN_OF = np.searchsorted(EDGES, np.arange(65536), side="right").astype(np.uint8)
+
+
+_SIGMA = (SIGMA_FLOOR * np.exp(SIGMA_STEP * np.arange(256))).astype(np.float32)
+"""Of each code."""
+
+
+def _thinned(stored: NDArray[Any]) -> NDArray[Any]:
+    """Every second pixel: flags have no mean, and so their shares stay."""
+    return stored[:, ::2, ::2]
+
+
+def _mean_sigma(stored: NDArray[Any]) -> NDArray[Any]:
+    """Of codes (wavelength, h, w) the mean deviation of squares, of such means (1, h, w) theirs."""
+    if stored.dtype != np.uint8:
+        return halved(stored)
+    total = np.zeros(stored.shape[1:], np.float32)
+    for codes in stored:
+        total += _SIGMA[codes]
+    counts = np.rint(total * np.float32(1 / MEAN_SIGMA / len(stored)))
+    unknown = stored[0] == _UNKNOWN["uint8"]
+    return halved(np.where(unknown, NODATA["uint16"], counts).astype(np.uint16)[None])
+
+
+COARSER: dict[str, Halve] = {
+    "quality": _thinned,
+    "closure": halved,
+    "uncertainty": _mean_sigma,
+}
+"""Layers that have overviews, and how one level is made from the one before."""
 
 
 class Layers(NamedTuple):
@@ -144,8 +177,17 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
     _add(group, "valid", spec, {"long_name": "1 where the cube has values"})
     _add(group, "quality", spec, meanings)
     _add(group, "closure", spec, residual, "uint16")
+    mean = {"long_name": "mean over wavelengths and pixels of the standard deviation", "units": "1"}
+    coarse: dict[str, tuple[dict[str, Any], str]] = {
+        "quality": (meanings | {"long_name": "quality bits of one pixel of each square"}, "uint8"),
+        "closure": (residual | {"long_name": f"mean of {residual['long_name']}"}, "uint16"),
+    }
     if spec.spread:
-        _add(group, "uncertainty", spec, sigma, bands=(len(spec.wavelengths),))
+        _add(group, "uncertainty", spec, sigma)
+        coarse["uncertainty"] = (mean | {"scale_factor": MEAN_SIGMA}, "uint16")
+    for factor in factors(spec.height, spec.width, spec.chunk):
+        for layer, (about, dtype) in coarse.items():
+            _add(group, level_name(factor, layer), spec, about, dtype, factor)
 
 
 def _add(
@@ -154,8 +196,9 @@ def _add(
     spec: CubeSpec,
     about: dict[str, Any],
     dtype: str = "uint8",
-    bands: tuple[int, ...] = (),
+    factor: int = 1,
 ) -> None:
+    bands = (len(spec.wavelengths),) if name == "uncertainty" else ()
     array: dict[str, Any] = {"dtype": dtype}
     if dtype == "uint16" or bands:
         array["fill_value"] = _UNKNOWN[dtype]
@@ -163,7 +206,8 @@ def _add(
     else:
         # In v2 readers take any fill value for nodata, and these have none.
         array["fill_value"] = None if spec.zarr_format == 2 else 0
-    dimensions = (*(("wavelength",) if bands else ()), "y", "x")
-    array["shape"] = (*bands, spec.height, spec.width)
+    axes = ("y", "x") if factor == 1 else (f"y_{factor}", f"x_{factor}")
+    dimensions = (*(("wavelength",) if bands else ()), *axes)
+    array["shape"] = (*bands, -(-spec.height // factor), -(-spec.width // factor))
     array["chunks"] = (*bands, spec.chunk, spec.chunk)
     add_array(group, name, dimensions, about | georeferenced(spec), **array)

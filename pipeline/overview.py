@@ -1,10 +1,11 @@
-"""Coarser copies of a cube: each level halves the one before, by the mean of valid pixels."""
+"""Coarser copies of a cube and its layers: each level halves the one before, by means."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
@@ -17,6 +18,7 @@ from pipeline.layout import NODATA, CubeSpec, add_centres, add_reflectance
 OWNED = (2, 4)
 """Levels that a chunk's owner writes. A chunk of the others holds several of the cube's: it is
 gathered while those are made."""
+_LEVEL = re.compile(r"(?:(\w+)_)?overview_(\d+)")
 
 
 def factors(height: int, width: int, chunk: int) -> list[int]:
@@ -35,9 +37,15 @@ def owned(height: int, width: int, chunk: int) -> list[int]:
     return [f for f in factors(height, width, chunk) if f in OWNED and chunk % f == 0]
 
 
-def name(factor: int) -> str:
-    """Of a level's array."""
-    return f"overview_{factor}"
+def name(factor: int, layer: str = "") -> str:
+    """Of a level's array: of the cube, or of a layer beside it."""
+    return f"{layer}_overview_{factor}".lstrip("_")
+
+
+def level_of(name: str) -> tuple[str, int] | None:
+    """Layer (empty: the cube) and factor of a level's array; None where it is none."""
+    found = _LEVEL.fullmatch(name)
+    return (found[1] or "", int(found[2])) if found else None
 
 
 def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
@@ -93,6 +101,18 @@ def _of_four(values: NDArray[Any], kind: Any) -> NDArray[Any]:
 Arrays = Mapping[int, zarr.Array[Any]]
 """Levels by factor, ascending."""
 Index = tuple[int, int]
+Halve = Callable[[NDArray[Any]], NDArray[Any]]
+"""Of stored values (C, h, w) those of the next level (D, ceil(h / 2), ceil(w / 2))."""
+
+
+class Pyramid(NamedTuple):
+    """Levels of one array, and how each is made from the one before."""
+
+    levels: Arrays
+    """With what the coarser ones are made from."""
+    coarser: Arrays
+    """Those that are gathered."""
+    halve: Halve
 
 
 class Gathering:
@@ -103,8 +123,8 @@ class Gathering:
     than a row of chunks of each level.
     """
 
-    def __init__(self, levels: Arrays, chunk: int, window: Window) -> None:
-        self._levels, self._chunk, self._window = levels, chunk, window
+    def __init__(self, levels: Arrays, chunk: int, window: Window, halve: Halve = halved) -> None:
+        self._levels, self._chunk, self._window, self._halve = levels, chunk, window, halve
         self._parts: dict[tuple[int, Index], dict[Index, NDArray[Any]]] = {}
         self._lock = Lock()
 
@@ -125,21 +145,29 @@ class Gathering:
         for (down, right), known in parts.items():
             at = Window(down - place.row, right - place.col, *known.shape[1:])
             whole[:, *at.slices] = known
-        self._levels[factor][:, *place.slices] = whole
-        self.add(2 * factor, place.row // 2, place.col // 2, halved(whole))
+        _put(self._levels[factor], place, whole)
+        self.add(2 * factor, place.row // 2, place.col // 2, self._halve(whole))
 
 
-def build(levels: Arrays, chunk: int, missing: Collection[tuple[int, Index]]) -> None:
+def build(
+    levels: Arrays, chunk: int, missing: Collection[tuple[int, Index]], halve: Halve = halved
+) -> None:
     """Write the chunks (factor, (row, col)) that are missing, each from the level before."""
     for factor, (row, col) in sorted(missing):
         finer, coarser = levels[factor // 2], levels[factor]
         part = _chunk_at(coarser, row, col, chunk)
         rows, cols = Window(2 * part.row, 2 * part.col, 2 * part.height, 2 * part.width).slices
-        coarser[:, *part.slices] = halved(np.asarray(finer[:, rows, cols]))
+        stored = np.asarray(finer[..., rows, cols])
+        _put(coarser, part, halve(stored.reshape(-1, *stored.shape[-2:])))
+
+
+def _put(level: zarr.Array[Any], place: Window, stored: NDArray[Any]) -> None:
+    """Write (C, h, w) into a level (C, y, x), or (y, x) where C is 1."""
+    level[..., *place.slices] = stored.reshape(*level.shape[:-2], *stored.shape[-2:])
 
 
 def _chunk_at(level: zarr.Array[Any], row: int, col: int, chunk: int) -> Window:
-    height, width = (level.shape[1] - row * chunk, level.shape[2] - col * chunk)
+    height, width = (level.shape[-2] - row * chunk, level.shape[-1] - col * chunk)
     return Window(row * chunk, col * chunk, min(chunk, height), min(chunk, width))
 
 

@@ -147,7 +147,10 @@ def ramp() -> Pixels:
 
 
 def _scale(view: CubeView, name: str) -> Scale:
-    values = view.aux[name].typical().mean(axis=0)
+    # Of sigma the first level that is one plane: 31 times fewer bytes to read.
+    levels = view.beside[name].values()
+    layer = next((level for level in levels if level.array.ndim == 2), view.aux[name])
+    values = layer.typical().mean(axis=0)
     high = float(np.percentile(values, 99)) if values.size else 0.0
     return Scale(_TITLES[name], max(high, 1e-4))
 

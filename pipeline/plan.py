@@ -60,9 +60,9 @@ class Needs:
 
     @property
     def disk_bytes(self) -> int:
-        """Of one pixel of the cube and its layers; overviews are a third of the cube."""
+        """Of one pixel of the cube and its layers; overviews are a third of what they are of."""
         values = self.wavelengths * self.stored_bytes
-        return values + -(-values // 3) + 4 + self.wavelengths * self.spread
+        return values + -(-values // 3) + 5 + (self.wavelengths + 1) * self.spread
 
 
 def plan(
@@ -126,6 +126,8 @@ def _buffer(grid: TileGrid, place: Window, part: Window, chunk: int, needs: Need
     # What waits for a chunk of a coarser overview: of level 8 an eighth of a row of chunks, of
     # each level after it half as much.
     gathered = chunk * part.width * needs.wavelengths * needs.stored_bytes // 4
+    # Of the layers from level 2 on: half a row of chunks of flags, residual and mean deviation.
+    gathered += chunk * part.width * 5
     return one * (open_ + left + 2 * min(left, WRITERS)) + gathered
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -17,11 +16,10 @@ from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
 from pipeline.layout import ARRAY, NODATA, SCALE
-from pipeline.overview import OWNED
+from pipeline.overview import OWNED, level_of
 from pipeline.store import is_local, open_store
 
 _THREADS = 4
-_OVERVIEW = re.compile(r"overview_(\d+)")
 Chunk = tuple[int, int]
 Mask = NDArray[np.bool_]
 
@@ -112,13 +110,14 @@ def _above(
 
 
 def _factor(name: str) -> int:
-    match = _OVERVIEW.fullmatch(name)
-    return int(match[1]) if match else 1
+    level = level_of(name)
+    return level[1] if level else 1
 
 
 def _coarser(name: str) -> bool:
     """Whether an array is an overview that is made from others, not from the cube's chunks."""
-    return _factor(name) not in (1, *OWNED)
+    level = level_of(name)
+    return level is not None and (level[0] != "" or level[1] not in OWNED)
 
 
 def contents(

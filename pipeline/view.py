@@ -5,7 +5,6 @@ Every layer beside the cube is optional. One that is absent is None or not liste
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layout import ARRAY
-from pipeline.overview import OWNED
+from pipeline.overview import OWNED, level_of
 from pipeline.store import open_store
 
 Floats = NDArray[np.float32]
@@ -34,11 +33,9 @@ MOST_CHUNKS = 256
 """That one picture or one region reads, at most, where a person waits: about a second's work."""
 FLAGS = {bit: name.replace("_", " ") for name, bit in layers.FLAGS.items()}
 """Bits of the layer `quality`."""
-
 BESIDE = ("uncertainty", "closure", "quality", "valid")
 """Names of the layers beside a cube that are read here."""
 
-_OVERVIEW = re.compile(r"overview_(\d+)")
 _READERS = 8
 
 
@@ -102,35 +99,42 @@ class Layer:
         chunk, (height, width) = self.array.chunks[-1], self.shape
         cut = list(regions(height, width, chunk, chunk))
         chosen = np.unique(np.linspace(0, len(cut) - 1, 16).astype(int))
-        return np.concatenate([_thin(self.read(cut[i])) for i in chosen], axis=1)
+        thin = [self.read(cut[i])[:, ::8, ::8].copy() for i in chosen]  # else whole chunks stay
+        flat = np.concatenate([part.reshape(len(part), -1) for part in thin], axis=1)
+        return flat[:, ~np.isnan(flat).any(axis=0)]
 
 
 class CubeView:
     """A cube, its overviews and the layers beside it. Rows and columns are the cube's own."""
 
-    def __init__(self, cube: SpectralCube, levels: dict[int, Layer], aux: dict[str, Layer]) -> None:
+    def __init__(
+        self, cube: SpectralCube, levels: dict[int, Layer], beside: dict[str, dict[int, Layer]]
+    ) -> None:
         self.cube = cube
         self.levels = levels
         """By factor, ascending; 1 is the cube itself."""
-        self.aux = aux
-        """Those of BESIDE that there are."""
+        self.beside = beside
+        """Likewise of those of BESIDE that there are."""
+        self.aux = {name: found[1] for name, found in beside.items()}
+        """Their finest."""
 
     @classmethod
     def open(cls, uri: str) -> CubeView:
         """Open a cube and what its companion holds. Raises Refusal where there is no cube."""
         cube = SpectralCube.open(uri)
+        sealed = cube.sealed  # asked once: it reads
         array = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)[ARRAY]
         assert isinstance(array, zarr.Array)
-        found, aux = {1: Layer(array)}, {}
-        for name, beside in _arrays(Companion.uri(uri)):
-            if key := _OVERVIEW.fullmatch(name):
-                if cube.sealed or int(key[1]) in OWNED:  # coarser ones are empty until then
-                    found[int(key[1])] = Layer(beside, int(key[1]))
-            elif name in BESIDE:
-                aux[name] = Layer(beside)
-        for layer in (*found.values(), *aux.values()):
+        found: dict[str, dict[int, Layer]] = {"": {1: Layer(array)}}
+        for name, beside in _arrays(Companion.uri(uri), sealed):
+            of, factor = level_of(name) or (name, 1)
+            there = sealed or factor == 1 or (of == "" and factor in OWNED)
+            if of in ("", *BESIDE) and there:  # coarser ones are empty until the seal
+                found.setdefault(of, {})[factor] = Layer(beside, factor)
+        for layer in (layer for levels in found.values() for layer in levels.values()):
             _refuse_other_shape(cube, layer)
-        return cls(cube, dict(sorted(found.items())), aux)
+        found = {name: dict(sorted(made.items())) for name, made in found.items() if 1 in made}
+        return cls(cube, found.pop(""), found)
 
     @property
     def whole(self) -> Window:
@@ -194,19 +198,19 @@ class CubeView:
         return mean, np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0)), count
 
     def _layer(self, window: Window, shape: tuple[int, int], aux: str | None) -> Layer:
-        if aux:
-            return self.aux[aux]
+        levels = self.beside[aux] if aux else self.levels
         step = max(min(window.height / shape[0], window.width / shape[1]), 1)
-        wanted = max(f for f in self.levels if f <= step)
+        wanted = max(f for f in levels if f <= step)
         # The chunks of the first overviews are as many as the cube's own.
-        coarser = [layer for factor, layer in self.levels.items() if factor >= wanted]
+        coarser = [layer for factor, layer in levels.items() if factor >= wanted]
         fitting = (x for x in coarser if len(x.chunks(*_nearest(window, shape, x))) <= MOST_CHUNKS)
         return next(fitting, coarser[-1])
 
 
-def _arrays(uri: str) -> Iterator[tuple[str, zarr.Array[Any]]]:
+def _arrays(uri: str, sealed: bool) -> Iterator[tuple[str, zarr.Array[Any]]]:
+    together = None if sealed else False  # of a sealed one the metadata are one object
     try:
-        group = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)
+        group = zarr.open_group(open_store(uri), mode="r", use_consolidated=together)
     except FileNotFoundError:
         return
     yield from group.arrays()
@@ -243,8 +247,3 @@ def _aligned(window: Window, chunk: int) -> Iterator[Window]:
     for part in regions(window.row_stop - row, window.col_stop - col, chunk, chunk):
         if inside := part.shifted(row, col).intersection(window):
             yield inside
-
-
-def _thin(values: Floats) -> Floats:
-    thinned = values[:, ::8, ::8].reshape(len(values), -1)
-    return thinned[:, ~np.isnan(thinned).any(axis=0)]

@@ -6,6 +6,7 @@ import zarr
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
+from pipeline.layers import _census
 from pipeline.layout import NODATA, SCALE, add_array
 from pipeline.store import consolidate, open_store
 
@@ -29,6 +30,7 @@ def add_layers(uri, factors=(2, 4)):
         mean = np.nan_to_num(values.mean(axis=0))
         quality[valid & ((mean > edge) if flag == 1 else (mean < edge))] |= flag
     quality[: shape[0] // 8, : shape[1] // 8] |= 8
+    quality[~valid] = 0
     planes, bands = ("y", "x"), ("wavelength", "y", "x")
     group, put = (
         zarr.open_group(open_store(Companion.uri(uri)), mode="r+", use_consolidated=False),
@@ -43,6 +45,7 @@ def add_layers(uri, factors=(2, 4)):
         stored = np.where(np.isnan(counts), NODATA["uint16"], counts).astype(np.uint16)
         names = ("wavelength", f"y_{factor}", f"x_{factor}")
         put(group, f"overview_{factor}", names, stored, {"scale_factor": SCALE})
+    group["census"][0, 0] = _census(quality, closure, valid)
     if cube.sealed:
         consolidate(group)
     known = FLOOR * np.exp(STEP * codes.astype(np.float32))

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from threading import Barrier
 
 import fsspec
@@ -21,13 +22,15 @@ from affine import Affine
 from flows.commands.common import STOPPED
 from flows.progress import in_sight
 from flows.settings import ReconstructSettings
-from pipeline import lock, remote
+from pipeline import charts, lock, remote
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.grid import Window
 from pipeline.lock import locked
 from pipeline.remote import endpoint_options
-from pipeline.store import open_store, use_endpoint
+from pipeline.store import open_store, put, use_endpoint
 from pipeline.sums import Sums
+from pipeline.view import CubeView
 from tests.faults.proxy import faulty
 from tests.servers import azurite, serving
 from tests.toys import objects
@@ -201,6 +204,41 @@ def test_a_run_in_memory_is_the_local_run(r2h, raster, plain, place):
     same(plain, "memory://run")
     assert not list(place.iterdir())
     fsspec.filesystem("memory").rm("/run", recursive=True)
+
+
+def test_viewer_and_report_of_a_bucket_are_the_local_ones(
+    command, plain, bucket, place, monkeypatch
+):
+    pytest.importorskip("bokeh", reason="r2h view needs the extra 'viewer'")
+    from starlette.testclient import TestClient  # noqa: PLC0415
+
+    from flows.view import application  # noqa: PLC0415
+
+    for name, data in objects(plain).items():
+        if name.startswith(("a.zarr", "a_aux.zarr", "a.run.json")):
+            put(f"{bucket}/{name}", data)
+    asked = ["facts.json", "pixel.json?row=30&col=40"]
+    asked += ["region.json?row=3&col=25&height=20&width=20"]
+    picture = "picture.png?row=0&col=0&height=45&width=50&down=23&across=25&show="
+    asked += [picture + show for show in ("colour", "closure", "quality")]
+    answers = []
+    for folder in (plain, bucket):
+        app = application(CubeView.open(f"{folder}/a.zarr"), "t")
+        with TestClient(app, "http://127.0.0.1") as client:
+            answers.append([client.get(f"/t/{path}") for path in asked])
+    for path, here, there in zip(asked, *answers, strict=True):
+        assert here.status_code == 200, path
+        assert here.content == there.content, path
+    stored_there = SpectralCube.open(f"{bucket}/a.zarr").read(Window(30, 40, 1, 1))[0]
+    assert np.array_equal(np.float32(answers[1][1].json()["spectrum"]), stored_there[:, 0, 0])
+    monkeypatch.setattr(charts, "_DPI", 20)
+    code, out, err = command("report", f"{bucket}/a.zarr", "--json")
+    assert code == 0, err
+    assert json.loads(out)["report"] == f"{bucket}/a.report.html"
+    report = stored(f"{bucket}/a.report.html").popitem()[1]
+    local = Path(command("report", plain / "a.zarr", "--json")[1].split('"')[-2])
+    assert report == local.read_bytes()
+    assert not list(place.iterdir())
 
 
 def test_a_batch_over_a_bucket(command, raster, tmp_path, bucket, place, weights):

@@ -100,6 +100,9 @@ def test_evaluate_scores_every_method(monkeypatch, cave, tmp_path, capsys):
     assert less["psnr"] == pytest.approx(np.mean(gain))
     assert len(mean["by_wavelength"]["psnr"]) == len(found["wavelengths_nm"]) == 31
     assert sum(mean["angles"]) == 2 * SIDE * SIDE
+    html = (out / "evaluation.report.html").read_text()
+    assert "Place 1 of 2" in html
+    assert "Place 2 of 2" in html
     with (out / "evaluation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["scene"] for row in rows] == ["first"] * 3 + ["second"] * 3

@@ -9,7 +9,7 @@ import pytest
 
 from flows import cli
 from flows.report import error_map_name
-from pipeline.charts import error_map, png
+from pipeline.charts import error_maps, off, png
 from pipeline.evaluation_report import evaluation_report
 
 METHODS = ("r2h-diff", "root-polynomial")
@@ -30,7 +30,10 @@ def evaluation():
         | {"by_wavelength": by_wavelength}
         for method in METHODS
     ]
+    less = {"method": METHODS[1], "less": METHODS[0], "mrae": 0.01, "psnr": -1.0}
+    less["interval"] = {"mrae": [0.0, 0.02], "psnr": [-2.0, 1.0]}
     known = {"dataset": "cave", "wavelengths_nm": list(range(400, 701, 10))}
+    known["differences"] = [less]
     return {**known, "settings": {"camera": "c<"}, "scenes": scenes, "means": means}
 
 
@@ -44,9 +47,11 @@ def test_it_says_what_was_scored_and_what_others_published():
     assert "&lt;b&gt;cloth" in html
     assert "<b>" not in html
     assert html.count("<img") == 3
-    assert "Worst scene" not in html
+    assert "Place 1" not in html
     rows = rows_of(html)
-    assert ["r2h-diff", "0.1 (0.09 to 0.11)", "31.67 (28 to 37)"] in rows
+    assert ["r2h-diff", "0.1 (0.09 to 0.11)", "31.7 (28 to 37)"] in rows
+    assert ["root-polynomial less r2h-diff", "0.01 (0 to 0.02)", "-1 (-2 to 1)"] in rows
+    assert "<th>PSNR (dB)</th>" in html
     assert ["sushi", "r2h-diff", "0.1", "37", "4"] in rows
     assert ["MST++", "1.62", "23.05", "0.1645", "0.0248", "34.32"] in rows
     assert ["settings.camera", "c&lt;"] in rows
@@ -56,15 +61,33 @@ def test_it_says_what_was_scored_and_what_others_published():
 def test_the_command_finds_what_is_in_the_folder(tmp_path, monkeypatch, capsys, mapped):
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation()))
     truth = np.full((31, 8, 9), 0.4, np.float32)
+    truth[:, 2, 3] = np.nan
+    errors = {method: off(truth + 0.1 * k, truth) for k, method in enumerate(METHODS)}
     for scene in mapped:
-        drawn = png(error_map(truth + 0.1, truth))
-        (tmp_path / error_map_name(scene, METHODS[0])).write_bytes(drawn)
+        drawn = png(error_maps(np.zeros((8, 9, 4), np.uint8), errors))
+        (tmp_path / error_map_name(scene)).write_bytes(drawn)
     monkeypatch.setattr(sys, "argv", ["r2h", "report", str(tmp_path)])
     with pytest.raises(SystemExit):
         cli.main()
     html = (tmp_path / "evaluation.report.html").read_text()
     assert html.count("<img") == 3 + len(mapped)
-    assert ("Best scene, sushi" in html) == ("Worst scene, &lt;b&gt;cloth" in html) == bool(mapped)
+    places = [place in html for place in ("1 of 3: sushi", "3 of 3: &lt;b&gt;cloth", "2 of 3")]
+    assert places == [bool(mapped), bool(mapped), False]
+
+
+def test_a_map_shows_each_method_on_one_scale():
+    truth = np.full((31, 8, 9), 0.4, np.float32)
+    truth[:, 2, 3] = np.nan
+    errors = {method: off(truth + 0.1 * (k + 1), truth) for k, method in enumerate(METHODS)}
+    assert np.isnan(errors["r2h-diff"][2, 3])
+    figure = error_maps(np.zeros((8, 9, 4), np.uint8), errors)
+    _, ours, other, bar = figure.axes
+    assert [axes.get_title() for axes in (ours, other)] == [
+        "r2h-diff: RMSE 0.1",
+        "root-polynomial: RMSE 0.2",
+    ]
+    assert ours.images[0].get_clim() == other.images[0].get_clim() == (0, pytest.approx(0.2))
+    assert "reflectance" in bar.get_ylabel()
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "{}", '{"scenes": []}'])

@@ -1,5 +1,6 @@
 """Overviews: means of valid pixels, the same however the work is cut."""
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import pipeline.overview
+from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.grid import Window, regions
 from pipeline.overview import Gathering, build, factors, halved, owned
+from pipeline.view import CubeView
+from tests.toys import Toy, objects, scene, stream
 
 
 def plain(stored):
@@ -113,15 +117,67 @@ def test_what_is_gathered_in_windows_and_built_is_the_cascade(height, width, dat
 
 
 def test_sealing_reads_no_level_again_that_was_made(tmp_path, monkeypatch):
-    cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(70, 40, (450.0,), 8))
-    cube.begin(Window(0, 0, 70, 40))
-    cube.store(Window(0, 0, 70, 40), np.full((1, 70, 40), 7, np.uint16))
-    monkeypatch.setattr(pipeline.overview, "halved", None)
+    image, built = scene(70, 40), []
+    run = stream(tmp_path / "a.zarr", image, Sure(), closure=Closure(np.eye(3, dtype=np.float32)))
+    run.run(Window(0, 0, 70, 40))
+    beside = tmp_path / "a_aux.zarr"
+    monkeypatch.setattr(
+        pipeline.overview, "build", lambda _, __, missing, ___: built.extend(missing)
+    )
+    run.cube.seal()
+    assert built == []
+    gathered = objects(beside)
+    run.cube.companion.forget()
+    monkeypatch.undo()
+    assert len(gathered) - len(objects(beside)) == 3 + 3 * (15 + 6 + 2 + 1)
+    run.cube.seal()
+    assert objects(beside) == gathered
+
+
+class Sure(Toy):
+    spread = True
+
+    def __call__(self, rgb, noise):
+        return super().__call__(rgb, noise).repeat(1, 2, 1, 1)
+
+
+def test_levels_of_layers_are_means_and_samples_of_them(tmp_path):
+    image = scene(30, 41, share_valid=0.9)
+    run = stream(tmp_path / "a.zarr", image, Sure())
+    run.run(Window(0, 0, 30, 41))
+    run.cube.seal()
+    with xr.open_zarr(tmp_path / "a_aux.zarr") as beside:
+        assert np.isfinite(beside.uncertainty.mean("wavelength")).any()
+        finest = {
+            "closure": beside.closure.values,
+            "uncertainty": beside.uncertainty.values,
+        }
+        about = beside.uncertainty.attrs
+        floor, step = about["log_floor"], about["log_step"]
+        finest["uncertainty"] = (floor * np.exp(step * finest["uncertainty"])).mean(axis=0)
+        for name, values in finest.items():
+            for factor in (2, 4, 8):
+                level = beside[f"{name}_overview_{factor}"]
+                assert level.dims == (f"y_{factor}", f"x_{factor}")
+                padded = np.pad(values, [(0, n % 2) for n in values.shape], constant_values=np.nan)
+                four = np.stack([padded[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # no valid pixel
+                    values = np.nanmean(four, axis=0)  # noqa: PLW2901
+                np.testing.assert_allclose(level.values, values, rtol=0, atol=5e-5)
+        for factor in (2, 4, 8):
+            level = beside[f"quality_overview_{factor}"].values
+            assert (level == beside.quality.values[::factor, ::factor]).all()
+
+
+def test_a_companion_without_levels_of_layers_is_still_read_and_written(tmp_path):
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(20, 20, (450.0, 550.0), 8))
+    beside = zarr.open_group(tmp_path / "a_aux.zarr", mode="r+", use_consolidated=False)
+    for name in [name for name in beside if "_overview_" in name]:
+        del beside[name]
+    cube.write(Window(0, 0, 20, 20), np.full((2, 20, 20), 0.5, np.float32), np.ones((20, 20), bool))
     cube.seal()
-    assert (cube.companion._levels[16][...] == 7).all()
-    cube.companion.forget()
-    with pytest.raises(TypeError):
-        cube.seal()
+    assert list(CubeView.open(cube.uri).beside["closure"]) == [1]
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

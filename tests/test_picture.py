@@ -125,6 +125,27 @@ def test_a_picture_reads_no_more_chunks_than_it_may(monkeypatch):
         view.region(view.whole)
 
 
+def test_a_layer_seen_from_afar_is_read_from_its_overviews(monkeypatch):
+    cube = stored(160, 208, spread=True)
+    cube.seal()
+    beside = zarr.open_group(Companion.uri(cube.uri), mode="r+", use_consolidated=False)
+    for name in ("closure", "quality", "uncertainty"):
+        for factor, number in ((2, 1), (4, 2), (8, 4)):
+            beside[f"{name}_overview_{factor}"][...] = number
+    view = CubeView.open(cube.uri)
+    palette = Palette(view)
+    monkeypatch.setattr("pipeline.view.MOST_CHUNKS", 30)
+    for name in palette.layers:
+        # 130 chunks of the layer itself, 35 of the next, 12 of the one that is read.
+        assert view.cost(view.whole, (160, 208), name) == 12
+        values = view.picture(view.whole, (160, 208), lambda values: values, name)
+        assert values.shape == (1, 160, 208)
+        unit = {"quality": 1, "closure": 1e-5, "uncertainty": 2e-5}[name]
+        np.testing.assert_allclose(values, 2 * unit, rtol=1e-5)
+        assert view.cost(Window(0, 0, 16, 16), (16, 16), name) == 1
+        assert view.picture(Window(0, 0, 16, 16), (2, 2), lambda values: values, name).max() > 0
+
+
 def test_colours_are_those_of_the_eye_and_of_three_wavelengths():
     cube = stored(share=0.8)
     view = CubeView.open(cube.uri)

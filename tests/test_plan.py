@@ -31,7 +31,7 @@ def test_regions_share_out_the_cube_and_halos_stay_small(height, width, grid, ch
     assert work.tiles == sum(lattice.count(p.shifted(row, col)) for p in work.regions)
     assert work.tiles <= (1 + HALO) * work.needed
     # Two bytes a value and a third of that for overviews, and four of layers.
-    assert work.disk_bytes == place.height * place.width * (62 + 21 + 4)
+    assert work.disk_bytes == place.height * place.width * (62 + 21 + 5)
 
 
 @given(st.integers(200, 3000), st.integers(8, 400))

@@ -163,6 +163,9 @@ def _mercator(x, y):
 
 SCRIPT = """
 import json, sys, warnings
+
+import rasterio
+
 warnings.simplefilter("ignore")
 seen = {"gdal": rasterio.__gdal_version__}
 for name in sys.argv[1:]:

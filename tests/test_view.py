@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from flows.serve import listening
 from flows.view import application
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.grid import Window
-from pipeline.picture import FALSE_COLOUR
+from pipeline.picture import FALSE_COLOUR, Palette
 from pipeline.view import CubeView
 from tests.beside import add_layers
 
@@ -140,7 +141,9 @@ def serving(app):
 def page(cube, browser):
     """The page in a headless browser, which fails on any error of its scripts."""
     with serving(application(CubeView.open(cube.uri), TOKEN)) as address:
-        opened, wrong = browser.new_page(viewport={"width": 1280, "height": 760}), []
+        allowed = ["clipboard-read", "clipboard-write"]
+        context = browser.new_context(viewport={"width": 1280, "height": 760}, permissions=allowed)
+        opened, wrong = context.new_page(), []
         opened.on("pageerror", lambda error: wrong.append(str(error)))
         opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         opened.goto(address)
@@ -194,8 +197,23 @@ def test_a_drag_shows_a_regions_mean(page, cube):
     page.mouse.up()
     drawn = lines(page, 1)[0]
     values, valid = cube.read(Window(8, 55, 22, 31))
-    np.testing.assert_allclose(drawn, values[:, valid].mean(axis=1), rtol=1e-5)
+    known = values[:, valid].astype(np.float64)
+    mean, spread = known.mean(axis=1), known.std(axis=1)
+    np.testing.assert_allclose(drawn, mean, rtol=1e-5)
+    outline = page.evaluate("Array.from(sources.bands.data.y[0])")
+    band = np.concatenate([mean + spread, (mean - spread)[::-1]])
+    np.testing.assert_allclose(outline, np.maximum(band, 0), rtol=0, atol=1e-6)
     assert f"of {valid.sum()} pixels" in page.inner_text("#rows")
+    page.click("#clear")
+
+
+def test_six_are_compared_and_the_oldest_goes(page):
+    for col in range(7):
+        page.evaluate("col => add('pixel.json', { row: 0, col })", col)
+    rows = page.inner_text("#rows")
+    assert "column 0" not in rows
+    assert [f"column {col}" in rows for col in range(1, 7)] == [True] * 6
+    assert len(set(page.evaluate("sources.lines.data.colour"))) == 6
     page.click("#clear")
 
 
@@ -203,25 +221,76 @@ def test_what_is_copied_is_what_is_shown(page, cube):
     time.sleep(0.5)
     page.mouse.click(*at(page, 30.5, 30.5))
     lines(page, 1)
-    table = [line.split(",") for line in page.evaluate("csv()").splitlines()]
-    assert table[0][:2] == ["wavelength_nm", "row 30 col 30 reflectance estimated"]
+    page.evaluate("add('region.json', { row: 5, col: 55, height: 20, width: 30 })")
+    lines(page, 2)
+    page.click("#copy")
+    page.wait_for_function("() => $('said').textContent === 'Copied.'", polling=20)
+    copied = page.evaluate("navigator.clipboard.readText()")
+    head, *table = [line.split(",") for line in copied.splitlines()]
+    region = "mean of rows 5-24 cols 55-84"
+    assert head == [
+        "wavelength_nm",
+        "row 30 col 30 reflectance estimated",
+        "row 30 col 30 standard deviation",
+        f"{region} reflectance estimated",
+        f"{region} standard deviation",
+    ]
+    got = np.array(table, float).T
+    assert got[0].tolist() == list(WAVELENGTHS)
     values, _ = cube.read(Window(30, 30, 1, 1))
-    assert [float(line[0]) for line in table[1:]] == list(WAVELENGTHS)
-    assert np.array_equal(np.float32([line[1] for line in table[1:]]), values[:, 0, 0])
-    assert all(float(line[2]) > 0 for line in table[1:])
+    assert np.array_equal(np.float32(got[1]), values[:, 0, 0])
+    sigma = CubeView.open(cube.uri).pixel(30, 30)["uncertainty"]
+    assert np.array_equal(np.float32(got[2]), sigma)
+    values, valid = cube.read(Window(5, 55, 20, 30))
+    np.testing.assert_allclose(got[3], values[:, valid].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(got[4], values[:, valid].std(axis=1), rtol=1e-4)
+    # Over plain HTTP a page has no clipboard.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    with page.expect_download() as saved:
+        page.click("#copy")
+    assert saved.value.suggested_filename == "spectra.csv"
+    assert saved.value.path().read_text() == copied
     page.click("#clear")
 
 
-def test_every_look_is_drawn(page):
+SHOWN = """async () => {
+    const { url, x, y, w, h } = sources.near.data;
+    const image = Object.assign(new Image(), { src: url[0] });
+    await image.decode();
+    const [across, down] = [image.naturalWidth, image.naturalHeight];
+    const canvas = Object.assign(document.createElement("canvas"), { width: across, height: down });
+    const context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
+    const row = (i) => Array.from(context.getImageData(0, i, across, 1).data);
+    const some = [3, 100, 200, 299].map((eighth) => Math.floor(eighth * down / 300));
+    return { window: [y[0], x[0], h[0], w[0]], shape: [down, across], rows: some, pixels: some.map(row) };
+}"""  # noqa: E501
+
+
+def test_every_look_is_the_numbers_colours(page, cube):
+    palette = Palette(CubeView.open(cube.uri))
+    looks = {"colour": palette.colours}
+    chosen = (610.0, 480.0, 430.0)
+    looks |= {name: partial(palette.layer, name) for name in ("uncertainty", "closure", "quality")}
+    looks["bands"] = partial(palette.colours, nm=chosen)
+    looks[",".join(map(str, FALSE_COLOUR))] = partial(palette.colours, nm=FALSE_COLOUR)
+    offered = page.evaluate("[...$('show').options].map((o) => o.value)")
+    assert set(looks) < set(offered)
     seen = set()
-    looks = page.evaluate("[...$('show').options].map((o) => o.value)")
-    assert set(looks) > {"colour", "bands", "uncertainty", "closure", "quality"}
-    for look in looks:
+    for look, draw in looks.items():
         page.select_option("#show", look)
-        page.wait_for_function("() => sources.near.data.url.length === 1", polling=20)
-        seen.add(page.evaluate("sources.near.data.url[0]"))
+        if look == "bands":
+            for name, nm in zip(("red", "green", "blue"), chosen, strict=True):
+                page.select_option(f"#{name}", f"{nm:g}")
+        page.wait_for_function("() => sources.near.data.url.length === 1 && !busy", polling=20)
+        shown = page.evaluate(SHOWN)
+        wanted = draw(Window(*shown["window"]), tuple(shown["shape"]))
+        got = np.array(shown["pixels"], np.uint8).reshape(len(shown["rows"]), -1, 4)
+        np.testing.assert_array_equal(got, wanted[shown["rows"]], err_msg=look)
+        seen.add(got.tobytes())
+        if look in palette.scales:
+            assert f"{palette.scales[look].high:.2g}" in page.inner_text("#legend")
     assert len(seen) == len(looks)
-    page.select_option("#show", ",".join(map(str, FALSE_COLOUR)))
     assert page.evaluate("$('show').value") == "bands"
     assert page.evaluate("$('red').value") == "700"
 

@@ -97,7 +97,7 @@ def calibrate(
 ) -> None:
     """Fit sigma on the errors of networks that have not seen the scene.
 
-    Example: r2h calibrate calibrate-cave.toml --root CAVE --reflectances FILE --out runs/calibration
+    Example: r2h calibrate calibrate-cave.toml --root CAVE --reflectances FILE --out runs/sigma
     """
     from flows.calibrate import calibrate as run  # noqa: PLC0415
 

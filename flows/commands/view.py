@@ -14,7 +14,7 @@ app = typer.Typer()
 @app.command()
 def report(
     cube: Annotated[str, typer.Argument(help="Cube (any URI), or an evaluation's folder.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file. [default: NAME.report.html]")] = None,
+    out: Annotated[str | None, typer.Option(help="HTML file. [default: NAME.report.html]")] = None,
     source: Annotated[str | None, typer.Option(help="The cube's input, if it has moved.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -28,7 +28,7 @@ def report(
         written = write_evaluation(Path(cube), out)
     else:
         written = write_report(cube, out, source)
-    show({"of": cube, "report": str(written)}, as_json)
+    show({"of": cube, "report": written}, as_json)
 
 
 @app.command()
