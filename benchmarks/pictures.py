@@ -72,7 +72,6 @@ def main() -> None:
         for name in asked.names or PICTURES:
             made = PICTURES[name](given)
             print(name, "made" if made else "left out: see --help", flush=True)
-        browser.close()
 
 
 def _parser() -> argparse.ArgumentParser:
