@@ -72,7 +72,6 @@ def main() -> None:
         for name in asked.names or PICTURES:
             made = PICTURES[name](given)
             print(name, "made" if made else "left out: see --help", flush=True)
-        browser.close()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,11 +146,12 @@ def prefect(given: Given) -> bool:
             (artifact,) = _asked(f"{url}/api/artifacts/filter", ours)
             page = given.browser.new_page(viewport={"width": 1200, "height": 900})
             places = {
-                "run": f"runs/flow-run/{run['id']}",
-                "report": f"artifacts/artifact/{artifact['id']}",
+                "run": (f"runs/flow-run/{run['id']}", run["name"]),
+                "report": (f"artifacts/artifact/{artifact['id']}", "megapixels"),
             }
-            for name, place in places.items():
-                page.goto(f"{url}/{place}", wait_until="networkidle")
+            for name, (place, text) in places.items():
+                page.goto(f"{url}/{place}", timeout=1000 * PATIENCE)
+                page.get_by_text(text).first.wait_for(timeout=1000 * PATIENCE)
                 time.sleep(5)  # its chart moves into place
                 _keep(page.screenshot(), given.out / f"prefect-{name}.png")
         finally:
