@@ -207,8 +207,11 @@ def test_a_scheduled_run_fires_and_finishes(prefect, job):
     prefect.ask(f"/deployments/{deployment['id']}", change, "PATCH")
     mine = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
     run = until(lambda: fired(prefect.ask("/flow_runs/filter", mine)))
-    # Takes back those that are still to come.
+    # Takes back those that are still to come, and those that are late behind it.
     prefect.ask(f"/deployments/{deployment['id']}", {"schedules": []}, "PATCH")
+    late = {**mine, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    for waiting in prefect.ask("/flow_runs/filter", late):
+        prefect.ask(f"/flow_runs/{waiting['id']}", method="DELETE")
     state = until(lambda: ended(prefect, run["id"]))
     assert state["type"] == "COMPLETED", state
     same_as_plain(settings)
