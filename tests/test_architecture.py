@@ -75,3 +75,14 @@ def test_nothing_is_unpickled():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_files_stay_small(path):
     assert path.read_text().count("\n") <= 250
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/reliability.md", "ARCHITECTURE.md"])
+def test_every_test_that_a_page_names_is_there(page):
+    text = (ROOT / page).read_text()
+    named = re.findall(r"`(?:tests/)?(test_\w+\.py)(?:::(\w+))?`", text)
+    assert named
+    for file, test in named:
+        assert f"def {test}" in (ROOT / "tests" / file).read_text()
+    for way in re.findall(r"`ways\.(\w+)`", text):
+        assert f"def {way}(" in (ROOT / "tests/faults/ways.py").read_text()
