@@ -83,13 +83,11 @@ def _names(path: Path, file: int) -> bool:
 def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
     """Numbered objects, each made once: the highest number owns, until its time is over."""
     try:
-        older = _numbers(fs, root)
+        older, found = _latest(fs, root)
     except storage_errors() as error:
         raise Refusal(_REACHED, error, "Choose another place.") from error
-    if older:
-        found = json.loads(fs.cat_file(f"{root}/{older[-1]:08}"))
-        if time.time() < found["until"] and not (run and found.get("run") == run):
-            raise _taken(root, f"{found['owner']} until {time.ctime(found['until'])}")
+    if older and time.time() < found["until"] and not (run and found.get("run") == run):
+        raise _taken(root, f"{found['owner']} until {time.ctime(found['until'])}")
     number = (older or [0])[-1] + 1
     try:
         fs.pipe_file(f"{root}/{number:08}", _term(run), mode="create")
@@ -127,6 +125,15 @@ def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
         heart.join()
         if not lost.is_set():
             fs.rm_file(f"{root}/{number:08}")
+
+
+def _latest(fs: Any, root: str) -> tuple[list[int], dict[str, Any]]:
+    """All numbers, and what the highest says."""
+    numbers = _numbers(fs, root)
+    try:
+        return numbers, json.loads(fs.cat_file(f"{root}/{numbers[-1]:08}")) if numbers else {}
+    except FileNotFoundError:  # its owner let it go meanwhile
+        return _latest(fs, root)
 
 
 def _numbers(fs: Any, root: str) -> list[int]:

@@ -190,7 +190,7 @@ def test_the_plan_says_what_the_run_does_and_writes_nothing(r2h, raster, tmp_pat
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr")
     record = json.loads((tmp_path / "a.run.json").read_text())
     assert planned["tiles"] == record["tiles"] == 42
-    assert (planned["regions"], planned["disk_bytes"]) == (12, 45 * 50 * (62 + 21 + 4))
+    assert (planned["regions"], planned["disk_bytes"]) == (12, 45 * 50 * (62 + 21 + 4 + 1))
     assert planned["seconds"] > 0
     assert "42 tiles in 12 region(s), 162.5% computed twice" in err
 
