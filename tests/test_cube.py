@@ -11,7 +11,7 @@ import rioxarray  # noqa: F401  (the .rio accessor)
 import xarray as xr
 import zarr
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cube import CubeSpec, SpectralCube, quantise
@@ -224,6 +224,7 @@ def test_a_window_that_cuts_a_chunk_is_refused(tmp_path: Path, window: Window) -
     assert cube.finished() == set()
 
 
+@settings(max_examples=15)
 @given(st.lists(st.sampled_from(regions(HEIGHT, WIDTH, CHUNK, CHUNK)), max_size=30))
 def test_whatever_the_order_and_the_repeats_the_first_write_of_a_chunk_stays(
     windows: list[Window],

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -109,6 +109,7 @@ def test_a_start_from_zero_is_that_of_noise_that_is_zero(engine: Engine) -> None
     assert torch.equal(zero(rgb, start_noise()[:, :0]), expected)
 
 
+@settings(max_examples=6)  # each builds two graphs
 @given(st.integers(2, 5), st.sampled_from(["torch", "onnxruntime"]), st.integers(0, 1000))
 def test_samples_give_the_mean_and_the_deviation_of_as_many_passes(
     count: int, engine: Engine, seed: int

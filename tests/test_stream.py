@@ -21,7 +21,7 @@ from pipeline.stream import Stream
 from pipeline.sums import Sums, Tile
 from tests.toys import CAMERA, CLOSURES, ArrayScene, Constant, Toy, objects, scene, stream
 
-FEW = settings(max_examples=10)
+FEW = settings(max_examples=6)
 """Of examples that write cubes: each takes half a second."""
 SIDES = st.integers(1, 70)
 GRIDS = st.sampled_from([(8, 0), (16, 4), (16, 8), (24, 5)])
