@@ -92,20 +92,15 @@ def calibrate(
     root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the check.")],
     checkpoint: Annotated[Path, typer.Option(help="Whose sigma it will be.")] = SHIPPED,
-    reflectances: Annotated[Path | None, typer.Option(help="As for `r2h train`.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit sigma on the errors of networks that have not seen the scene.
 
-    Example: r2h calibrate calibrate-cave.toml --root CAVE --reflectances FILE --out runs/sigma
+    Example: r2h calibrate calibrate-cave.toml --root CAVE --out runs/calibration
     """
     from flows.calibrate import calibrate as run  # noqa: PLC0415
 
-    settings = load(CalibrateSettings, config)
-    if reflectances is not None:
-        of = settings.train.model_copy(update={"reflectances": str(reflectances)})
-        settings = settings.model_copy(update={"train": of})
-    path = run(settings, checkpoint, root, out, tell)
+    path = run(load(CalibrateSettings, config), checkpoint, root, out, tell)
     return show({"calibration": str(path)}, as_json)
 
 
