@@ -21,6 +21,7 @@ from pipeline.export import export
 from pipeline.grid import Window
 from pipeline.labels import Labels
 from pipeline.layout import ARRAY
+from pipeline.packing import unpack
 from pipeline.remote import without_place
 from pipeline.sidecar import Sidecars
 
@@ -192,6 +193,18 @@ def _spy(sample: Sample) -> Seen:
         return {"values": seen, "wavelengths": image.bands.centers, "nodata": nodata}
 
 
+def _napari(sample: Sample) -> Seen:
+    from napari_builtins.io import napari_get_reader  # noqa: PLC0415
+
+    # The cube's array: of a whole store it would take each array for a resolution of one image.
+    path = f"{sample.uri}/{ARRAY}"
+    read = napari_get_reader(path)
+    if read is None:
+        raise Unfit("it takes no address like this one")
+    ((image, *_),) = read(path)
+    return {"values": unpack(np.asarray(image[:, *sample.window.slices]))[0]}
+
+
 READERS: dict[str, tuple[str, Callable[[Sample], Seen]]] = {
     "xarray": ("xarray", _xarray),
     "dask": ("dask", _dask),
@@ -201,5 +214,6 @@ READERS: dict[str, tuple[str, Callable[[Sample], Seen]]] = {
     "GDAL, the VRT": ("rasterio", _vrt),
     "rio-tiler": ("rio-tiler", _rio_tiler),
     "SPy, of an ENVI export": ("spectral", _spy),
+    "napari, the array": ("napari", _napari),
 }
 """Each reader: the package it needs, and what it sees of a sample."""

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -59,7 +60,9 @@ def test_every_reader_sees_what_was_written(sample):
         "nodata": 65535 if facts["dtype"] == "uint16" else np.nan,
     }
     wanted, unfit = facts["crs_wkt"], set()
-    for name, (_, read) in READERS.items():
+    for name, (package, read) in READERS.items():
+        if package == "napari" and find_spec(package) is None:
+            continue  # a window system comes with it, so the tests do not install it
         try:
             seen = read(cube)
         except Unfit:
