@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from importlib.util import find_spec
+from shutil import which
 
 import numpy as np
 import pytest
@@ -101,6 +102,19 @@ def test_the_doctor_finds_nothing_wrong_with_a_whole_output(sample):
 def whole(tmp_path):
     write_sidecars(make(tmp_path / "a.zarr"))
     return tmp_path
+
+
+@pytest.mark.skipif(which("gdalinfo") is None, reason="needs GDAL's own programs")
+def test_gdalinfo_says_what_was_written(whole):
+    # What QGIS shows of a layer. The store itself needs GDAL 3.10.
+    asked = ["gdalinfo", "-json", str(whole / "a.vrt")]
+    found = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout)
+    shape = expected("uint16").shape
+    assert (len(found["bands"]), *found["size"][::-1]) == shape
+    assert Affine.from_gdal(*found["geoTransform"]).almost_equals(PLACE, 1e-9)
+    assert CRS.from_wkt(found["coordinateSystem"]["wkt"]) == CRS.from_wkt(UTM)
+    assert {(band["noDataValue"], band["scale"]) for band in found["bands"]} == {(65535, 1e-4)}
+    assert f"{WAVELENGTHS[7]:g}" in found["bands"][7]["description"]
 
 
 @pytest.mark.parametrize(
