@@ -54,6 +54,7 @@ def test_what_is_imported_is_declared():
     declared = {re.match(r"[\w-]+", line)[0] for line in lines}
     named = {
         "colour": "colour-science",
+        "napari_builtins": "napari",
         "PIL": "pillow",
         "odc": "odc-geo",
         "prometheus_client": "prometheus-client",
