@@ -140,7 +140,10 @@ def prefect(given: Given) -> bool:
     with subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.DEVNULL) as server:
         try:
             _until(lambda: _asked(f"{url}/api/health"))
-            _r2h("reconstruct", PHOTO, given.folder / "flow" / "coffee.zarr", "--prefect", env=env)
+            # By names that are of no machine.
+            shutil.copy(PHOTO, given.folder)
+            words = ["reconstruct", "coffee.png", "flow/coffee.zarr", "--prefect"]
+            _r2h(*words, cwd=given.folder, env=env)
             (run,) = _asked(f"{url}/api/flow_runs/filter", {})
             ours = {"artifacts": {"key": {"any_": ["report"]}}}
             (artifact,) = _asked(f"{url}/api/artifacts/filter", ours)
@@ -180,8 +183,8 @@ PICTURES: dict[str, Callable[[Given], bool]] = {
 R2H = (sys.executable, "-c", "from flows.cli import main; main()")
 
 
-def _r2h(*words: object, env: dict[str, str] | None = None) -> None:
-    subprocess.run([*R2H, *map(str, words)], check=True, env=env)
+def _r2h(*words: object, **how: Any) -> None:
+    subprocess.run([*R2H, *map(str, words)], check=True, **how)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from io import BytesIO
+from string import punctuation
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,6 +28,8 @@ EVERY = 2.0
 """Seconds between two updates of the progress, at least: each is a request to the server."""
 PICTURE = 384
 """Pixels of the picture's long side, at most: it is stored in the server's database."""
+_SIGNS = set(punctuation) - set("./-,")
+"""That mean something in markdown, in the middle of a line."""
 
 Row = dict[str, Any]
 
@@ -77,9 +80,10 @@ def report(record: dict[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    """What is text and no more in markdown, whoever named it: signs as their numbers."""
-    text = printable(str(value))
-    return "".join(c if c.isalnum() or c in " _/" else f"&#{ord(c)};" for c in text)
+    """What is text and no more in markdown, whoever named it; a line."""
+    text = " ".join(printable(str(value)).split())
+    # By backslash: Prefect's page shows character references as they are written.
+    return "".join(f"\\{c}" if c in _SIGNS else c for c in text)
 
 
 def picture(cube: str) -> str:

@@ -16,6 +16,8 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
+from rich.text import Text
+
 from flows.bound import threads_of
 from flows.finish import finish, stages
 from flows.forecast import line, peak_resident
@@ -26,7 +28,7 @@ from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
-from pipeline.redact import printable, redact
+from pipeline.redact import for_people
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -149,8 +151,7 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
         held = stack.enter_context(kept(client, settings.destination, run))
         # Its future is let go with the answer, or a lost worker would make it run again.
         begun = client.submit(begin, ask, resources=needs, pure=False).result()
-        told = printable(redact(begun.about))
-        bar.console.print(told, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        bar.console.print(Text(for_people(begun.about)), soft_wrap=True)
         row = bar.add_task("reconstruct", total=sum(n for _, n in begun.todo), speed=0.0)
 
         def done(tiles: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from pipeline.errors import Refusal
-from pipeline.redact import printable, redact, redacted
+from pipeline.redact import for_people, redacted
 
 KINDS = ("json", "text")
 _NAMES = {"asctime": "time", "levelname": "level", "message": "event", "name": "logger"}
@@ -22,7 +22,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         plain = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
         more = [f"{key}={value}" for key, value in vars(record).items() if key not in plain]
-        return printable(redact(" ".join([super().format(record), *more])))
+        return for_people(" ".join([super().format(record), *more]))
 
 
 def log_as(kind: str) -> None:

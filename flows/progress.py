@@ -9,12 +9,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from flows.forecast import Forecast, line
 from flows.job import Job
 from flows.reconstruct import reconstruct
 from flows.settings import ReconstructSettings
-from pipeline.redact import printable, redact
+from pipeline.redact import for_people
 
 logger = logging.getLogger("r2h")
 
@@ -30,15 +31,8 @@ def in_sight(settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
     with tile_bar() as shown:
 
         def watch(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
-            shown.console.print(
-                printable(redact(job.assumptions)),
-                line(job, known),
-                sep="\n",
-                highlight=False,
-                markup=False,
-                emoji=False,
-                soft_wrap=True,
-            )
+            told = f"{for_people(job.assumptions)}\n{line(job, known)}"
+            shown.console.print(Text(told), soft_wrap=True)
             megapixels = job.plan.place.height * job.plan.place.width / 1e6
             row = shown.add_task("reconstruct", total=tiles, speed=0.0)
 

@@ -69,3 +69,8 @@ def _environment() -> list[str]:
     names = [name for name in os.environ if _SECRET_NAME.search(name.upper())]
     values = {value for name in names if len(value := os.environ[name]) >= _LONG}
     return sorted(values, key=len, reverse=True)
+
+
+def for_people(text: str) -> str:
+    """What may be shown of a text: no secrets, and nothing that steers the screen."""
+    return printable(redact(text))

@@ -151,8 +151,8 @@ def certificate(record: Counts) -> dict[str, Any]:
     (n_border, border, border2), (n_inside, inside, inside2) = record[_BORDER], record[_INSIDE]
     share = n_inside / n_border if n_border and n_inside else 0.0
     return {
-        "disagreement_mean": total / number * 1e-4 if number else None,
-        "disagreement_p99": percentile(record[_BINS], EDGES, 0.99) * 1e-4 if number else None,
+        "disagreement_mean": total / number / 1e4 if number else None,
+        "disagreement_p99": percentile(record[_BINS], EDGES, 0.99) / 1e4 if number else None,
         "gradient_ratio": float(border / inside * share) if share and inside else None,
         "energy_ratio": float(border2 / inside2 * share) if share and inside2 else None,
         "compared_in_overlaps": number,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.redact import printable, redact, redacted
+from pipeline.redact import for_people, redacted
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Config = Annotated[str | None, typer.Option(help="TOML file; the command line wins over it.")]
@@ -27,7 +27,7 @@ def tell(text: str) -> None:
 
 def say(text: str, err: bool = False) -> None:
     """Print text for a person: no secrets, and nothing that steers the screen."""
-    typer.echo(printable(redact(text)), err=err)
+    typer.echo(for_people(text), err=err)
 
 
 def fail(error: object, code: int) -> None:
