@@ -22,6 +22,8 @@ from pipeline.lock import locked
 from pipeline.sidecar import refuse_foreign, withdraw
 from pipeline.source import known
 from pipeline.store import reason, storage_errors
+from pipeline.stream import Stream
+from pipeline.sums import Index
 from pipeline.verify import mend
 
 logger = logging.getLogger("r2h")
@@ -129,10 +131,25 @@ def run_region(job: Job, region: Window, stop: Event, done: Callable[[int], None
         done(tiles)
 
     cube = SpectralCube.open(job.settings.destination, "r+")
-    job.connect(cube, stop).run(region, count)
+    _run(job, job.connect(cube, stop), region, count)
+    return total
+
+
+def _run(
+    job: Job,
+    stream: Stream,
+    region: Window,
+    done: Callable[[int], None],
+    written: set[Index] | None = None,
+) -> None:
+    try:
+        stream.run(region, done, written)
+    except Refusal:
+        # An input that is replaced while it is read looks damaged.
+        unchanged_input(job)
+        raise
     unchanged_input(job)
     _told(job, region)
-    return total
 
 
 def _told(job: Job, region: Window) -> None:
@@ -173,10 +190,8 @@ def carry_out(
         done = watch(job, needed, sum(map(stream.tiles, todo)))
         ready = time.perf_counter()
         for region in job.plan.regions:
-            stream.run(region, done, written)
-            unchanged_input(job)
+            _run(job, stream, region, done, written)
             held()
-            _told(job, region)
         return finish(job, stages(start, ready), {"forecast_seconds": needed.seconds})
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from flows import cli
 from flows.commands.common import STOPPED
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.scene import RasterScene
 from pipeline.sums import Sums
 from tests.faults import ways
 from tests.faults.run import TILING, Run, assert_same, aux, go_on, raster
@@ -125,17 +127,23 @@ def test_no_memory_left(  # noqa: PLR0917
     assert_same(plain, cube)
 
 
-def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch):
+@pytest.mark.parametrize("damaged", [False, True], ids=["another", "cut short"])
+def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch, damaged):
     source = raster(tmp_path / "source.tif", 96, 128)
-    first, add = source.read_bytes(), Sums.add
+    first, read = source.read_bytes(), RasterScene.read
+    other = tmp_path / "other"
+    other.write_bytes(first[:-1] + bytes([first[-1] ^ 1]))
 
-    def change(self, tile, values):
-        if tile.at == (1, 1):
-            source.write_bytes(first[:-1] + bytes([first[-1] ^ 1]))
-        return add(self, tile, values)
+    def change(self, window):
+        if cube.exists() and damaged:
+            os.truncate(source, 200)
+        elif cube.exists():
+            with suppress(FileNotFoundError):  # another thread was first
+                other.replace(source)
+        return read(self, window)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Sums, "add", change)
+        patch.setattr(RasterScene, "read", change)
         code, said = r2h(*begun((source, cube)))
     assert code == 2
     assert "stays what it was" in said
