@@ -12,6 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline import layers, overview
+from pipeline.chunks import write_chunk
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
@@ -116,14 +117,15 @@ class Companion:
     def note(self, window: Window, seam: Counts, beside: Layers) -> None:
         """Write seam record (FIELDS,) and layers of the chunk at a window of the cube."""
         at = (window.row // self._chunk, window.col // self._chunk)
-        self._arrays["quality"][window.slices] = beside.quality
-        self._arrays["closure"][window.slices] = beside.closure
+        write_chunk(self._arrays["quality"], at, beside.quality)
+        write_chunk(self._arrays["closure"], at, beside.closure)
         if beside.uncertainty is not None:
-            self._arrays["uncertainty"][:, *window.slices] = beside.uncertainty
+            write_chunk(self._arrays["uncertainty"], at, beside.uncertainty)
             self._gather("uncertainty", 1, window, beside.uncertainty)
         self._gather("quality", 1, window, beside.quality[None])
         self._gather("closure", 1, window, beside.closure[None])
-        self._seam[at], self._tally[at] = seam, beside.census
+        write_chunk(self._seam, (*at, 0), seam[None, None])
+        write_chunk(self._tally, (*at, 0), beside.census[None, None])
 
     def begin(self, window: Window) -> None:
         """Make what lies within a window of the coarser levels as its chunks come.
@@ -138,11 +140,11 @@ class Companion:
 
     def coarsen(self, window: Window, stored: NDArray[Any]) -> None:
         """Write what follows from a chunk's stored values: its mask, and its levels."""
-        self._arrays["valid"][window.slices] = overview.known(stored)
+        at = (window.row // self._chunk, window.col // self._chunk)
+        write_chunk(self._arrays["valid"], at, overview.known(stored))
         for factor in self._owned:
             stored = overview.halved(stored)
-            place = Window(window.row // factor, window.col // factor, *stored.shape[1:])
-            self._pyramids[""].levels[factor][:, *place.slices] = stored
+            write_chunk(self._pyramids[""].levels[factor], at, stored)
         self._gather("", max(self._owned, default=1), window, stored)
 
     def _gather(self, name: str, factor: int, window: Window, stored: NDArray[Any]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from pipeline.chunks import write_chunk
 from pipeline.companion import Companion, Mode
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
@@ -141,7 +142,7 @@ class SpectralCube:
             if not self._fs.exists(self._chunk_path(*at)):
                 raw = stored[:, *part.slices]
                 self.companion.coarsen(place, raw)
-                self._array[:, *place.slices] = raw
+                write_chunk(self._array, at, raw)
 
     def note(self, window: Window, seam: Counts, beside: Layers) -> None:
         """Write seam record and layers of the chunk at a window, before the chunk itself."""

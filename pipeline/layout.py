@@ -24,6 +24,7 @@ NOTE = "estimated from RGB, not measured"
 COORDINATES = ("wavelength", "fwhm", "good_wavelengths", "y", "x", "spatial_ref")
 SCALE = 1e-4  # reflectance of one uint16 count
 PEAK = 6.5534  # the largest reflectance that uint16 holds beside its nodata value
+ZSTD: dict[str, Any] = {"level": 1, "checksum": True}  # how chunks are compressed
 NODATA = {"uint16": 65535, "float32": float("nan")}
 
 
@@ -152,8 +153,7 @@ def add_reflectance(
 
 def _conventions(spec: CubeSpec, factor: int) -> dict[str, Any]:
     shape = (-(-spec.height // factor), -(-spec.width // factor))
-    place = spec.place and spec.place @ Affine.scale(factor)
-    return conventions(shape, place, spec.crs_wkt)
+    return conventions(shape, spec.place and spec.place @ Affine.scale(factor), spec.crs_wkt)
 
 
 def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
@@ -239,12 +239,12 @@ def add_array(
     attributes: Mapping[str, Any],
     **array: Any,
 ) -> zarr.Array[Any]:
-    """Create an array with named dimensions and checksummed zstd 1, as each format spells them."""
+    """Create an array with named dimensions and ``ZSTD``, as each format spells them."""
     kind: dict[str, Any] = {"attributes": dict(attributes)}
     if group.metadata.zarr_format == 2:
         kind["attributes"]["_ARRAY_DIMENSIONS"] = list(dimensions)
-        kind["compressors"] = {"id": "zstd", "level": 1, "checksum": True}
+        kind["compressors"] = {"id": "zstd", **ZSTD}
     else:
         kind["dimension_names"] = dimensions
-        kind["compressors"] = {"name": "zstd", "configuration": {"level": 1, "checksum": True}}
+        kind["compressors"] = {"name": "zstd", "configuration": ZSTD}
     return group.create_array(name, **kind, **array)

@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from pipeline.chunks import write_chunk
 from pipeline.geozarr import multiscales
 from pipeline.grid import Window
 from pipeline.layout import NODATA, CubeSpec, add_centres, add_reflectance
@@ -145,7 +146,7 @@ class Gathering:
         for (down, right), known in parts.items():
             at = Window(down - place.row, right - place.col, *known.shape[1:])
             whole[:, *at.slices] = known
-        _put(self._levels[factor], place, whole)
+        _put(self._levels[factor], place, whole, self._chunk)
         self.add(2 * factor, place.row // 2, place.col // 2, self._halve(whole))
 
 
@@ -158,12 +159,13 @@ def build(
         part = _chunk_at(coarser, row, col, chunk)
         rows, cols = Window(2 * part.row, 2 * part.col, 2 * part.height, 2 * part.width).slices
         stored = np.asarray(finer[..., rows, cols])
-        _put(coarser, part, halve(stored.reshape(-1, *stored.shape[-2:])))
+        _put(coarser, part, halve(stored.reshape(-1, *stored.shape[-2:])), chunk)
 
 
-def _put(level: zarr.Array[Any], place: Window, stored: NDArray[Any]) -> None:
-    """Write (C, h, w) into a level (C, y, x), or (y, x) where C is 1."""
-    level[..., *place.slices] = stored.reshape(*level.shape[:-2], *stored.shape[-2:])
+def _put(level: zarr.Array[Any], place: Window, stored: NDArray[Any], chunk: int) -> None:
+    """Write the chunk (C, h, w) of a level (C, y, x), or (y, x) where C is 1."""
+    at = (place.row // chunk, place.col // chunk)
+    write_chunk(level, at, stored.reshape(*level.shape[:-2], *stored.shape[-2:]))
 
 
 def _chunk_at(level: zarr.Array[Any], row: int, col: int, chunk: int) -> Window:

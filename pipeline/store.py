@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 import zarr
@@ -172,13 +173,21 @@ def put(uri: str, data: bytes) -> None:
     if not isinstance(fs, LocalFileSystem):
         fs.pipe_file(path, data)
         return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    partial.write_bytes(data)
-    _to_disk(partial)
+    move_in(Path(path), data, durable=True)
+    _to_disk(Path(path).parent)
+
+
+def move_in(target: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write a file that appears in one move; ``durable`` ones are on the disk by then."""
+    partial = target.with_name(f"{target.name}.{uuid4().hex}.partial")
+    try:
+        partial.write_bytes(data)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+    if durable:
+        _to_disk(partial)
     partial.replace(target)
-    _to_disk(target.parent)
 
 
 def keep(uri: str) -> None:

@@ -15,6 +15,7 @@ import zarr.storage._local as local_store
 import model
 from flows import cli
 from flows.commands.common import STOPPED
+from pipeline import chunks, store
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.scene import RasterScene
@@ -75,18 +76,22 @@ def test_a_full_disk_or_quota(  # noqa: PLR0917
     r2h, source, plain, cube, monkeypatch, code, after
 ):
     why = os.strerror(code)
-    put, puts = local_store._put, []
+    puts = []
 
-    def full(path, value, exclusive=False):
-        puts.append(path)
-        if len(puts) > after:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".partial").write_bytes(b"half")
-            raise OSError(code, why, str(path))
-        return put(path, value, exclusive)
+    def filling(put):
+        def full(path, *given, **more):
+            puts.append(path)
+            if len(puts) > after:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.with_suffix(".partial").write_bytes(b"half")
+                raise OSError(code, why, str(path))
+            return put(path, *given, **more)
+
+        return full
 
     with monkeypatch.context() as patch:
-        patch.setattr(local_store, "_put", full)
+        for module, name in ((local_store, "_put"), (chunks, "move_in"), (store, "move_in")):
+            patch.setattr(module, name, filling(getattr(module, name)))
         ended, said = r2h(*begun((source, cube)))
     assert ended in (1, 2)
     assert why in said

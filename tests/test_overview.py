@@ -2,6 +2,7 @@
 
 import warnings
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -85,6 +86,11 @@ def test_every_level_halves_the_one_before_to_the_last_edge(tmp_path, zarr_forma
             np.testing.assert_array_equal(level.values, finer)
 
 
+def into(level, at, values):
+    level[tuple(np.s_[8 * i : 8 * i + 8] for i in (0, *at))] = values
+
+
+@patch("pipeline.overview.write_chunk", into)
 @given(st.integers(1, 200), st.integers(1, 200), st.data())
 def test_what_is_gathered_in_windows_and_built_is_the_cascade(height, width, data):
     random = np.random.default_rng(height)
