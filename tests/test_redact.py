@@ -88,9 +88,12 @@ def command_lines(process):
         pytest.param(("--prefect",), marks=pytest.mark.slow),
     ],
 )
-def test_a_run_shows_and_keeps_no_secret_of_its_command_line(tmp_path, weights, monkeypatch, more):
+def test_a_run_shows_and_keeps_no_secret_of_its_command_line(
+    tmp_path, tmp_path_factory, weights, monkeypatch, more
+):  # fmt: skip
     pytest.importorskip("aiohttp", reason="the ETag of an http:// input needs the extra 'cloud'")
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))  # with its database
+    # Prefect's database holds parameters as they are.
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
     hidden = "s3Cr3tOfTh3UrL"
     (tmp_path / "in").mkdir()
     raster(tmp_path / "in/a.tif", 64, 64)
