@@ -127,19 +127,21 @@ def test_no_memory_left(  # noqa: PLR0917
     assert_same(plain, cube)
 
 
-@pytest.mark.parametrize("damaged", [False, True], ids=["another", "cut short"])
-def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch, damaged):
+@pytest.mark.parametrize("how", ["another", "cut short", "another, and a signal"])
+def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch, how):
     source = raster(tmp_path / "source.tif", 96, 128)
     first, read = source.read_bytes(), RasterScene.read
     other = tmp_path / "other"
     other.write_bytes(first[:-1] + bytes([first[-1] ^ 1]))
 
     def change(self, window):
-        if cube.exists() and damaged:
+        if cube.exists() and how == "cut short":
             os.truncate(source, 200)
         elif cube.exists():
             with suppress(FileNotFoundError):  # another thread was first
                 other.replace(source)
+                if "signal" in how:
+                    os.kill(os.getpid(), signal.SIGTERM)
         return read(self, window)
 
     with monkeypatch.context() as patch:
