@@ -35,7 +35,7 @@ def main(kind: str, files: str) -> None:
             if "\n" in said:
                 raise RuntimeError(f"more than a line: {said}") from refusal
 
-    limits = ("-timeout=10", "-rss_limit_mb=2500", "-max_len=20000", "-print_final_stats=1")
+    limits = ("-timeout=10", "-rss_limit_mb=1400", "-max_len=20000", "-print_final_stats=1")
     atheris.Setup([sys.argv[0], f"-runs={files}", *limits, str(corpus)], one)
     atheris.Fuzz()
 

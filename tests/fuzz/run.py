@@ -1,6 +1,7 @@
 """Files of one kind, read in a process of its own under limits."""
 
 import multiprocessing
+import re
 import resource
 import signal
 import tempfile
@@ -16,6 +17,8 @@ from tests.fuzz import targets
 from tests.fuzz.mutate import mutated
 
 SECONDS, MEMORY = 10, 1_000_000_000
+# Without the limit there would have been no such refusal, and the memory taken.
+_MEMORY = re.compile(r"\balloc|out of memory|enough memory", re.IGNORECASE)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.fuzz.targets"])
 
@@ -34,8 +37,8 @@ def work(kind: str, first: int, last: int, at: "Synchronized[int]", found: Any) 
             try:
                 targets.READERS[kind](str(path))
             except targets.REFUSED as refusal:
-                if "\n" in str(refusal):
-                    found.put((kind, number, f"more than a line: {refusal}"))
+                if "\n" in str(refusal) or _MEMORY.search(str(refusal)):
+                    found.put((kind, number, f"more than a line, or than {MEMORY}: {refusal}"))
             except BaseException:
                 found.put((kind, number, traceback.format_exc(limit=-3)))
         signal.setitimer(signal.ITIMER_PROF, 0)
