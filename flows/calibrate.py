@@ -12,7 +12,7 @@ from torch import Tensor
 
 import model
 from flows.learn_settings import CalibrateSettings
-from flows.train import train
+from flows.train import provenance, train
 from model.engine import best_engine
 from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
 from pipeline.camera import Camera, load_camera, resampled
@@ -66,7 +66,7 @@ def calibrate(
     about = model.describe(checkpoint)
     uncertainty = Uncertainty(**laws, wavelengths=WAVELENGTHS, network=about["digest"])
     path = out / f"{checkpoint.stem}.uncertainty.safetensors"
-    uncertainty.save(path, settings.model_dump(mode="json"))
+    uncertainty.save(path, settings.model_dump(mode="json") | {"train": provenance(settings.train)})
     (out / "calibration.json").write_text(json.dumps(check, indent=2))
     return path
 

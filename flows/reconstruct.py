@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
@@ -144,9 +145,10 @@ def _run(
 ) -> None:
     try:
         stream.run(region, done, written)
-    except Refusal:
-        # An input that is replaced while it is read looks damaged.
-        unchanged_input(job)
+    except Exception:
+        # An input that was replaced may be why, or be in what is written: that is told first.
+        with suppress(*storage_errors()):
+            unchanged_input(job)
         raise
     unchanged_input(job)
     _told(job, region)

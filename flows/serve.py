@@ -1,10 +1,14 @@
 """The server behind `r2h view`: where it listens, and who may ask."""
 
+import html
 import secrets
 import socket
+import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import uvicorn
 
@@ -30,10 +34,21 @@ def serve(uri: str, host: str, port: int, browser: bool, tell: Callable[[str], N
         shown = socket.gethostname() if hosts == ("*",) else host or LOOPBACK[0]
         address = f"http://{shown}:{sock.getsockname()[1]}/{token}/"
         tell(f"{address}\nEstimated from RGB, not measured. Ctrl-C ends it.")
-        if browser:
-            # It connects at once and is answered when the server runs: the socket queues it.
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        uvicorn.Server(config).run([sock])
+        with _shown(address) if browser else nullcontext():
+            uvicorn.Server(config).run([sock])
+
+
+@contextmanager
+def _shown(address: str) -> Iterator[None]:
+    """An address in a browser, on whose command line all users of a machine would read a token."""
+    # Until this ends there is a file, for its owner alone, that leads on to the address.
+    with tempfile.NamedTemporaryFile("w", prefix="r2h-view-", suffix=".html") as page:
+        page.write(f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">')
+        page.flush()
+        # It connects at once and is answered when the server runs: the socket queues it.
+        uri = Path(page.name).as_uri()
+        threading.Thread(target=webbrowser.open, args=(uri,), daemon=True).start()
+        yield
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -174,7 +174,7 @@ def train(
                 if trainer.rank == 0:
                     draw_curve(folder)
         if trainer.rank == 0:
-            save(model.cpu(), path, _provenance(settings))
+            save(model.cpu(), path, provenance(settings))
     return path
 
 
@@ -216,7 +216,7 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def _provenance(settings: TrainSettings) -> dict[str, Any]:
+def provenance(settings: TrainSettings) -> dict[str, Any]:
     """The settings as a checkpoint keeps them: its start by digest, files without their folders."""
     kept = settings.model_dump(mode="json", exclude=MACHINE)
     names = {key: Path(kept[key]).name for key in ("init", "reflectances") if kept[key]}

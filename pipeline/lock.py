@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -107,7 +107,7 @@ def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
                     return lost.set()
                 fs.pipe_file(f"{root}/{number:08}", _term(run))
                 until = time.monotonic() + LEASE
-            except OSError:
+            except storage_errors():
                 continue  # the store is away; the term goes on, and ends
         return None
 
@@ -123,8 +123,10 @@ def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
     finally:
         ended.set()
         heart.join()
-        if not lost.is_set():
-            fs.rm_file(f"{root}/{number:08}")
+        # Where the store is away, that is what ended the run, and the term ends by itself.
+        with suppress(*storage_errors()):
+            if not lost.is_set():
+                fs.rm_file(f"{root}/{number:08}")
 
 
 def _latest(fs: Any, root: str) -> tuple[list[int], dict[str, Any]]:

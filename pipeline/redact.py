@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from typing import Any
 
 HIDDEN = "***"
@@ -74,3 +75,12 @@ def _environment() -> list[str]:
 def for_people(text: str) -> str:
     """What may be shown of a text: no secrets, and nothing that steers the screen."""
     return printable(redact(text))
+
+
+def hide_command_line() -> None:
+    """Take the secrets out of what `ps` and /proc/PID/cmdline show of this process."""
+    words = [redact(word) for word in sys.orig_argv]
+    if words != sys.orig_argv:
+        from setproctitle import setproctitle  # noqa: PLC0415 (for the few that need it)
+
+        setproctitle(" ".join(words))

@@ -39,6 +39,17 @@ def _facts(name: str) -> dict[str, Any]:
     return {"name": last, "bytes": info.get("size"), "etag": tag, "modified": changed}
 
 
+def _alike(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
+    """Whether all that was known of the files is so now."""
+    if [one["name"] for one in before] != [one["name"] for one in now]:
+        return False
+    # Where fsspec does not reach what GDAL reads, nothing but the name is known.
+    pairs = [(one, other) for one, other in zip(before, now, strict=True) if len(one) > 1]
+    if away := [other["name"] for _, other in pairs if len(other) == 1]:
+        raise ConnectionError(f"out of reach, so that it may have changed: {', '.join(away)}")
+    return all(one == other for one, other in pairs)
+
+
 def digest(files: Iterable[str]) -> str | None:
     """sha256 of local files, one after the other, hex; None where one is not local."""
     total = hashlib.sha256()
@@ -55,9 +66,10 @@ def known(before: State | None, now: State, files: Iterable[str]) -> State:
     """An input as it is ``now``, with its digest: of ``before`` while sizes and times are as then.
 
     Raises Refusal where it is another than before: the bytes decide, or where they are remote, what
-    their store says. A copy on another machine has another time and the same bytes.
+    their store says. A copy on another machine has another time and the same bytes. Raises OSError
+    where a store that told no longer does.
     """
-    if before and before["files"] == now["files"]:
+    if before and _alike(before["files"], now["files"]):
         return {**now, "sha256": before["sha256"]}
     found = digest(files)
     if before and (found is None or before["sha256"] != found):

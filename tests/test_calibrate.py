@@ -1,6 +1,7 @@
 """Calibration, put together: what was left out, what is written, and what is refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,42 @@ def errors(scene: str, size: float, seed: int = 0) -> Errors:
     return Errors(scene, known, size * torch.rand(500, 4, generator=random))
 
 
-def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(tmp_path: Path) -> None:
+CONFIG = """
+folds = [["one"], ["two", "three"]]
+tile = 8
+pixels = 20
+samples = 2
+[train]
+scenes = ["one", "two", "three"]
+iterations = 1
+crop = 8
+batch = 1
+repaint = 0.5
+[train.cameras]
+srgb = 1
+[train.network]
+widths = [4, 8]
+heads = [1, 2]
+bottom = 1
+"""
+
+
+def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
+    tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
     for number, name in enumerate(NAMES):
         planes = np.random.default_rng(number).integers(0, 65536, (31, 16, 16), dtype=np.uint16)
         write_scene(tmp_path / f"{name}_ms", name, planes)
-    told: list[str] = []
-    path = calibrate(asked(), SHIPPED, tmp_path, tmp_path / "out", told.append)
+    config, materials = tmp_path / "calibrate.toml", tmp_path / "materials.npz"
+    config.write_text(CONFIG)
+    given = ("calibrate", config, "--root", tmp_path, "--out", tmp_path / "out", "--json")
+    code, _, said = command(*given)
+    assert code == 2
+    assert "--reflectances" in said
+    np.savez(materials, wavelength_nm=np.arange(400.0, 701, 10), some=np.full((9, 31), 0.4))
+    code, out, said = command(*given, "--reflectances", materials)
+    assert code == 0, said
+    path = Path(json.loads(out)["calibration"])
     assert path.name == "r2h-cave.uncertainty.safetensors"
     law = Uncertainty.load(path)
     assert law.network == describe()["digest"]
@@ -50,8 +81,9 @@ def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(tmp_path: Path) 
     for fold in asked().folds:
         trained = describe(tmp_path / f"out/without-{fold[0]}/checkpoint.safetensors")
         assert not set(trained["training"]["scenes"]) & set(fold)
+        assert trained["training"]["reflectances"] == "materials.npz"
     # Again: the networks are there, the numbers are the same.
-    assert calibrate(asked(), SHIPPED, tmp_path, tmp_path / "out", told.append) == path
+    assert calibrate(asked(), SHIPPED, tmp_path, tmp_path / "out", print) == path
     assert Uncertainty.load(path).digest == law.digest
 
 

@@ -36,6 +36,7 @@ from tests.servers import azurite, serving
 from tests.toys import objects
 
 PASSING = ["500", "503", "reset", "cut", "stall"]
+ASK = r"HEAD /.*/in/ortho\.tif"
 READ, WRITE = r"GET /.*/in/ortho\.tif", r"PUT /.*a\.zarr/reflectance/0\."
 TILING = ("--tile", "16", "--overlap", "4", "--chunk", "32")
 AZURITE = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -305,6 +306,7 @@ LASTING = [
     ("missing", READ, r"ortho\.tif"),
     ("expired", WRITE, r"a\.zarr/reflectance/0\.\d\.\d"),
     # Minutes with the others: make faults.
+    pytest.param("expired", ASK, r"ortho\.tif", marks=pytest.mark.slow),
     *(
         pytest.param(kind, match, name, marks=pytest.mark.slow)
         for match, name in ((READ, r"ortho\.tif"), (WRITE, r"a\.zarr/reflectance/0\.\d\.\d"))

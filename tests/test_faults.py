@@ -1,12 +1,15 @@
 """Faults in short; `make faults` has them by the hundred. Each ends in the undisturbed store."""
 
 import errno
+import json
 import os
 import shutil
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import zarr
@@ -21,7 +24,7 @@ from pipeline.errors import Refusal
 from pipeline.scene import RasterScene
 from pipeline.sums import Sums
 from tests.faults import ways
-from tests.faults.run import TILING, Run, assert_same, aux, go_on, raster
+from tests.faults.run import TILING, Run, assert_same, aux, raster
 
 
 @pytest.fixture(scope="module")
@@ -132,19 +135,21 @@ def test_no_memory_left(  # noqa: PLR0917
     assert_same(plain, cube)
 
 
-@pytest.mark.parametrize("damaged", [False, True], ids=["another", "cut short"])
-def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch, damaged):
+@pytest.mark.parametrize("how", ["another", "cut short", "another, and a signal"])
+def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch, how):
     source = raster(tmp_path / "source.tif", 96, 128)
     first, read = source.read_bytes(), RasterScene.read
     other = tmp_path / "other"
     other.write_bytes(first[:-1] + bytes([first[-1] ^ 1]))
 
     def change(self, window):
-        if cube.exists() and damaged:
+        if cube.exists() and how == "cut short":
             os.truncate(source, 200)
         elif cube.exists():
             with suppress(FileNotFoundError):  # another thread was first
                 other.replace(source)
+                if "signal" in how:
+                    os.kill(os.getpid(), signal.SIGTERM)
         return read(self, window)
 
     with monkeypatch.context() as patch:
@@ -198,14 +203,62 @@ def test_cut_metadata_are_said(r2h, source, plain, cube):
     SpectralCube.open(str(cube))
 
 
-def test_verify_says_what_is_wrong(r2h, source, plain, cube, capsys):
-    go_on(source, cube)
-    assert r2h("verify", cube, "--json")[0] == 0
-    array = zarr.open_group(cube, mode="r+", use_consolidated=False)["reflectance"]
-    array[:, 10, 10] = array[:, 10, 10] ^ 1
-    assert r2h("verify", cube, "--no-input")[0] == 0
-    code, _ = r2h("verify", cube, "--sample", "99")
-    assert code == 1
-    (cube / "reflectance" / "0.1.2").unlink()
-    assert r2h("verify", cube, "--no-input")[0] == 1
-    assert r2h("verify", cube, "--source", plain)[0] == 2
+def chunk_of(cube):
+    return zarr.open_group(cube, mode="r+", use_consolidated=False)["reflectance"]
+
+
+def lift(cube, by):
+    array = chunk_of(cube)
+    values = array[:, :32, :32]
+    array[:, :32, :32] = np.where(values == 65535, values, values + np.uint16(by))
+
+
+def punch(cube):
+    chunk_of(cube)[:, 5, 7] = 65535
+
+
+def rename(cube):
+    """The same everywhere, so that no copy differs."""
+    for name in (".zmetadata", "reflectance/.zattrs"):
+        text = (cube / name).read_text()
+        assert text.count("relative to white") == 1
+        (cube / name).write_text(text.replace("relative to white", "of the surface"))
+
+
+def elsewhere(cube):
+    path = cube.with_suffix(".run.json")
+    record = json.loads(path.read_text())
+    record["environment"]["torch version"] = "another"
+    path.write_text(json.dumps(record))
+
+
+WRONG = {
+    "nothing": ([], "compared exactly", 0),
+    "nothing, made elsewhere": ([elsewhere], "within 0.002, as of the recorded", 0),
+    "a last bit": ([partial(lift, by=1)], "differs by 0.0001", 1),
+    "a last bit, made elsewhere": (
+        [partial(lift, by=1), elsewhere],
+        "there differ torch version",
+        0,
+    ),
+    "more, made elsewhere": ([partial(lift, by=21), elsewhere], "differs by 0.0021", 1),
+    "nodata": ([punch], "nodata where the input has none", 1),
+    "metadata": ([rename], "is not as it was created", 1),
+    "a chunk": ([lambda cube: (cube / "reflectance/0.1.2").unlink()], "is missing", 1),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_verify_says_what_is_wrong(plain, cube, command, what):
+    for path in (plain, aux(plain), plain.with_suffix(".run.json")):
+        copy = shutil.copytree if path.is_dir() else shutil.copyfile
+        copy(path, cube.with_name(path.name.replace("plain", "a")))
+    changes, said, code = WRONG[what]
+    for change in changes:
+        change(cube)
+    ended, out, _ = command("verify", cube, "--sample", 1)
+    assert (ended, said in out) == (code, True), out
+
+
+def test_verify_refuses_another_input(plain, command, tmp_path):
+    assert command("verify", plain, "--source", raster(tmp_path / "source.tif", 96, 160))[0] == 2

@@ -106,6 +106,34 @@ def test_a_lease_is_renewed_and_a_lost_one_is_noticed(monkeypatch):
             held()
 
 
+def test_a_store_that_is_away_is_asked_again_and_hides_no_other_error(monkeypatch):
+    errors = pytest.importorskip("botocore.exceptions", reason="of the extra 'cloud'")
+    monkeypatch.setattr(lock, "LEASE", 0.6)
+    cube, fs, away = f"memory://{uuid4()}/a.zarr", fsspec.filesystem("memory"), [1, 2]
+    numbers = lock._numbers
+
+    def failing(*place):
+        if away:
+            away.pop()
+            raise errors.NoCredentialsError  # no OSError
+        return numbers(*place)
+
+    with locked(cube) as held:
+        monkeypatch.setattr(lock, "_numbers", failing)
+        time.sleep(1.5)
+        held()
+        assert not away
+        with pytest.raises(Refusal, match="one run at a time"), locked(cube):
+            pass
+
+    def refuse(_):
+        raise PermissionError("expired")
+
+    monkeypatch.setattr(fs, "rm_file", refuse)
+    with pytest.raises(ConnectionError, match="a chunk"), locked(cube):
+        raise ConnectionError("a chunk")
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Refusal, match="writable"), locked(str(tmp_path / "file" / "a.zarr")):

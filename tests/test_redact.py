@@ -1,11 +1,19 @@
 import string
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
 from pipeline.redact import redact, redacted
+from tests.faults.run import TILING, raster
+from tests.servers import serving
 
 secret = st.text(string.ascii_letters + string.digits + "+/=%._-", min_size=8, max_size=60)
 word = st.text(string.ascii_lowercase, min_size=1, max_size=8)
@@ -63,3 +71,49 @@ def test_the_environments_secrets_never_stay(value, around):
 )
 def test_other_text_stays_as_it_is(plain):
     assert redact(plain) == plain
+
+
+def command_lines(process):
+    """Of a process and all below it, as everybody on the machine sees them."""
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            yield Path(f"/proc/{one.pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        pytest.param(("--dask", "local:1"), marks=pytest.mark.slow),
+        pytest.param(("--prefect",), marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_shows_and_keeps_no_secret_of_its_command_line(
+    tmp_path, tmp_path_factory, weights, monkeypatch, more
+):  # fmt: skip
+    pytest.importorskip("aiohttp", reason="the ETag of an http:// input needs the extra 'cloud'")
+    # Prefect's database holds parameters as they are.
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+    hidden = "s3Cr3tOfTh3UrL"
+    (tmp_path / "in").mkdir()
+    raster(tmp_path / "in/a.tif", 64, 64)
+    r2h = (sys.executable, "-c", "from flows.cli import main; main()", "reconstruct")
+    with serving("files", tmp_path / "in") as address:
+        url = f"{address}/a.tif?X-Amz-Signature={hidden}".replace("://", f"://me:{hidden}@")
+        words = (*r2h, url, tmp_path / "out/a.zarr", "--checkpoint", weights, *TILING, *more)
+        with subprocess.Popen(
+            words, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as run:
+            process, family = psutil.Process(run.pid), set()
+            while b"***" not in next(command_lines(process)):
+                assert run.poll() is None
+                time.sleep(0.01)
+            while run.poll() is None:
+                family.update(command_lines(process))
+                time.sleep(0.05)
+            said = run.stdout.read()
+    assert run.returncode == 0, said
+    assert len(family) > 1 or not more
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(kept) > 20
+    assert not [text for text in (*family, said, *kept) if hidden.encode() in text]

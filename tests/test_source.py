@@ -44,16 +44,43 @@ def test_other_bytes_are_refused(files, which, longer):
         known(before, state("a.tif", files), files)
 
 
-def test_what_is_remote_is_known_by_its_tag(monkeypatch):
+@pytest.fixture
+def store(monkeypatch):
+    """What a store says of every object."""
+    told = {"size": 3, "ETag": "one", "LastModified": "now"}
+
     class Store:
-        info = staticmethod(lambda _: {"size": 3, "ETag": tag, "LastModified": "now"})
         invalidate_cache = staticmethod(lambda: None)
 
+        @staticmethod
+        def info(_):
+            if not told:
+                raise PermissionError("expired")
+            return told
+
     monkeypatch.setattr("pipeline.source.fsspec.core.url_to_fs", lambda name: (Store, name))
-    uri, tag = "s3://bucket/a.tif", "one"
-    before = known(None, state(uri, [uri]), [uri])
+    return told
+
+
+REMOTE = ["s3://bucket/a.tif"]
+
+
+def test_what_is_remote_is_known_by_its_tag(store):
+    before = begun(REMOTE)
     assert before["sha256"] is None
-    assert known(before, state(uri, [uri]), [uri]) == before
-    tag = "two"
+    assert known(before, state("a.tif", REMOTE), REMOTE) == before
+    store["ETag"] = "two"
     with pytest.raises(Refusal, match="stays what it was"):
-        known(before, state(uri, [uri]), [uri])
+        known(before, state("a.tif", REMOTE), REMOTE)
+
+
+def test_a_store_out_of_reach_is_no_other_input(store):
+    before = begun(REMOTE)
+    told = dict(store)
+    store.clear()
+    with pytest.raises(OSError, match=r"out of reach.*a\.tif"):
+        known(before, state("a.tif", REMOTE), REMOTE)
+    # One that never told, as behind a proxy that GDAL alone knows, is not asked for more.
+    before = begun(REMOTE)
+    store.update(told)
+    assert known(before, state("a.tif", REMOTE), REMOTE)["files"][0]["etag"] == "one"

@@ -9,7 +9,9 @@ import zarr
 
 from pipeline import verify
 from pipeline.companion import Companion
-from pipeline.cube import SpectralCube
+from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.grid import Window
+from pipeline.layout import PEAK
 from pipeline.verify import Fault
 from tests.toys import Toy, objects, scene, stream
 
@@ -53,17 +55,28 @@ def test_nodata_must_be_the_inputs(cube):
     assert "1 pixels" in fault.what
 
 
-@pytest.mark.parametrize("value", [65535, 40000])
-def test_values_leave_neither_their_range_nor_their_pixels(cube, value):
+def test_nodata_is_of_whole_pixels(cube):
     array = zarr.open_group(cube, mode="r+", use_consolidated=False)["reflectance"]
-    array.attrs["valid_range"] = [0, 30000]
     chunk = array[:, 0:8, 8:16]
-    chunk[1, 3, 3] = value
-    chunk[:, 3, 3] = np.where(chunk[:, 3, 3] == 65535, value, chunk[:, 3, 3])
-    array[:, 0:8, 8:16] = chunk
-    named = [fault.what for fault in faults(cube) if fault.chunks]
-    assert len(named) == 1
-    assert named[0].startswith("chunk (0, 1) has")
+    row, col = np.argwhere(chunk[0] != 65535)[0]
+    array[1, row, 8 + col] = 65535
+    assert faults(cube) == [
+        Fault("chunk (0, 1) has nodata at some wavelengths of a pixel", frozenset([(0, 1)]))
+    ]
+
+
+@pytest.mark.parametrize("value", [-1e-4, PEAK + 1e-3, np.inf])
+def test_float_values_stay_in_the_range_written_at_creation(tmp_path, value):
+    """Of uint16 every value but nodata is in it."""
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(8, 16, (4e2, 5e2), 8, "float32"))
+    values, valid = np.full((2, 8, 16), PEAK, np.float32), np.ones((8, 16), bool)
+    values[:, 0] = 0
+    cube.write(Window(0, 0, 8, 16), values, valid)
+    assert list(verify.contents(cube, cube.chunks(), None)) == []
+    array = zarr.open_group(cube.uri, mode="r+", use_consolidated=False)["reflectance"]
+    array[1, 2, 11] = value
+    (fault,) = verify.contents(cube, cube.chunks(), None)
+    assert fault.what.startswith("chunk (0, 1) has values outside [0.0, 6.5534]")
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit", "gone"])
@@ -129,8 +142,6 @@ def test_metadata_are_those_of_the_creation(cube, finished):
 
 
 def test_a_v3_cube_is_mended_and_sealed_again(tmp_path):
-    from pipeline.cube import CubeSpec  # noqa: PLC0415
-    from pipeline.grid import Window  # noqa: PLC0415
     from pipeline.layers import CENSUS, Layers  # noqa: PLC0415
     from pipeline.seam import FIELDS  # noqa: PLC0415
 

@@ -1,9 +1,14 @@
 """`r2h view`: what the server answers, to whom, and what a person sees in a browser."""
 
+import http.client
+import re
 import threading
 import time
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from queue import Queue
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -13,7 +18,7 @@ pytest.importorskip("bokeh", reason="r2h view needs the extra 'viewer'")
 import uvicorn
 from starlette.testclient import TestClient
 
-from flows.serve import listening
+from flows.serve import listening, serve
 from flows.view import application
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.grid import Window
@@ -124,6 +129,47 @@ def test_it_only_reads(client):
 def test_by_custom_this_machine_alone_is_let_in():
     with listening("127.0.0.1", 0) as sock:
         assert sock.getsockname()[0] == "127.0.0.1"
+
+
+def test_the_browser_is_led_to_it_and_no_path_leads_out_of_it(cube, monkeypatch):
+    """The server itself: a client would tidy paths up."""
+    led, made = Queue(), Queue()
+
+    def browse(uri):
+        page = Path(unquote(urlsplit(uri).path))
+        led.put((uri, page.stat().st_mode & 0o777, page.read_text(), page))
+
+    def remember(self, config):
+        made.put(self)
+        begin(self, config)
+
+    begin = uvicorn.Server.__init__
+    monkeypatch.setattr("webbrowser.open", browse)
+    monkeypatch.setattr(uvicorn.Server, "__init__", remember)
+    thread = threading.Thread(target=serve, args=(cube.uri, "", 0, True, lambda _: None))
+    thread.start()
+    uri, mode, text, page = led.get(timeout=20)
+    found = re.search(r"url=http://127\.0\.0\.1:(\d+)/([\w-]{32})/", text)
+    port, token = int(found[1]), found[2]
+    assert token not in uri
+    assert mode == 0o600
+
+    def answer(path):
+        asking = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        asking.request("GET", path)
+        code = asking.getresponse().status
+        asking.close()
+        return code
+
+    assert answer(f"/{token}/facts.json") == 200
+    assert answer("/facts.json") == 403
+    ups = ("../", "..%2f", "%2e%2e/", "/", "./../", "x/../../")
+    names = ("view.py", "pages/../view.py", "/etc/passwd", "../pyproject.toml")
+    assert {answer(f"/{token}/{up}{name}") for up in ups for name in names} == {404}
+    made.get().should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+    assert not page.exists()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pipeline.datasets import Name
 from pipeline.errors import Refusal
 
 app = typer.Typer()
+_REFLECTANCES = TrainSettings.model_fields["reflectances"].description
 
 
 @app.command()
@@ -92,6 +93,7 @@ def calibrate(
     root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the check.")],
     checkpoint: Annotated[Path, typer.Option(help="Whose sigma it will be.")] = SHIPPED,
+    reflectances: Annotated[str | None, typer.Option(help=_REFLECTANCES, metavar="FILE")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit sigma on the errors of networks that have not seen the scene.
@@ -100,7 +102,11 @@ def calibrate(
     """
     from flows.calibrate import calibrate as run  # noqa: PLC0415
 
-    path = run(load(CalibrateSettings, config), checkpoint, root, out, tell)
+    settings = load(CalibrateSettings, config)
+    if reflectances:
+        of = settings.train.model_copy(update={"reflectances": reflectances})
+        settings = settings.model_copy(update={"train": of})
+    path = run(settings, checkpoint, root, out, tell)
     return show({"calibration": str(path)}, as_json)
 
 

@@ -16,6 +16,8 @@ from tests.fuzz import targets
 from tests.fuzz.mutate import mutated
 
 SECONDS, MEMORY = 10, 1_000_000_000
+# Beyond it a process ends; less, or a file that was refused for want of memory would look harmless.
+_LIMIT = 4 * MEMORY
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.fuzz.targets"])
 
@@ -29,6 +31,7 @@ def work(kind: str, first: int, last: int, at: "Synchronized[int]", found: Any) 
         for number in range(first, last):
             at.value = number
             path.write_bytes(mutated(seeds, number))
+            before = _most_memory()
             # Of the processor: on a busy machine a second is not a second. Its end is the end.
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
             try:
@@ -38,14 +41,24 @@ def work(kind: str, first: int, last: int, at: "Synchronized[int]", found: Any) 
                     found.put((kind, number, f"more than a line: {refusal}"))
             except BaseException:
                 found.put((kind, number, traceback.format_exc(limit=-3)))
+            if (taken := _most_memory() - before) > MEMORY:
+                found.put((kind, number, f"took {taken / 1e9:.2f} GB"))
         signal.setitimer(signal.ITIMER_PROF, 0)
         at.value = last
 
 
 def _limit_memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY
+    limit = pages * resource.getpagesize() + _LIMIT
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _most_memory() -> int:
+    """Most bytes in memory at once since this was last asked."""
+    about = Path("/proc/self/status").read_text()
+    most = 1024 * int(about.partition("VmHWM:")[2].split(maxsplit=1)[0])
+    Path("/proc/self/clear_refs").write_text("5")
+    return most
 
 
 def fuzz(kind: str, first: int, count: int) -> list[tuple[str, int, str]]:
