@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import struct
 from pathlib import Path
 
 from rasterio.io import DatasetReader
@@ -15,6 +16,11 @@ BLOCK = 256_000_000
 """Most bytes of one block, decoded: what GDAL keeps of all (GDAL_CACHEMAX)."""
 SIDE = 2**24
 """Most pixels of a side: a cube's labels are made for each row and column."""
+TILES = 16_384
+"""Most tiles of a JPEG 2000 image: OpenJPEG takes some 30 kB for each before it reads one."""
+_CODESTREAM = b"\xff\x4f\xff\x51"
+JP2 = (b"\0\0\0\x0cjP  ", _CODESTREAM)
+"""How JPEG 2000 files begin."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NOTES = 10_000_000
@@ -71,6 +77,24 @@ def refuse_bomb(dataset: DatasetReader, path: Path | None) -> None:
         rule = f"a block of an image takes at most {BLOCK / 1e6:.0f} MB"
         fix = "Convert it with gdal_translate -co TILED=YES."
         raise Refusal(rule, f"{dataset.name} with {most / 1e6:.0f} MB", fix)
+
+
+def refuse_many_tiles(path: Path) -> None:
+    """Raise Refusal where a JPEG 2000 header lays out more tiles than may be; before it is opened.
+
+    After ISO/IEC 15444-1, A.5.1: sizes of the grid, of the image's and the tiles' corners in it.
+    """
+    with path.open("rb") as file:
+        head = file.read(_NOTES)
+    start = head.find(_CODESTREAM)
+    header = head[start + 8 : start + 40]
+    if start < 0 or len(header) < 32 or not head.startswith(JP2):
+        return
+    x, y, _, _, wide, high, left, top = struct.unpack(">8I", header)
+    tiles = -(-(x - left) // (wide or 1)) * -(-(y - top) // (high or 1))
+    if tiles > TILES:
+        fix = "Convert it with gdal_translate -of COG."
+        raise Refusal(f"a JPEG 2000 image has at most {TILES} tiles", f"{path}, {tiles}", fix)
 
 
 def refuse_too_many(height: int, width: int, most: float) -> None:

@@ -27,7 +27,7 @@ from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
 from pipeline.errors import Refusal
-from pipeline.guard import refuse_hidden
+from pipeline.guard import JP2, refuse_hidden, refuse_many_tiles
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
@@ -50,7 +50,6 @@ RETRIES = 4
 """Times that GDAL tries a request to read again, after 0.5 s and waits that double, and chance."""
 BUDGET = 120.0
 """Seconds in which a request to write is tried again, after waits as long and as chancy."""
-_JP2 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 _READ = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
 _silence = threading.Lock()
 
@@ -118,6 +117,8 @@ class Source:
             )
         if path is not None:
             refuse_hidden(path)
+        if there := self._copied or path:
+            refuse_many_tiles(Path(there))
         with self.environment(), without_place():
             try:
                 return self._through_fsspec() if self.streams else self._by_gdal()
@@ -210,7 +211,7 @@ class Source:
     def _starts_as_jp2(self) -> bool:
         try:
             with self._fs.open(self._path, "rb") as file:
-                return bool(file.read(12).startswith(_JP2))
+                return bool(file.read(12).startswith(JP2))
         except (OSError, ValueError, ImportError) as error:
             raise Refusal("the input can be reached", self.uri, f"Check it ({error}).") from error
 

@@ -20,7 +20,15 @@ from pipeline.arad import arad
 from pipeline.area import load_area
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.guard import BLOCK, SIDE, beside, refuse_elsewhere, refuse_too_many
+from pipeline.guard import (
+    BLOCK,
+    SIDE,
+    beside,
+    refuse_elsewhere,
+    refuse_many_tiles,
+    refuse_too_many,
+)
+from pipeline.remote import Source
 from pipeline.scene import RasterScene
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -273,6 +281,22 @@ def test_blocks_that_would_fill_memory_are_refused(tmp_path):
                 RasterScene.open(str(path))
         else:
             assert RasterScene.open(str(path)).height == 20_000
+
+
+def test_a_jpeg_2000_of_too_many_tiles_is_refused_before_it_is_opened(tmp_path):
+    path = tmp_path / "many.jp2"
+    profile = {"driver": "JP2OpenJPEG", "height": 200, "width": 200, "count": 3, "dtype": "uint8"}
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(np.zeros((3, 200, 200), np.uint8))
+    data = bytearray(path.read_bytes())
+    tile = data.index(b"\xff\x4f\xff\x51") + 24
+    data[tile : tile + 8] = struct.pack(">2I", 2, 2)
+    path.write_bytes(data)
+    refuse_many_tiles(path)
+    data[tile : tile + 8] = struct.pack(">2I", 1, 1)
+    path.write_bytes(data)
+    with pytest.raises(Refusal, match=r"at most 16384 tiles; got .*, 40000"):
+        Source(str(path)).open()
 
 
 def test_absurd_sizes_are_refused_before_anything_is_made(tmp_path):
