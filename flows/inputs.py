@@ -108,8 +108,13 @@ def _read(uri: str) -> str:
 def destination(output: str, template: str, item: Item, index: int) -> str:
     """Where the cube of an input goes: below ``output``, by a template.
 
-    Raises Refusal for a name that would leave that place, and for a field that is not there.
+    Raises Refusal for an output that is no place of its own, for a name that would leave it, and
+    for a field that is not there.
     """
+    # "" and "/" are the root of this machine; "s3://" without its slashes would be a local "s3:".
+    if not output.rpartition("://")[2].strip("/ "):
+        fix = "Give `output` a folder's path, or a URI with its bucket."
+        raise Refusal("a batch's output is a folder or a place in a bucket", repr(output), fix)
     path = local_path(item.source) or PurePosixPath(urlsplit(item.source).path)
     known = {"stem": path.stem, "parent": path.parent.name, "index": index, **item.fields}
     try:

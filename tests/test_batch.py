@@ -212,6 +212,10 @@ BAD = {
     "disk": ({"scene": "disk = 0.000001\n"}, "room"),
     "memory": ({"scene": "memory = 0.000001\n"}, "memory"),
     "not a place": ({"output": "nothing://there"}, "reachable"),
+    "no output": ({"output": ""}, "got ''"),
+    "root as output": ({"output": "/"}, "is a folder"),
+    "no bucket": ({"output": "s3://"}, "is a folder"),
+    "no folder": ({"name": "/{stem}.zarr"}, "below the output"),
 }
 
 
