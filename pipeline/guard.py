@@ -6,6 +6,7 @@ import html
 import os
 import re
 import struct
+from io import BufferedReader
 from pathlib import Path
 
 from rasterio.io import DatasetReader
@@ -85,16 +86,35 @@ def refuse_many_tiles(path: Path) -> None:
     After ISO/IEC 15444-1, A.5.1: sizes of the grid, of the image's and the tiles' corners in it.
     """
     with path.open("rb") as file:
-        head = file.read(_NOTES)
-    start = head.find(_CODESTREAM)
-    header = head[start + 8 : start + 40]
-    if start < 0 or len(header) < 32 or not head.startswith(JP2):
-        return
-    x, y, _, _, wide, high, left, top = struct.unpack(">8I", header)
+        if not file.read(12).startswith(JP2):
+            return
+        file.seek(_codestream(file))
+        start = file.read(40)
+    if not start.startswith(_CODESTREAM) or len(start) < 40:
+        return  # a broken one is refused when it is opened
+    x, y, _, _, wide, high, left, top = struct.unpack(">8I", start[8:])
     tiles = -(-(x - left) // (wide or 1)) * -(-(y - top) // (high or 1))
     if tiles > TILES:
         fix = "Convert it with gdal_translate -of COG."
         raise Refusal(f"a JPEG 2000 image has at most {TILES} tiles", f"{path}, {tiles}", fix)
+
+
+def _codestream(file: BufferedReader) -> int:
+    """Where the codestream begins in a file that begins with it or with boxes (I.4); else 0."""
+    at = 0
+    for _ in range(1000):
+        file.seek(at)
+        box = file.read(16)
+        head, size = 8, int.from_bytes(box[:4])
+        if size == 1:
+            head, size = 16, int.from_bytes(box[8:])
+        if box[4:8] == b"jp2c":
+            return at + head
+        if size < head or len(box) < 16:
+            return 0
+        at += size
+    rule = "a JPEG 2000 codestream begins within 1000 boxes"
+    raise Refusal(rule, file.name, "Convert it with gdal_translate -of COG.")
 
 
 def refuse_too_many(height: int, width: int, most: float) -> None:

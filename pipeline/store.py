@@ -179,18 +179,16 @@ def put(uri: str, data: bytes) -> None:
 
 def move_in(target: Path, data: bytes, *, durable: bool = False) -> None:
     """Write a file that appears in one move; ``durable`` ones are on the disk by then."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{uuid4().hex}.partial")
     try:
-        try:
-            partial.write_bytes(data)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
+        partial.write_bytes(data)
         if durable:
             _to_disk(partial)
         partial.replace(target)
-    finally:
+    except OSError:
         partial.unlink(missing_ok=True)  # on a full disk its half would take room
+        raise
 
 
 def keep(uri: str) -> None:

@@ -295,8 +295,19 @@ def test_a_jpeg_2000_of_too_many_tiles_is_refused_before_it_is_opened(tmp_path):
     refuse_many_tiles(path)
     data[tile : tile + 8] = struct.pack(">2I", 1, 1)
     path.write_bytes(data)
-    with pytest.raises(Refusal, match=r"at most 16384 tiles; got .*, 40000"):
-        Source(str(path)).open()
+    decoy = b"\xff\x4f\xff\x51" + data[tile - 20 : tile] + struct.pack(">2I", 200, 200) + bytes(8)
+    box = struct.pack(">I", 8 + len(decoy)) + b"free" + decoy
+    for hidden in (b"", box):
+        # The signature and the file type are 12 and 20 bytes.
+        path.write_bytes(data[:32] + hidden + data[32:])
+        with pytest.raises(Refusal, match=r"at most 16384 tiles; got .*, 40000"):
+            Source(str(path)).open()
+    path.write_bytes(data[:32] + 1000 * struct.pack(">I4s", 8, b"free") + data[32:])
+    with pytest.raises(Refusal, match="within 1000 boxes"):
+        refuse_many_tiles(path)
+    path.write_bytes(data[tile - 24 :])
+    with pytest.raises(Refusal, match="at most 16384 tiles"):
+        refuse_many_tiles(path)
 
 
 def test_absurd_sizes_are_refused_before_anything_is_made(tmp_path):

@@ -125,7 +125,8 @@ def workers(source: Path, plain: Path, times: int, most: float) -> int:
         chunks = wait_for_chunk(run, cube)
         time.sleep(random.uniform(0, most / 2))
         family = psutil.Process(run.process.pid).children(recursive=True) if run.alive else []
-        alive = [one for one in family if "spawn_main" in " ".join(one.cmdline())]
+        # Dask names its workers itself where setproctitle is there, as it is wherever this is.
+        alive = [one for one in family if "dask worker" in " ".join(one.cmdline())]
         if chunks and alive:
             random.choice(alive).kill()
             hits += 1
