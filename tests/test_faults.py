@@ -248,16 +248,28 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_verify_says_what_is_wrong(plain, cube, command, what):
+@pytest.fixture
+def copied(plain, cube):
     for path in (plain, aux(plain), plain.with_suffix(".run.json")):
         copy = shutil.copytree if path.is_dir() else shutil.copyfile
         copy(path, cube.with_name(path.name.replace("plain", "a")))
+    return cube
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_verify_says_what_is_wrong(copied, command, what):
     changes, said, code = WRONG[what]
     for change in changes:
-        change(cube)
-    ended, out, _ = command("verify", cube, "--sample", 1)
+        change(copied)
+    ended, out, _ = command("verify", copied, "--sample", 1)
     assert (ended, said in out) == (code, True), out
+
+
+def test_verify_without_the_input_sees_that_all_is_there(copied, command):
+    lift(copied, by=1)
+    assert command("verify", copied, "--no-input")[0] == 0
+    (copied / "reflectance" / "0.1.2").unlink()
+    assert command("verify", copied, "--no-input")[0] == 1
 
 
 def test_verify_refuses_another_input(plain, command, tmp_path):
