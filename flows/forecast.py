@@ -81,7 +81,7 @@ def facts(job: Job, known: Forecast) -> dict[str, Any]:
         "tiles": plan.tiles,
         "regions": len(plan.regions),
         "halo": round(plan.halo, 4),
-        "seconds": round(known.seconds, 1),
+        "seconds": round(known.seconds, 3),
         "peak_bytes": known.peak_bytes,
         "disk_bytes": plan.disk_bytes,
         "read_bytes": plan.read_bytes,

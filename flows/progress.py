@@ -63,7 +63,7 @@ def tile_bar() -> Progress:
 def logged(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
     """Log what is planned, and of the tiles nothing."""
     facts = {"source": job.settings.source, "destination": job.settings.destination}
-    logger.info("scene begun", extra={**facts, "tiles": tiles, "seconds": round(known.seconds, 1)})
+    logger.info("scene begun", extra={**facts, "tiles": tiles, "seconds": round(known.seconds, 3)})
     logger.info("%s", job.assumptions)
     return lambda _: None
 
