@@ -26,6 +26,7 @@ from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, prepare, refuse_other_settings, run_region
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
+from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
 from pipeline.redact import for_people
@@ -90,7 +91,7 @@ def fill(ask: _Ask, region: Window) -> dict[str, int]:
 
 def end(ask: _Ask, taken: dict[str, float], more: dict[str, Any]) -> dict[str, Any]:
     """Seal, on a worker."""
-    return finish(opened(*ask), taken, more)
+    return finish(opened(*ask), SpectralCube.open(ask.settings.destination, "r+"), taken, more)
 
 
 async def _halt(run: str) -> None:

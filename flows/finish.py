@@ -31,7 +31,10 @@ def stages(start: float, ready: float) -> dict[str, float]:
 
 
 def finish(
-    job: Job, taken: Mapping[str, float], more: Mapping[str, Any] | None = None
+    job: Job,
+    cube: SpectralCube,
+    taken: Mapping[str, float],
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Seal the cube and complete `run.json` beside it; returns that record.
 
@@ -40,7 +43,6 @@ def finish(
     Raises SeamError, with the record written, where tiles disagree more than ``max_seam``.
     """
     original = unchanged_input(job)
-    cube = SpectralCube.open(job.settings.destination, "r+")
     seam = certificate(cube.companion.seam())
     measured = {
         "seconds": round(sum(taken.values()), 3),
@@ -61,11 +63,7 @@ def finish(
             f"{worst:.4f}. The cube {state}: --resume with a higher limit seals it, --overwrite "
             "with larger tiles begins again."
         )
-    if job.settings.sidecars:
-        # They are drawn from the coarser overviews.
-        cube.companion.complete()
-        write_sidecars(cube)
-    cube.seal()
+    cube.seal(lambda: write_sidecars(cube) if job.settings.sidecars else None)
     if job.settings.sidecars:
         _publish(job, cube)
     kept = ("source", "destination", "megapixels", "tiles", "seconds", "retries")

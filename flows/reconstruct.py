@@ -30,8 +30,8 @@ from pipeline.verify import mend
 logger = logging.getLogger("r2h")
 
 
-def prepare(job: Job) -> None:
-    """Create the cube, or take up the one that is there; then regions can be written.
+def prepare(job: Job) -> SpectralCube:
+    """Create the cube, or take up the one that is there; then its regions can be written.
 
     Raises Refusal with nothing changed.
     """
@@ -95,7 +95,7 @@ def refuse_other_settings(job: Job) -> None:
             raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
 
 
-def _take_up(job: Job) -> None:
+def _take_up(job: Job) -> SpectralCube:
     cube = SpectralCube.open(job.settings.destination, "r+")
     cube.sweep()
     for fault in mend(cube):
@@ -104,14 +104,15 @@ def _take_up(job: Job) -> None:
         withdraw(job.settings.destination)
     # A copy of the input that was let in is known from here on without being read.
     write_record(job, same_input(job), {})
+    return cube
 
 
-def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> None:
+def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> SpectralCube:
     original = known(None, job.input, job.scene.files)
     try:
         # The record first: a cube that exists has one.
         write_record(job, original, {})
-        SpectralCube.create(job.settings.destination, job.spec)
+        return SpectralCube.create(job.settings.destination, job.spec)
     except storage_errors() as error:
         if fs.isdir(path):
             SpectralCube.remove(job.settings.destination)
@@ -184,8 +185,7 @@ def carry_out(
     if stop is not None and stop.is_set():
         raise Stopped
     with locked(job.settings.destination) as held:
-        prepare(job)
-        cube = SpectralCube.open(job.settings.destination, "r+")
+        cube = prepare(job)
         # Listed once: a large cube has more objects than a region.
         stream, written = job.connect(cube, stop), cube.finished()
         todo = [rows for region in job.plan.regions for rows in stream.unfinished(region, written)]
@@ -194,7 +194,7 @@ def carry_out(
         for region in job.plan.regions:
             _run(job, stream, region, done, written)
             held()
-        return finish(job, stages(start, ready), {"forecast_seconds": needed.seconds})
+        return finish(job, cube, stages(start, ready), {"forecast_seconds": needed.seconds})
 
 
 def describe_cube(uri: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from flows.progress import stopped_by_signals
 from flows.reconstruct import prepare, run_region
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
+from pipeline.cube import SpectralCube
 from pipeline.errors import Stopped
 from pipeline.grid import Window
 from pipeline.lock import locked
@@ -65,7 +66,7 @@ def region_task(
 @task(name="seal", **PATIENT)
 def seal_task(settings: ReconstructSettings, taken: dict[str, float]) -> dict[str, Any]:
     """Mark the cube complete and write its record, with the seconds of each stage."""
-    return finish(_job(settings), taken)
+    return finish(_job(settings), SpectralCube.open(settings.destination, "r+"), taken)
 
 
 # One region after the other: the model already uses every core, or the whole GPU.

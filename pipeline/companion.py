@@ -154,6 +154,11 @@ class Companion:
             place = (window.row // factor, window.col // factor)
             self._gatherings[name].add(factor, *place, coarse)
 
+    @property
+    def overviews(self) -> dict[int, zarr.Array[Any]]:
+        """The cube's overviews (wavelength, y, x) by how many pixels a side one of theirs is."""
+        return dict(self._pyramids[""].levels)
+
     def complete(self) -> None:
         """Make what is missing of the coarser levels, and consolidate the metadata."""
         for name, pyramid in self._pyramids.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -49,7 +49,7 @@ class SpectralCube:
     def __init__(self, uri: str, group: zarr.Group) -> None:
         self.uri = uri
         self._fs, self._root = fsspec.core.url_to_fs(uri)
-        self._group = group
+        self.group = group
         # Not kept in the store, so set at each opening: a masked chunk is finished when it exists.
         self._array = _array(group, ARRAY).with_config({"write_empty_chunks": True})
         _, self.height, self.width = self._array.shape
@@ -102,20 +102,20 @@ class SpectralCube:
     @cached_property
     def companion(self) -> Companion:
         """The store beside the cube. Raises Refusal where it is gone or another's."""
-        companion = Companion.open(self.uri, "r" if self._group.read_only else "r+")
+        companion = Companion.open(self.uri, "r" if self.group.read_only else "r+")
         companion.refuse_other_shape(self.height, self.width, self.chunk)
         return companion
 
     @property
     def settings(self) -> dict[str, Any]:
         """The provenance that the cube was created with."""
-        stored: Any = self._group.attrs[_SETTINGS]
+        stored: Any = self.group.attrs[_SETTINGS]
         return dict(stored)
 
     @property
     def sealed(self) -> bool:
         """Whether the cube is complete: its consolidated metadata is there."""
-        root = zarr.open_group(self._group.store, mode="r")
+        root = zarr.open_group(self.group.store, mode="r")
         return root.metadata.consolidated_metadata is not None
 
     def begin(self, window: Window) -> None:
@@ -175,22 +175,24 @@ class SpectralCube:
         rows, cols = -(-self.height // self.chunk), -(-self.width // self.chunk)
         return {(row, col) for row in range(rows) for col in range(cols)}
 
-    def seal(self) -> None:
+    def seal(self, before: Callable[[], None] = lambda: None) -> None:
         """Mark the cube complete: make the overviews that are missing, consolidate its metadata.
 
-        What a kill left over is deleted. Raises Refusal while chunks are missing.
+        What a kill left over is deleted. ``before`` is called when all values are there, overviews
+        too, and nothing says so yet. Raises Refusal while chunks are missing.
         """
         self._refuse_missing_chunks()
         self.companion.complete()
+        before()
         self.sweep()
         # What says that all is there must not outlive a power loss that takes some of it.
         keep(self.uri)
-        consolidate(self._group)
+        consolidate(self.group)
         keep(self.uri)
 
     def unseal(self) -> None:
         """Mark a sealed cube as not complete."""
-        if self._group.metadata.zarr_format == 2:
+        if self.group.metadata.zarr_format == 2:
             self._fs.rm_file(f"{self._root}/.zmetadata")
             return
         root = json.loads(self._fs.cat_file(f"{self._root}/zarr.json"))

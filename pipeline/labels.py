@@ -7,17 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import zarr
 from affine import Affine
 from numpy.typing import NDArray
 
-from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layout import ARRAY, NODATA, NOTE, CubeSpec
-from pipeline.overview import level_of
-from pipeline.store import open_store
 
 Parts = Iterator[tuple[Window, NDArray[Any]]]
 """Windows of a whole, and what a cube stores there (wavelength, height, width)."""
@@ -52,7 +48,7 @@ class Labels:
     @classmethod
     def of(cls, cube: SpectralCube) -> Labels:
         """Read the labels of a cube."""
-        group = zarr.open_group(open_store(cube.uri), mode="r", use_consolidated=False)
+        group = cube.group
         array: Any = group[ARRAY]
         place: Any = array.attrs.get("spatial:transform")
         reference: Any = group["spatial_ref"].attrs if "spatial_ref" in group else {}
@@ -125,10 +121,3 @@ class Labels:
         far = np.abs(np.subtract.outer((650, 550, 450), self.wavelengths))
         red, green, blue = (int(band) + 1 for band in far.argmin(axis=1))
         return red, green, blue
-
-
-def overviews(cube: SpectralCube) -> dict[int, zarr.Array[Any]]:
-    """The cube's overviews (wavelength, y, x) by how many pixels a side one of theirs is."""
-    aux = zarr.open_group(open_store(Companion.uri(cube.uri)), mode="r", use_consolidated=False)
-    levels = ((level_of(name), array) for name, array in aux.arrays())
-    return dict(sorted((at[1], array) for at, array in levels if at and not at[0]))

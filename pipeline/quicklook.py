@@ -12,7 +12,7 @@ from pipeline.camera import SRGB, Camera, load_camera, resampled, to_srgb
 from pipeline.cog import cog, window_of
 from pipeline.cube import SpectralCube, unpack
 from pipeline.grid import regions
-from pipeline.labels import Labels, overviews
+from pipeline.labels import Labels
 from pipeline.layout import NOTE
 
 LONGEST = 4096
@@ -46,7 +46,7 @@ def drawn_from(cube: SpectralCube) -> tuple[int, zarr.Array[Any] | None]:
     None, the cube itself, where it is small or has no overview.
     """
     longest = max(cube.height, cube.width)
-    if longest <= LONGEST or not (levels := overviews(cube)):
+    if longest <= LONGEST or not (levels := cube.companion.overviews):
         return 1, None
     factor = next((n for n in levels if longest <= n * LONGEST), max(levels))
     return factor, levels[factor]

@@ -9,7 +9,7 @@ import fsspec
 
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
-from pipeline.labels import Labels, overviews
+from pipeline.labels import Labels
 from pipeline.layout import NOTE
 from pipeline.moment import Moment
 from pipeline.publish import published
@@ -54,7 +54,7 @@ def write_sidecars(cube: SpectralCube) -> None:
     """Write VRT and quicklook of a whole cube; writing them again changes no byte."""
     labels, places = Labels.of(cube), Sidecars.of(cube.uri)
     with published(places.vrt) as path:
-        path.write_bytes(vrt(cube.uri, labels, overviews(cube)))
+        path.write_bytes(vrt(cube.uri, labels, cube.companion.overviews))
     with published(places.quicklook) as path:
         write_quicklook(cube, path)
 

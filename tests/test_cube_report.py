@@ -150,7 +150,7 @@ def test_a_camera_that_is_another_is_not_rendered_through(made):
     view = CubeView.open(made)
     for change in ({"sensitivities": "0"}, {"name": "none"}, {"white": "x"}):
         camera = {**view.cube.settings["camera"], **change}
-        group = SpectralCube.open(made, "r+")._group
+        group = SpectralCube.open(made, "r+").group
         group.attrs["r2h"] = {**view.cube.settings, "camera": camera}
         assert run_camera(CubeView.open(made)) is None
 
