@@ -83,7 +83,8 @@ $(VENV)/.supply: $(VENV)/.ready
 	touch $@
 
 deploy-check: setup  ## Prefect's server and worker and Dask's on this machine: schedule, cancel, kill, resume
-	$(BIN)/python -m pytest -m "" tests/test_deploy.py tests/test_cluster.py tests/test_evaluate.py
+	$(BIN)/python -m pytest -m "" tests/test_deploy.py tests/test_cluster.py \
+		tests/test_evaluate.py tests/test_redact.py
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh

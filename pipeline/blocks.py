@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.loss import no_loss
 from pipeline.redact import redact
 from pipeline.remote import Source
 
@@ -30,9 +31,13 @@ Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
 
 
 def read_pixels(dataset: DatasetReader, bands: tuple[int, int, int], window: Window) -> Pixels:
-    """Values (3, height, width) and where the dataset's mask is not 0 (height, width)."""
+    """Values (3, height, width) and where the dataset's mask is not 0 (height, width).
+
+    Raises RasterioIOError where something is lacking: read again of a dataset opened again.
+    """
     part = RasterWindow(window.col, window.row, window.width, window.height)
-    return dataset.read(bands, window=part), dataset.dataset_mask(window=part) != 0
+    with no_loss():
+        return dataset.read(bands, window=part), dataset.dataset_mask(window=part) != 0
 
 
 class Blocks:
@@ -135,7 +140,12 @@ class Blocks:
             return
         with self._file:
             self._open = self._open or self._source.open()
-            yield self._open
+            try:
+                yield self._open
+            except RasterioIOError:
+                self._open.close()
+                self._open = None
+                raise
 
     def _window(self, first: Key, last: Key) -> Window:
         rows, cols = last[0] - first[0] + 1, last[1] - first[1] + 1

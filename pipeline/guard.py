@@ -101,7 +101,7 @@ def refuse_many_tiles(path: Path) -> None:
 
 def _codestream(file: BufferedReader) -> int:
     """Where the codestream begins in a file that begins with it or with boxes (I.4); else 0."""
-    at = 0
+    at, end = 0, file.seek(0, os.SEEK_END)
     for _ in range(1000):
         file.seek(at)
         box = file.read(16)
@@ -110,7 +110,7 @@ def _codestream(file: BufferedReader) -> int:
             head, size = 16, int.from_bytes(box[8:])
         if box[4:8] == b"jp2c":
             return at + head
-        if size < head or len(box) < 16:
+        if not head <= size <= end or len(box) < 16:
             return 0
         at += size
     rule = "a JPEG 2000 codestream begins within 1000 boxes"

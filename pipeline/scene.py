@@ -124,6 +124,7 @@ class RasterScene:
         try:
             values, valid = self._pixels.read(window)
         except RasterioIOError as error:
+            self.release()
             found = f"{self.uri} at {window} ({error.__cause__ or error})"
             raise Refusal("the input is whole", found, "Get the file again.") from error
         return values, valid & np.isfinite(values).all(axis=0)

@@ -6,11 +6,13 @@ import struct
 import zlib
 from contextlib import suppress
 
+import fsspec
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
 
+from pipeline import blocks
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -142,8 +144,12 @@ def png_header(data, side):
     return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
 
 
-@pytest.mark.parametrize("what", ["beyond the end", "of another size", "shorter than it says"])
-def test_tiles_that_contradict_the_header_are_refused(tmp_path, what):
+@pytest.mark.parametrize(
+    "what", ["beyond the end", "larger", "smaller", "shorter than it says", "JPEG that ends early"]
+)
+@pytest.mark.parametrize("where", ["a file", "memory"])
+def test_tiles_that_contradict_the_header_are_refused(tmp_path, monkeypatch, what, where):
+    monkeypatch.setattr(blocks.time, "sleep", lambda seconds: None)
     path = tmp_path / "a.tif"
     values = np.random.default_rng(0).integers(0, 200, (3, 64, 64), np.uint8)
     layout = {"tiled": True, "blockxsize": 64, "blockysize": 64, "interleave": "pixel"}
@@ -153,11 +159,34 @@ def test_tiles_that_contradict_the_header_are_refused(tmp_path, what):
         patched(path, 324, 10_000_000)
     elif what == "shorter than it says":
         patched(path, 325, 10)
+    elif what == "JPEG that ends early":
+        patched(path, 325, 1000)
     else:
         for tag in (256, 257, 322, 323):
-            patched(path, tag, 32)
-    with pytest.raises(Refusal, match="is whole"):
-        RasterScene.open(str(path)).read(Window(0, 0, 32, 32))
+            patched(path, tag, 32 if what == "larger" else 128)
+    uri, error = str(path), pytest.raises(Refusal, match="is whole")
+    if where == "memory":
+        uri, error = "memory://a.tif", pytest.raises(OSError, match=r"memory://a\.tif at")
+        fsspec.filesystem("memory").pipe_file("/a.tif", path.read_bytes())
+    scene = RasterScene.open(uri)
+    for _ in range(2):  # GDAL remembers a block, and says of it what was lacking but once
+        with error:
+            scene.read(Window(0, 0, 32, 32))
+
+
+@pytest.mark.parametrize("large", [0, 10**9])
+def test_a_jpeg_that_ends_early_is_refused(tmp_path, monkeypatch, large):
+    monkeypatch.setattr("pipeline.scene.LARGE", large)
+    path = tmp_path / "a.jpg"
+    save(path, np.random.default_rng(0).integers(0, 200, (3, 256, 256), np.uint8), driver="JPEG")
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    for broken in (whole[:half], whole[:half] + b"\xff\xd0" + whole[half:]):
+        path.write_bytes(broken)
+        scene = RasterScene.open(str(path))
+        for _ in range(2):
+            with pytest.raises(Refusal, match="is whole"):
+                scene.read(Window(0, 0, 256, 256))
 
 
 FORMS = {

@@ -305,6 +305,8 @@ def test_a_jpeg_2000_of_too_many_tiles_is_refused_before_it_is_opened(tmp_path):
     path.write_bytes(data[:32] + 1000 * struct.pack(">I4s", 8, b"free") + data[32:])
     with pytest.raises(Refusal, match="within 1000 boxes"):
         refuse_many_tiles(path)
+    path.write_bytes(data[:32] + struct.pack(">I4sQ", 1, b"free", 2**63) + data[32:])
+    refuse_many_tiles(path)
     path.write_bytes(data[tile - 24 :])
     with pytest.raises(Refusal, match="at most 16384 tiles"):
         refuse_many_tiles(path)

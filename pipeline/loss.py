@@ -1,0 +1,45 @@
+"""What GDAL warns of while it reads pixels is a loss: it makes up what it did not find."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioIOError
+
+
+class _Ear(logging.Handler):
+    """Hears rasterio's log, where GDAL's warnings come, each in the thread that reads."""
+
+    here = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        heard: list[str] | None = getattr(self.here, "heard", None)
+        if heard is not None:
+            heard.append(record.getMessage())
+
+
+_ear = _Ear(logging.WARNING)
+logging.getLogger("rasterio").addHandler(_ear)
+
+
+@contextmanager
+def no_loss() -> Iterator[None]:
+    """Raise RasterioIOError where GDAL fails, or warns, while this thread reads within.
+
+    A block of JPEG that ends early or is smaller than the header says is no error to GDAL: what is
+    lacking is grey, or what memory held before. It warns of a block once; whoever reads again opens
+    the raster again.
+    """
+    heard = _ear.here.heard = list[str]()
+    try:
+        yield
+    except CPLE_BaseError as error:
+        raise RasterioIOError(str(error)) from error
+    finally:
+        _ear.here.heard = None
+    if heard:
+        raise RasterioIOError(heard[0])
