@@ -11,7 +11,8 @@ ARG PIP_EXTRA_INDEX_URL=
 # Of the project's extras, with commas.
 ARG EXTRAS=cloud,cluster
 # requirements/container.txt: every file must have its hash there. It holds the CPU build and the
-# extras above; what another image needs is not in it, and then none is built. Empty: versions only.
+# extras above; what another image needs is not in it, and then none is built (what is asked for is
+# looked for without an index). Empty: versions only.
 ARG LOCKED=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
@@ -28,7 +29,7 @@ lines = sum((project['optional-dependencies'][e] for e in extras), project['depe
 print(*lines, sep='\n')" > requirements.txt \
     && /tools/bin/pip install -c constraints.txt setuptools \
     && if [ -n "$LOCKED" ]; then set -- --no-index; \
-       /tools/bin/pip --python /opt/r2h/bin/python install --require-hashes -r "$LOCKED"; fi \
+       /tools/bin/pip --python /opt/r2h/bin/python install --no-deps --require-hashes -r "$LOCKED"; fi \
     && /tools/bin/pip --python /opt/r2h/bin/python install "$@" -c constraints.txt -r requirements.txt \
     && /opt/r2h/bin/python -c "import sys, torch; \
 got = 'cuda' if torch.version.cuda else 'cpu'; \
