@@ -1,5 +1,5 @@
 # docker build -t r2h .    then    docker run --rm -v "$PWD:/data" -u "$(id -u):$(id -g)" r2h --help
-# Any base with Python 3.11 and apt will do.
+# Any base with Python 3.11 (LOCKED: from 3.11.3 on) and apt will do.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
@@ -11,15 +11,15 @@ ARG PIP_EXTRA_INDEX_URL=
 # Of the project's extras, with commas.
 ARG EXTRAS=cloud,cluster
 # requirements/container.txt: every file must have its hash there. It holds the CPU build and the
-# extras above; what another image needs is not in it, and then none is built (what is asked for is
-# looked for without an index). Empty: versions only.
+# extras above; what another image needs is not in it, and then none is built. Empty: versions only.
 ARG LOCKED=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY constraints.txt pyproject.toml ./
 COPY requirements requirements
 # pip and setuptools stay behind in /tools. The dependencies are a layer of their own, which a
-# change of the sources leaves alone.
+# change of the sources leaves alone. A lock is whole and installed as it is (--no-deps): pip would
+# not take its sqlalchemy for the sqlalchemy[asyncio] that prefect needs.
 RUN python3 -m venv /tools \
     && python3 -m venv --without-pip /opt/r2h \
     && EXTRAS=${EXTRAS} python3 -c "import os, tomllib; \
