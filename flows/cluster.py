@@ -29,6 +29,7 @@ from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
+from pipeline.plan import Parts
 from pipeline.redact import for_people
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class _Ask(NamedTuple):
     """What a worker needs to know to open the job."""
 
     settings: ReconstructSettings
-    parts: int
+    parts: Parts
     run: str
 
 
@@ -148,7 +149,8 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
     ):
         settings = _shared(client, settings, cluster.startswith(LOCAL))
         needs = _needs(client)
-        ask = _Ask(settings, REGIONS * len(_workers(client)), run)
+        workers = len(_workers(client))
+        ask = _Ask(settings, Parts(REGIONS * workers, least=workers), run)
         held = stack.enter_context(kept(client, settings.destination, run))
         # Its future is let go with the answer, or a lost worker would make it run again.
         begun = client.submit(begin, ask, resources=needs, pure=False).result()

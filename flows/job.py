@@ -22,7 +22,7 @@ from pipeline.grid import TileGrid, Window, regions
 from pipeline.guard import refuse_too_many
 from pipeline.light import load_light
 from pipeline.mosaic import MosaicScene, open_scene
-from pipeline.plan import Needs, Plan, machine_memory, plan, planned
+from pipeline.plan import ONE, Needs, Parts, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
 from pipeline.source import State, state
 from pipeline.store import use_endpoint
@@ -115,8 +115,8 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
     return resampled(camera, bands).reading(encoding, white)
 
 
-def open_job(settings: ReconstructSettings, parts: int = 1, scale: float | None = None) -> Job:
-    """Open the scene and the model and plan the work, in so many ``parts`` where halos allow it.
+def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | None = None) -> Job:
+    """Open the scene and the model and plan the work, in as many ``parts`` as halos allow.
 
     With a ``scale`` given (None: the scene's own, measured) no pixel is read. Raises Refusal or
     CheckpointError.
@@ -181,7 +181,7 @@ def _plan(
     scene: Scene,
     grid: TileGrid,
     spec: CubeSpec,
-    parts: int,
+    parts: Parts,
     memory: float,
 ) -> Plan:
     """The regions, as large as asked for, else as few as ``memory`` (bytes) and ``parts`` allow."""

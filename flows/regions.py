@@ -7,10 +7,11 @@ from flows.job import Job, open_job
 from flows.record import recorded
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
+from pipeline.plan import Parts
 
 
 @lru_cache(maxsize=1)
-def opened(settings: ReconstructSettings, parts: int, run: str) -> Job:
+def opened(settings: ReconstructSettings, parts: Parts, run: str) -> Job:
     """`open_job`, once a run and process; ``run`` keeps a later run from an older input."""
     return replace(open_job(settings, parts), run=run)
 

@@ -26,9 +26,10 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Stopped
 from pipeline.grid import Window
 from pipeline.lock import locked
+from pipeline.plan import Parts
 from pipeline.redact import redact
 
-REGIONS = 16
+REGIONS = Parts(16)
 """Tasks of a run, where tiles computed twice allow it: each is shown, retried and stopped alone."""
 
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,19 @@ from pipeline.stream import WRITERS, waiting
 
 HALO = 0.05
 """Most work that may be done twice so that there are several regions."""
+IDLE = 0.25
+"""The same where else a worker would have none: it ends the sooner."""
+
+
+class Parts(NamedTuple):
+    """How many regions are wished for."""
+
+    most: int = 1
+    least: int = 1
+    """As many as can be worked on at once."""
+
+
+ONE = Parts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +84,20 @@ def plan(
     place: Window,
     chunk: int,
     needs: Needs,
-    parts: int = 1,
+    parts: Parts = ONE,
     memory: float = np.inf,
 ) -> Plan:
-    """Plan a cube of ``place`` in ``parts`` regions, one above the other.
+    """Plan a cube of ``place`` in as many regions as ``parts`` allows, one above the other.
 
-    In fewer where more than 5 % of the tiles would be computed twice for it; side by side too where
-    the sums of a row of chunks would take more than ``memory`` bytes.
+    In fewer where more than 5 % of the tiles would be computed twice for it, or 25 % for the least;
+    side by side too where the sums of a row of chunks would take more than ``memory`` bytes.
     """
     width = _widest(grid, place, chunk, needs, memory)
     rows = -(-place.height // chunk)
-    for count in range(min(parts, rows), 0, -1):
+    for count in range(min(parts.most, rows), 0, -1):
         cut = regions(place.height, place.width, chunk, -(-rows // count) * chunk, width)
-        if count == 1 or _tiles(grid, place, cut) <= (1 + HALO) * grid.count(place):
+        twice = _tiles(grid, place, cut) / grid.count(place) - 1
+        if count == 1 or twice <= (HALO if count > parts.least else IDLE):
             break
     return planned(grid, place, chunk, needs, cut)
 

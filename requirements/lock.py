@@ -1,7 +1,7 @@
 """Write requirements/container.txt: each package of the image, its version and its file's hash.
 
-Of Python 3.11 from 3.11.3 on, on Linux x86-64 with the CPU build of torch, and of the extras that the Dockerfile
-installs by itself: run `make lock` there.
+Of Python 3.11 from 3.11.3 on, on Linux x86-64 with the CPU build of torch, and of the extras that
+the Dockerfile installs by itself: run `make lock` there.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 EXTRAS = ("cloud", "cluster")
 ABOUT = """\
-# Made by `make lock`: Python 3.11 from 3.11.3 on, Linux x86-64, torch for CPUs, the extras {extras}. For
+# Made by `make lock`: Python 3.11 from 3.11.3 on, Linux x86-64, torch for CPUs, extras {extras}.
 # docker build --build-arg LOCKED=requirements/container.txt --build-arg PIP_EXTRA_INDEX_URL=...
 """
 

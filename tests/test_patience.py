@@ -20,6 +20,7 @@ from model.checkpoint import CheckpointError
 from model.train import Diverged
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
+from pipeline.plan import ONE
 from tests.model_fixtures import small_checkpoint
 from tests.toys import objects
 
@@ -83,14 +84,14 @@ def test_a_run_tried_again_goes_on_with_what_it_began_and_no_older_cube(settings
     # The first try failed before it began: a second replaces the older cube like the first.
     assert going_on(again, "run") == again
     with pytest.raises(Refusal, match="a finished cube"):
-        prepare(opened(going_on(settings(), "run"), 1, "run"))
-    prepare(opened(going_on(again, "run"), 1, "run"))
+        prepare(opened(going_on(settings(), "run"), ONE, "run"))
+    prepare(opened(going_on(again, "run"), ONE, "run"))
     assert not SpectralCube.open(again.destination).finished()
     # Now it has begun: a second try of it resumes, one of another run does not.
     kept = going_on(again, "run")
     assert (kept.resume, kept.overwrite) == (True, False)
     assert going_on(again, "another run") == again
-    prepare(opened(kept, 1, "run"))
+    prepare(opened(kept, ONE, "run"))
     assert going_on(again, "run") == kept, "also when it was tried twice"
     in_sight(kept)
     assert objects(tmp_path / "a.zarr") == older

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window, regions
-from pipeline.plan import HALO, Needs, machine_memory, plan, planned, refuse_too_big
+from pipeline.plan import HALO, IDLE, Needs, Parts, machine_memory, plan, planned, refuse_too_big
 from tests.toys import Toy, scene, stream
 
 NEEDS = Needs(wavelengths=31, stored_bytes=2, read_bytes=3)
@@ -21,7 +21,9 @@ def test_regions_share_out_the_cube_and_halos_stay_small(height, width, grid, ch
     lattice = TileGrid(height, width, *grid)
     row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     place = Window(row, col, height - row, width - col)
-    work = plan(lattice, place, chunk, NEEDS, parts=data.draw(st.integers(1, 40)))
+    most = data.draw(st.integers(1, 40))
+    parts = Parts(most, least=data.draw(st.integers(1, most)))
+    work = plan(lattice, place, chunk, NEEDS, parts)
     covered = np.zeros((place.height, place.width), np.int8)
     for part in work.regions:
         covered[part.slices] += 1
@@ -29,7 +31,7 @@ def test_regions_share_out_the_cube_and_halos_stay_small(height, width, grid, ch
     assert (covered == 1).all()
     assert work.needed == lattice.count(place)
     assert work.tiles == sum(lattice.count(p.shifted(row, col)) for p in work.regions)
-    assert work.tiles <= (1 + HALO) * work.needed
+    assert work.halo <= (HALO if len(work.regions) > parts.least else IDLE)
     # Two bytes a value and a third of that for overviews, and four of layers.
     assert work.disk_bytes == place.height * place.width * (62 + 21 + 5)
 
@@ -50,7 +52,16 @@ def test_one_region_where_nothing_forces_more():
 
 def test_as_many_regions_as_are_asked_for_where_halos_allow():
     lattice, place = TileGrid(9000, 60, 16, 4), Window(0, 0, 9000, 60)
-    assert len(plan(lattice, place, 8, NEEDS, parts=16).regions) == 16
+    assert len(plan(lattice, place, 8, NEEDS, Parts(16)).regions) == 16
+
+
+@pytest.mark.parametrize(("side", "workers", "regions"), [(2048, 2, 2), (2048, 8, 3), (4096, 2, 2)])
+def test_no_worker_idles_for_the_sake_of_a_small_halo(side, workers, regions):
+    lattice, place = TileGrid(side, side, 256, 32), Window(0, 0, side, side)
+    work = plan(lattice, place, 256, NEEDS, Parts(4 * workers, least=workers))
+    assert len(work.regions) == regions
+    assert HALO < work.halo <= IDLE
+    assert len(plan(lattice, place, 256, NEEDS, Parts(4 * workers)).regions) == 1
 
 
 def test_the_buffer_does_not_grow_with_the_height():
@@ -64,7 +75,7 @@ def test_the_buffer_does_not_grow_with_the_height():
 def test_the_tiles_planned_are_the_tiles_computed(tmp_path):
     of, toy = scene(90, 70), Toy()
     run = stream(tmp_path / "a.zarr", of, toy)
-    cut = list(plan(run.grid, run.place, 8, NEEDS, parts=5).regions)
+    cut = list(plan(run.grid, run.place, 8, NEEDS, Parts(5)).regions)
     work = planned(run.grid, run.place, 8, NEEDS, cut)
     for part in work.regions:
         run.run(part)
@@ -97,7 +108,7 @@ def test_the_docs_reckon_with_what_the_plan_says(region: int | None) -> None:
         cut = regions(side, side, 256, region)
         made, name = planned(grid, place, 256, NEEDS, cut), str(region)
     else:
-        made, name = plan(grid, place, 256, NEEDS, 16), "whole width, 16 high (the default)"
+        made, name = plan(grid, place, 256, NEEDS, Parts(16)), "whole width, 16 high (the default)"
     facts = [f"{len(made.regions):,}", f"{made.tiles:,}", f"{made.halo:.1%}".replace("%", " %")]
     row = " | ".join([name, *facts, f"{made.buffer_bytes / 1e9:.2f} GB"])
     text = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text()
