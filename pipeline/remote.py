@@ -82,7 +82,7 @@ class Source:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._copied: str | None = None
-        self._tiled = self._asked = False
+        self._tiled = False
         self._copying = threading.Lock()
         if gdal_path(uri) is None and self._starts_as_jp2():
             # GDAL would read the whole file through fsspec for each part of it.
@@ -119,10 +119,7 @@ class Source:
         if path is not None:
             refuse_hidden(path)
         if there := self._copied or path:
-            with Path(there).open("rb") as file:
-                refuse_many_tiles(file, self.uri)
-        else:
-            self._ask_for_tiles()
+            refuse_many_tiles(Path(there))
         with self.environment(), without_place():
             try:
                 return self._through_fsspec() if self.streams else self._by_gdal()
@@ -211,19 +208,6 @@ class Source:
     @cached_property
     def _path(self) -> str:
         return str(fsspec.core.url_to_fs(self.uri)[1])
-
-    def _ask_for_tiles(self) -> None:
-        """Refuse a remote JPEG 2000 image of too many tiles, once: it is asked for its head."""
-        if self._asked:
-            return
-        try:
-            with self._fs.open(self._path, cache_type="blockcache", block_size=2**12) as file:
-                refuse_many_tiles(file, self.uri)
-        except Refusal:
-            raise
-        except Exception:  # each store has its own
-            pass  # GDAL may reach what fsspec does not, and says more of it where not
-        self._asked = True
 
     def _starts_as_jp2(self) -> bool:
         try:
