@@ -17,9 +17,9 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
+from pipeline.damage import undamaged
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.loss import no_loss
 from pipeline.redact import redact
 from pipeline.remote import Source
 
@@ -36,7 +36,7 @@ def read_pixels(dataset: DatasetReader, bands: tuple[int, int, int], window: Win
     Raises RasterioIOError where something is lacking: read again of a dataset opened again.
     """
     part = RasterWindow(window.col, window.row, window.width, window.height)
-    with no_loss():
+    with undamaged():
         return dataset.read(bands, window=part), dataset.dataset_mask(window=part) != 0
 
 

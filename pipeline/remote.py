@@ -26,9 +26,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
+from pipeline.damage import undamaged
 from pipeline.errors import Refusal
 from pipeline.guard import JP2, refuse_hidden, refuse_many_tiles
-from pipeline.loss import no_loss
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
@@ -192,7 +192,7 @@ class Source:
             if needed > (free := shutil.disk_usage(Path(path).parent).free):
                 rule = f"a large PNG or JPEG needs {needed / 1e9:.1f} GB of temporary disk"
                 raise Refusal(rule, f"{free / 1e9:.1f} GB", "Set TMPDIR to a larger disk.")
-            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), no_loss():
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), undamaged():
                 rasterio.shutil.copy(dataset, path, driver="GTiff", **layout)
 
     def _copy(self, write: Callable[[str], None]) -> None:

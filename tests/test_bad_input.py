@@ -1,5 +1,6 @@
 """Rasters that are odd and right are read as they are; names are names and no more."""
 
+import logging
 import os
 import resource
 import struct
@@ -175,8 +176,9 @@ def test_tiles_that_contradict_the_header_are_refused(tmp_path, monkeypatch, wha
 
 
 @pytest.mark.parametrize("large", [0, 10**9])
-def test_a_jpeg_that_ends_early_is_refused(tmp_path, monkeypatch, large):
+def test_a_jpeg_that_ends_early_is_refused(tmp_path, monkeypatch, caplog, large):
     monkeypatch.setattr("pipeline.scene.LARGE", large)
+    caplog.set_level(logging.ERROR, logger="rasterio")
     path = tmp_path / "a.jpg"
     save(path, np.random.default_rng(0).integers(0, 200, (3, 256, 256), np.uint8), driver="JPEG")
     whole = path.read_bytes()

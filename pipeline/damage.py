@@ -1,4 +1,4 @@
-"""What GDAL warns of while it reads pixels is a loss: it makes up what it did not find."""
+"""What GDAL warns of while it reads pixels is damage: it makes up what it did not find."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ class _Ear(logging.Handler):
 
 
 _ear = _Ear(logging.WARNING)
-logging.getLogger("rasterio").addHandler(_ear)
+for _name in ("rasterio._env", "rasterio._err"):
+    logging.getLogger(_name).addHandler(_ear)
+    # Whoever wants rasterio quiet must not make it deaf to damage.
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 @contextmanager
-def no_loss() -> Iterator[None]:
+def undamaged() -> Iterator[None]:
     """Raise RasterioIOError where GDAL fails, or warns, while this thread reads within.
 
     A block of JPEG that ends early or is smaller than the header says is no error to GDAL: what is
