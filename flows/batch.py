@@ -28,8 +28,8 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
-from pipeline.remote import local_path
 from pipeline.store import storage_errors
+from pipeline.uri import local_path
 
 Row = dict[str, Any]
 logger = logging.getLogger("r2h")

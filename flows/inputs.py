@@ -13,8 +13,8 @@ import fsspec
 
 from pipeline.errors import Refusal
 from pipeline.mosaic import matching
-from pipeline.remote import is_file, local_path
 from pipeline.store import storage_errors
+from pipeline.uri import is_file, local_path
 
 
 @dataclass(frozen=True, slots=True)

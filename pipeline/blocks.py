@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -20,12 +18,12 @@ from rasterio.windows import Window as RasterWindow
 from pipeline.damage import undamaged
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.reach import patiently
 from pipeline.redact import redact
 from pipeline.remote import Source
 
 KEPT = 256e6
 """Most bytes of decoded blocks that are kept."""
-TRIES = 3
 Key = tuple[int, int]
 Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
 
@@ -118,19 +116,21 @@ class Blocks:
                 wanted[row, col].set_result(part)
 
     def _patiently(self, area: Window) -> Pixels:
-        for left in reversed(range(TRIES)):
-            try:
-                with self._source.environment(), self._dataset() as dataset:
-                    return read_pixels(dataset, self._bands, area)
-            except (RasterioIOError, Refusal) as error:
-                # Opened before: what is refused now is out of reach.
-                if not left:
-                    # Its text, and that of its cause, may hold a signed URL.
-                    reason = redact(f"{self._source.uri} at {area}: {error.__cause__ or error}")
-                    raise OSError(reason) from None
-                self.retries += 1
-                time.sleep(random.uniform(0.5, 1) * (TRIES - left))
-        raise AssertionError("the last try returns or raises")
+        try:
+            return patiently(lambda: self._attempt(area), self._again)
+        except (RasterioIOError, Refusal) as error:
+            # Opened before: what is refused now is out of reach. Its text, and that of its cause,
+            # may hold a signed URL.
+            reason = redact(f"{self._source.uri} at {area}: {error.__cause__ or error}")
+            raise OSError(reason) from None
+
+    def _attempt(self, area: Window) -> Pixels:
+        with self._source.environment(), self._dataset() as dataset:
+            return read_pixels(dataset, self._bands, area)
+
+    def _again(self) -> None:
+        self.retries += 1
+        self._source.forget()
 
     @contextmanager
     def _dataset(self) -> Iterator[DatasetReader]:

@@ -6,8 +6,8 @@ import html
 import os
 import re
 import struct
-from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from rasterio.io import DatasetReader
 
@@ -80,26 +80,25 @@ def refuse_bomb(dataset: DatasetReader, path: Path | None) -> None:
         raise Refusal(rule, f"{dataset.name} with {most / 1e6:.0f} MB", fix)
 
 
-def refuse_many_tiles(path: Path) -> None:
+def refuse_many_tiles(file: BinaryIO, name: str) -> None:
     """Raise Refusal where a JPEG 2000 header lays out more tiles than may be; before it is opened.
 
     After ISO/IEC 15444-1, A.5.1: sizes of the grid, of the image's and the tiles' corners in it.
     """
-    with path.open("rb") as file:
-        if not file.read(12).startswith(JP2):
-            return
-        file.seek(_codestream(file))
-        start = file.read(40)
+    if not file.read(12).startswith(JP2):
+        return
+    file.seek(_codestream(file, name))
+    start = file.read(40)
     if not start.startswith(_CODESTREAM) or len(start) < 40:
         return  # a broken one is refused when it is opened
     x, y, _, _, wide, high, left, top = struct.unpack(">8I", start[8:])
     tiles = -(-(x - left) // (wide or 1)) * -(-(y - top) // (high or 1))
     if tiles > TILES:
         fix = "Convert it with gdal_translate -of COG."
-        raise Refusal(f"a JPEG 2000 image has at most {TILES} tiles", f"{path}, {tiles}", fix)
+        raise Refusal(f"a JPEG 2000 image has at most {TILES} tiles", f"{name}, {tiles}", fix)
 
 
-def _codestream(file: BufferedReader) -> int:
+def _codestream(file: BinaryIO, name: str) -> int:
     """Where the codestream begins in a file that begins with it or with boxes (I.4); else 0."""
     at, end = 0, file.seek(0, os.SEEK_END)
     for _ in range(1000):
@@ -114,7 +113,7 @@ def _codestream(file: BufferedReader) -> int:
             return 0
         at += size
     rule = "a JPEG 2000 codestream begins within 1000 boxes"
-    raise Refusal(rule, file.name, "Convert it with gdal_translate -of COG.")
+    raise Refusal(rule, name, "Convert it with gdal_translate -of COG.")
 
 
 def refuse_too_many(height: int, width: int, most: float) -> None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pipeline.colours import Colours
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.remote import is_file, local_path
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
+from pipeline.uri import is_file, local_path
 
 OPEN = 64
 """Most sheets that are kept open."""

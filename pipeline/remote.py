@@ -13,11 +13,10 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import fsspec
 import rasterio
@@ -26,9 +25,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
+from pipeline import reach
 from pipeline.damage import undamaged
 from pipeline.errors import Refusal
 from pipeline.guard import JP2, refuse_hidden, refuse_many_tiles
+from pipeline.redact import redact
+from pipeline.uri import gdal_path, is_file, local_path
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
@@ -36,44 +38,8 @@ os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
 os.environ["GDAL_PNG_WHOLE_IMAGE_OPTIM"] = "NO"
 
 DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG")
-VSI = {
-    "s3": "/vsis3/",
-    "gs": "/vsigs/",
-    "gcs": "/vsigs/",
-    "az": "/vsiaz/",
-    "abfs": "/vsiaz/",
-    "http": "/vsicurl/http://",
-    "https": "/vsicurl/https://",
-}
-SILENCE = 30.0
-"""Seconds without a byte after which a request is given up, and tried again."""
-RETRIES = 4
-"""Times that GDAL tries a request to read again, after 0.5 s and waits that double, and chance."""
-BUDGET = 120.0
-"""Seconds in which a request to write is tried again, after waits as long and as chancy."""
 _READ = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
 _silence = threading.Lock()
-
-
-def local_path(uri: str) -> Path | None:
-    """The file that a path or file URI names; None for anything else."""
-    if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
-    return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
-
-
-def is_file(uri: str) -> bool:
-    """Whether a URI is a local file; not where it cannot be the name of one, as it is too long."""
-    path = local_path(uri)
-    return path is not None and os.path.isfile(path)  # noqa: PTH113 (pathlib raises there)
-
-
-def gdal_path(uri: str) -> str | None:
-    """GDAL's own name for a URI; None where it has no reader for the scheme."""
-    if (path := local_path(uri)) is not None:
-        return str(path)
-    scheme, _, rest = uri.partition("://")
-    return uri if uri.startswith("/vsi") else VSI[scheme] + rest if scheme in VSI else None
 
 
 class Source:
@@ -82,7 +48,7 @@ class Source:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._copied: str | None = None
-        self._tiled = False
+        self._tiled = self._jp2 = False
         self._copying = threading.Lock()
         if gdal_path(uri) is None and self._starts_as_jp2():
             # GDAL would read the whole file through fsspec for each part of it.
@@ -110,7 +76,10 @@ class Source:
             return None
 
     def open(self) -> DatasetReader:
-        """Open the raster; the caller closes it. Raises Refusal where it is none of ours."""
+        """Open the raster; the caller closes it.
+
+        Raises Refusal where it is none of ours, OSError where it is out of reach.
+        """
         path = local_path(self.uri)
         if path is not None and not (is_file(self.uri) and path.stat().st_size):
             raise Refusal(
@@ -119,18 +88,49 @@ class Source:
         if path is not None:
             refuse_hidden(path)
         if there := self._copied or path:
-            refuse_many_tiles(Path(there))
+            with Path(there).open("rb") as file:
+                refuse_many_tiles(file, self.uri)
+        try:
+            if self.local:
+                return self._open()
+            return reach.patiently(self._open, self.forget, reach.lasting)
+        except (RasterioIOError, FileNotFoundError, UnicodeEncodeError) as error:
+            self.forget()
+            if reach.lasting(error):
+                rule, fix = "the input can be reached", f"Check name and credentials ({error})."
+            elif reach.network(error):
+                # Its text may hold a signed URL.
+                raise ConnectionError(redact(f"{self.uri} is out of reach: {error}")) from None
+            else:
+                rule, fix = _READ, f"Convert it with gdal_translate ({error})."
+            raise Refusal(rule, self.uri, fix) from error
+
+    def forget(self) -> None:
+        """Let GDAL forget a remote raster: of an answer that was cut short it keeps what came."""
+        if self.local or self.streams:
+            return
+        with self.environment(**reach.FORGETFUL), without_place(), suppress(RasterioIOError):
+            DatasetReader(gdal_path(self.uri), driver=["GTiff"], sharing=False).close()
+
+    def _open(self) -> DatasetReader:
         with self.environment(), without_place():
-            try:
-                return self._through_fsspec() if self.streams else self._by_gdal()
-            except (RasterioIOError, FileNotFoundError, UnicodeEncodeError) as error:
-                fix = f"Convert it with gdal_translate ({error})."
-                raise Refusal(_READ, self.uri, fix) from error
+            return self._through_fsspec() if self.streams else self._by_gdal()
 
     def _by_gdal(self) -> DatasetReader:
         # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.
         name = self._copied or local_path(self.uri) or gdal_path(self.uri)
-        return DatasetReader(name, driver=list(DRIVERS), sharing=False)
+        jp2 = "JP2OpenJPEG"
+        far = [jp2] if self._jp2 else [driver for driver in DRIVERS if driver != jp2]
+        try:
+            return DatasetReader(name, driver=list(DRIVERS) if self.local else far, sharing=False)
+        except RasterioIOError as error:
+            if self.local or self._jp2 or reach.network(error):
+                raise
+        # GDAL makes room for a JPEG 2000 image's tiles when it opens it.
+        self._refuse_many_tiles()
+        dataset = DatasetReader(name, driver=[jp2], sharing=False)
+        self._jp2 = True
+        return dataset
 
     def _through_fsspec(self) -> DatasetReader:
         def opener(path: str, mode: str = "rb") -> Any:
@@ -145,9 +145,10 @@ class Source:
         raise failed or RasterioIOError(self.uri)
 
     @contextmanager
-    def environment(self) -> Iterator[None]:
-        """GDAL's options and credentials for this raster, in this thread."""
-        with rasterio.Env(session=self._session, **({} if self.local else self._options)):
+    def environment(self, **more: str) -> Iterator[None]:
+        """GDAL's options and credentials for this raster, and ``more``, in this thread."""
+        options = {} if self.local else self._options
+        with rasterio.Env(session=self._session, **options | more):
             yield
 
     @cached_property
@@ -162,13 +163,13 @@ class Source:
         beside = "EMPTY_DIR" if "?" in self.uri else "TRUE"
         return {
             "GDAL_DISABLE_READDIR_ON_OPEN": beside,
-            "GDAL_HTTP_MAX_RETRY": f"{RETRIES}",
+            "GDAL_HTTP_MAX_RETRY": f"{reach.RETRIES}",
             "GDAL_HTTP_RETRY_DELAY": "0.5",
-            "GDAL_HTTP_CONNECTTIMEOUT": f"{SILENCE:.0f}",
-            "GDAL_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}",
+            "GDAL_HTTP_CONNECTTIMEOUT": f"{reach.SILENCE:.0f}",
+            "GDAL_HTTP_LOW_SPEED_TIME": f"{reach.SILENCE:.0f}",
             "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
             "CPL_VSIL_CURL_CHUNK_SIZE": "4096",
-            **(endpoint_options() if isinstance(self._session, AWSSession) else {}),
+            **(reach.endpoint_options() if isinstance(self._session, AWSSession) else {}),
         }
 
     def tile(self) -> None:
@@ -209,29 +210,21 @@ class Source:
     def _path(self) -> str:
         return str(fsspec.core.url_to_fs(self.uri)[1])
 
+    def _refuse_many_tiles(self) -> None:
+        try:
+            with self._fs.open(self._path, cache_type="blockcache", block_size=2**12) as file:
+                refuse_many_tiles(file, self.uri)
+        except Exception as error:  # each store has its own
+            # GDAL may reach what fsspec does not, and says more of it where not.
+            if isinstance(error, Refusal):
+                raise
+
     def _starts_as_jp2(self) -> bool:
         try:
             with self._fs.open(self._path, "rb") as file:
                 return bool(file.read(12).startswith(JP2))
         except (OSError, ValueError, ImportError) as error:
             raise Refusal("the input can be reached", self.uri, f"Check it ({error}).") from error
-
-
-def endpoint() -> str | None:
-    """Where S3 is, if not at AWS: AWS's own variables, which boto3 and s3fs read as well."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-
-
-def endpoint_options() -> dict[str, str]:
-    """The same in GDAL's words."""
-    if not (url := endpoint()):
-        return {}
-    place = urlsplit(url)
-    return {
-        "AWS_S3_ENDPOINT": place.netloc,
-        "AWS_HTTPS": "YES" if place.scheme == "https" else "NO",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-    }
 
 
 @contextmanager

@@ -27,7 +27,8 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
 from pipeline.moment import Moment, recorded
-from pipeline.remote import Source, local_path
+from pipeline.remote import Source
+from pipeline.uri import local_path
 
 UNTILED = ("PNG", "JPEG")
 LARGE = 64e6

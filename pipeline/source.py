@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import fsspec
 
 from pipeline.errors import Refusal
-from pipeline.remote import local_path
 from pipeline.store import storage_errors
+from pipeline.uri import local_path
 
 State = dict[str, Any]
 """``source``, and of each of its ``files`` bytes, time of change and ETag, as far as known."""

@@ -22,7 +22,7 @@ from zarr.core.sync import sync
 from zarr.errors import ZarrUserWarning
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore
 
-from pipeline import remote
+from pipeline import reach
 
 # Other workers write too, and obstore past fsspec: what a listing once said is not remembered.
 for _protocol in ("s3", "gs", "abfs"):
@@ -51,7 +51,7 @@ def _s3(root: str) -> Store:
     from obstore.store import S3Store  # noqa: PLC0415
 
     bucket, _, prefix = root.partition("/")
-    session, url = boto3.Session(), remote.endpoint()
+    session, url = boto3.Session(), reach.endpoint()
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("yes", "true", "1")
     options: dict[str, Any] = {}
     if not unsigned:
@@ -66,11 +66,11 @@ def _s3(root: str) -> Store:
             skip_signature=unsigned,
             client_options={
                 "allow_http": (url or "").startswith("http://"),
-                "connect_timeout": timedelta(seconds=remote.SILENCE),
-                "read_timeout": timedelta(seconds=remote.SILENCE),
+                "connect_timeout": timedelta(seconds=reach.SILENCE),
+                "read_timeout": timedelta(seconds=reach.SILENCE),
             },
             # Waits double from 0.1 s and are drawn at random; no more than the budget in all.
-            retry_config={"max_retries": 100, "retry_timeout": timedelta(seconds=remote.BUDGET)},
+            retry_config={"max_retries": 100, "retry_timeout": timedelta(seconds=reach.BUDGET)},
             **options,
         )
     )

@@ -22,12 +22,13 @@ from affine import Affine
 from flows.commands.common import STOPPED
 from flows.progress import in_sight
 from flows.settings import ReconstructSettings
-from pipeline import charts, lock, remote
+from pipeline import charts, lock, reach
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.lock import locked
-from pipeline.remote import endpoint_options
+from pipeline.reach import endpoint_options
+from pipeline.remote import Source
 from pipeline.store import open_store, put, use_endpoint
 from pipeline.sums import Sums
 from pipeline.view import CubeView
@@ -283,16 +284,17 @@ def proxy(servers):
 @pytest.fixture
 def through(r2h, proxy, monkeypatch):
     """Runs from S3 to S3 through the proxy, with as little patience as a busy machine allows."""
-    monkeypatch.setattr(remote, "SILENCE", 4.0)
-    monkeypatch.setattr(remote, "BUDGET", 30.0)
+    monkeypatch.setattr(reach, "SILENCE", 4.0)
+    monkeypatch.setattr(reach, "BUDGET", 30.0)
     yield lambda *words: r2h("reconstruct", *words, "--endpoint", proxy.address)
     proxy.heal()
 
 
-def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy):
+@pytest.mark.parametrize("skip", [0, 1], ids=["opening", "reading"])
+def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy, skip):
     source = copy(raster, bucket)
-    for match in (READ, WRITE):
-        proxy.fail(PASSING, match, times=len(PASSING), skip=1)
+    proxy.fail(PASSING, READ, times=len(PASSING), skip=skip)
+    proxy.fail(PASSING, WRITE, times=len(PASSING), skip=1)
     code, _, said = through(source, f"{bucket}/a.zarr")
     assert code == 0, said
     seen = proxy.seen()
@@ -300,6 +302,37 @@ def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy):
         failed = sum(count for asked, count in seen.items() if asked.startswith(verb))
         assert failed == len(PASSING)
     same(plain, bucket)
+
+
+@pytest.mark.parametrize("kind", ["stall", "500", "reset", "expired"])
+def test_a_raster_out_of_reach_is_tried_again_and_no_bad_image(
+    raster, bucket, proxy, monkeypatch, kind
+):
+    monkeypatch.setattr(reach, "SILENCE", 1.0)
+    monkeypatch.setattr(reach, "RETRIES", 0)
+    source = copy(raster, bucket)
+    use_endpoint(proxy.address)
+    proxy.fail([kind], READ, times=10**6)
+    try:
+        with pytest.raises(ConnectionError, match=r"in/ortho\.tif is out of reach: [^?]+$"):
+            Source(source).open()
+        assert sum(proxy.seen().values()) >= reach.TRIES
+    finally:
+        proxy.heal()
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "tries"),
+    [("none.tif", "can be reached", 1), ("text.tif", "is a readable GeoTIFF", reach.TRIES)],
+)
+def test_what_is_not_there_is_said_at_once(bucket, monkeypatch, name, rule, tries):
+    with fsspec.open(f"{bucket}/text.tif", "wb") as file:
+        file.write(b"no image")
+    opened, opens = [], Source._open
+    monkeypatch.setattr(Source, "_open", lambda self: (opened.append(self), opens(self))[1])
+    with pytest.raises(Refusal, match=rf"{rule}.*; got {bucket}/{name}\."):
+        Source(f"{bucket}/{name}").open()
+    assert len(opened) == tries
 
 
 LASTING = [
@@ -319,7 +352,7 @@ LASTING = [
 def test_what_lasts_ends_with_the_objects_name(  # noqa: PLR0917
     through, raster, plain, bucket, proxy, monkeypatch, kind, match, name
 ):
-    monkeypatch.setattr(remote, "RETRIES", 1)
+    monkeypatch.setattr(reach, "RETRIES", 1)
     source = copy(raster, bucket)
     proxy.fail([kind], match, times=10**6, skip=6 if match == READ else 2)
     code, _, said = through(source, f"{bucket}/a.zarr")

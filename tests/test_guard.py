@@ -15,7 +15,9 @@ import pytest
 import rasterio
 import tifffile
 from affine import Affine
+from rasterio.errors import RasterioIOError
 
+from pipeline import remote
 from pipeline.arad import arad
 from pipeline.area import load_area
 from pipeline.errors import Refusal
@@ -30,6 +32,7 @@ from pipeline.guard import (
 )
 from pipeline.remote import Source
 from pipeline.scene import RasterScene
+from tests.servers import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 DRIVERS = {"tif": "GTiff", "png": "PNG", "jpg": "JPEG", "jp2": "JP2OpenJPEG"}
@@ -283,16 +286,25 @@ def test_blocks_that_would_fill_memory_are_refused(tmp_path):
             assert RasterScene.open(str(path)).height == 20_000
 
 
-def test_a_jpeg_2000_of_too_many_tiles_is_refused_before_it_is_opened(tmp_path):
-    path = tmp_path / "many.jp2"
+def image_and_where_it_lays_out_tiles(path):
     profile = {"driver": "JP2OpenJPEG", "height": 200, "width": 200, "count": 3, "dtype": "uint8"}
     with rasterio.open(path, "w", **profile) as file:
         file.write(np.zeros((3, 200, 200), np.uint8))
     data = bytearray(path.read_bytes())
-    tile = data.index(b"\xff\x4f\xff\x51") + 24
+    return data, data.index(b"\xff\x4f\xff\x51") + 24
+
+
+def ask_for_tiles(path):
+    with path.open("rb") as file:
+        refuse_many_tiles(file, str(path))
+
+
+def test_a_jpeg_2000_of_too_many_tiles_is_refused_before_it_is_opened(tmp_path):
+    path = tmp_path / "many.jp2"
+    data, tile = image_and_where_it_lays_out_tiles(path)
     data[tile : tile + 8] = struct.pack(">2I", 2, 2)
     path.write_bytes(data)
-    refuse_many_tiles(path)
+    ask_for_tiles(path)
     data[tile : tile + 8] = struct.pack(">2I", 1, 1)
     path.write_bytes(data)
     decoy = b"\xff\x4f\xff\x51" + data[tile - 20 : tile] + struct.pack(">2I", 200, 200) + bytes(8)
@@ -304,12 +316,33 @@ def test_a_jpeg_2000_of_too_many_tiles_is_refused_before_it_is_opened(tmp_path):
             Source(str(path)).open()
     path.write_bytes(data[:32] + 1000 * struct.pack(">I4s", 8, b"free") + data[32:])
     with pytest.raises(Refusal, match="within 1000 boxes"):
-        refuse_many_tiles(path)
+        ask_for_tiles(path)
     path.write_bytes(data[:32] + struct.pack(">I4sQ", 1, b"free", 2**63) + data[32:])
-    refuse_many_tiles(path)
+    ask_for_tiles(path)
     path.write_bytes(data[tile - 24 :])
     with pytest.raises(Refusal, match="at most 16384 tiles"):
-        refuse_many_tiles(path)
+        ask_for_tiles(path)
+
+
+def test_a_remote_one_too_by_its_head(tmp_path, monkeypatch):
+    pytest.importorskip("aiohttp", reason="fsspec reads http:// by the extra 'cloud'")
+    data, tile = image_and_where_it_lays_out_tiles(tmp_path / "a.jp2")
+    with serving("files", tmp_path) as address:
+        Source(f"{address}/a.jp2").open().close()
+        data[tile : tile + 8] = struct.pack(">2I", 1, 1)
+        (tmp_path / "many.jp2").write_bytes(data)
+        opened = []
+
+        def opens(_, driver, **__):
+            opened.extend(driver)
+            raise RasterioIOError("none of these")
+
+        monkeypatch.setattr(remote, "DatasetReader", opens)
+        far = Source(f"{address}/many.jp2")
+        for _ in range(2):
+            with pytest.raises(Refusal, match=r"at most 16384 tiles; got http.*, 40000"):
+                far.open()
+        assert "JP2OpenJPEG" not in opened
 
 
 def test_absurd_sizes_are_refused_before_anything_is_made(tmp_path):

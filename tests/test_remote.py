@@ -9,11 +9,13 @@ import pytest
 import rasterio
 from affine import Affine
 
-from pipeline import blocks, scene
+from pipeline import blocks, reach, scene
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
-from pipeline.remote import Source, gdal_path
+from pipeline.remote import Source
 from pipeline.scene import RasterScene
+from pipeline.uri import gdal_path
+from tests.faults.proxy import faulty
 from tests.servers import sent, serving
 from tests.toys import CAMERA, WAVELENGTHS, Toy, objects, stream
 
@@ -41,6 +43,7 @@ def folder(tmp_path_factory):
     cog = {"driver": "COG", "compress": "deflate", "overviews": "none", **PLACE}
     for side in (128, 256):
         save(folder / f"cog{side}.tif", pixels(), blocksize=side, **cog)
+    save(folder / "small.tif", pixels()[:, :45, :50], **cog)
     save(folder / "flaky.tif", pixels(), blocksize=128, **cog)
     save(folder / "plain.tif", pixels(), driver="GTiff", nodata=7)
     save(folder / "a.png", pixels(size=64), driver="PNG")
@@ -146,7 +149,7 @@ def test_threads_share_blocks_and_forget_the_oldest(folder, server, monkeypatch)
 
 
 def test_a_read_that_fails_is_tried_again_and_counted(folder, server, monkeypatch):
-    monkeypatch.setattr(blocks.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(reach.time, "sleep", lambda seconds: None)
     far, window = RasterScene.open(f"{server}/flaky.tif?key=S3CRET"), Window(130, 130, 200, 100)
     near, failures = RasterScene.open(str(folder / "flaky.tif")), []
     for _ in range(8):
@@ -161,6 +164,16 @@ def test_a_read_that_fails_is_tried_again_and_counted(folder, server, monkeypatc
         assert "flaky.tif" in said
         assert "S3CRET" not in said
     assert far.retries >= 2 * len(failures)
+
+
+def test_an_answer_that_is_cut_short_is_not_kept(folder, server):
+    near, window = RasterScene.open(str(folder / "small.tif")), Window(0, 0, 45, 50)
+    with faulty(server) as proxy:
+        proxy.fail(["cut"], r"^GET /small\.tif", times=1)
+        far = RasterScene.open(f"{proxy.address}/small.tif")
+        np.testing.assert_equal(far.read(window), near.read(window))
+        assert sum(proxy.seen().values()) == 1
+    assert far.retries == 1
 
 
 @pytest.mark.parametrize("driver", ["PNG", "JPEG"])

@@ -1,0 +1,99 @@
+"""How stores behind a network are reached: where, how long is waited, and what is tried again."""
+
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from rasterio._err import (
+    CPLE_AWSAccessDeniedError,
+    CPLE_AWSBucketNotFoundError,
+    CPLE_AWSError,
+    CPLE_AWSInvalidCredentialsError,
+    CPLE_AWSObjectNotFoundError,
+    CPLE_AWSSignatureDoesNotMatchError,
+    CPLE_HttpResponseError,
+)
+from rasterio.errors import RasterioIOError
+
+from pipeline.errors import Refusal
+
+SILENCE = 30.0
+"""Seconds without a byte after which a request is given up, and tried again."""
+RETRIES = 4
+"""Times that GDAL tries a request to read again, after 0.5 s and waits that double, and chance."""
+BUDGET = 120.0
+"""Seconds in which a request to write is tried again, after waits as long and as chancy."""
+TRIES = 3
+"""Times that a raster is opened, or a part of it read, until that has failed."""
+FORGETFUL = {
+    "CPL_VSIL_CURL_NON_CACHED": "/vsis3/:/vsigs/:/vsiaz/:/vsicurl/",
+    "GDAL_HTTP_MAX_RETRY": "0",
+    "GDAL_HTTP_TIMEOUT": "1",
+}
+"""GDAL's options to drop what it keeps of a file when that is closed; no answer is waited for."""
+_LASTING = re.compile(r"code: 4(?!08|29)\d\d")
+"""What a server says of a request that is wrong, and not of its own state."""
+_SAID_BY_A_STORE = (
+    CPLE_HttpResponseError,
+    CPLE_AWSError,
+    CPLE_AWSBucketNotFoundError,
+    CPLE_AWSObjectNotFoundError,
+    CPLE_AWSAccessDeniedError,
+    CPLE_AWSInvalidCredentialsError,
+    CPLE_AWSSignatureDoesNotMatchError,
+)
+Found = TypeVar("Found")
+
+
+def endpoint() -> str | None:
+    """Where S3 is, if not at AWS: AWS's own variables, which boto3 and s3fs read as well."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def endpoint_options() -> dict[str, str]:
+    """The same in GDAL's words."""
+    if not (url := endpoint()):
+        return {}
+    place = urlsplit(url)
+    return {
+        "AWS_S3_ENDPOINT": place.netloc,
+        "AWS_HTTPS": "YES" if place.scheme == "https" else "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+
+
+def network(error: BaseException) -> bool:
+    """Whether an error of rasterio is what GDAL heard of a network or a store, not of a file."""
+    return isinstance(error.__context__, _SAID_BY_A_STORE)
+
+
+def lasting(error: BaseException) -> bool:
+    """Whether a store says that another try will meet the same: no such object, no access."""
+    said = error.__context__
+    if isinstance(said, (CPLE_HttpResponseError, CPLE_AWSError)):
+        return _LASTING.search(str(error)) is not None
+    return network(error)
+
+
+def patiently(
+    attempt: Callable[[], Found],
+    again: Callable[[], None],
+    hopeless: Callable[[BaseException], bool] = lambda _: False,
+) -> Found:
+    """The answer of an attempt, made up to ``TRIES`` times; between them ``again`` is called.
+
+    Raises what the last raises, or one that is hopeless.
+    """
+    for count in range(1, TRIES):
+        try:
+            return attempt()
+        except (RasterioIOError, Refusal) as error:
+            if hopeless(error):
+                raise
+        again()
+        time.sleep(random.uniform(0.5, 1) * count)
+    return attempt()

@@ -1,0 +1,36 @@
+"""What a path or URI names: a file here, or what GDAL calls by another name."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+VSI = {
+    "s3": "/vsis3/",
+    "gs": "/vsigs/",
+    "gcs": "/vsigs/",
+    "az": "/vsiaz/",
+    "abfs": "/vsiaz/",
+    "http": "/vsicurl/http://",
+    "https": "/vsicurl/https://",
+}
+
+
+def local_path(uri: str) -> Path | None:
+    """The file that a path or file URI names; None for anything else."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
+
+
+def is_file(uri: str) -> bool:
+    """Whether a URI is a local file; not where it cannot be the name of one, as it is too long."""
+    path = local_path(uri)
+    return path is not None and os.path.isfile(path)  # noqa: PTH113 (pathlib raises there)
+
+
+def gdal_path(uri: str) -> str | None:
+    """GDAL's own name for a URI; None where it has no reader for the scheme."""
+    if (path := local_path(uri)) is not None:
+        return str(path)
+    scheme, _, rest = uri.partition("://")
+    return uri if uri.startswith("/vsi") else VSI[scheme] + rest if scheme in VSI else None
