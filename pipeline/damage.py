@@ -30,6 +30,17 @@ for _name in ("rasterio._env", "rasterio._err"):
 
 
 @contextmanager
+def heard() -> Iterator[list[str]]:
+    """What GDAL warns of, or passes over, while this thread is within."""
+    before = getattr(_ear.here, "heard", None)
+    said = _ear.here.heard = list[str]()
+    try:
+        yield said
+    finally:
+        _ear.here.heard = before
+
+
+@contextmanager
 def undamaged() -> Iterator[None]:
     """Raise RasterioIOError where GDAL fails, or warns, while this thread reads within.
 
@@ -37,12 +48,10 @@ def undamaged() -> Iterator[None]:
     lacking is grey, or what memory held before. It warns of a block once; whoever reads again opens
     the raster again.
     """
-    heard = _ear.here.heard = list[str]()
     try:
-        yield
+        with heard() as said:
+            yield
     except CPLE_BaseError as error:
         raise RasterioIOError(str(error)) from error
-    finally:
-        _ear.here.heard = None
-    if heard:
-        raise RasterioIOError(heard[0])
+    if said:
+        raise RasterioIOError(said[0])

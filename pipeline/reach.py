@@ -37,6 +37,7 @@ FORGETFUL = {
 """GDAL's options to drop what it keeps of a file when that is closed; no answer is waited for."""
 _LASTING = re.compile(r"code: 4(?!08|29)\d\d")
 """What a server says of a request that is wrong, and not of its own state."""
+_UNREACHED = re.compile(r"HTTP response code on|IO error")
 _SAID_BY_A_STORE = (
     CPLE_HttpResponseError,
     CPLE_AWSError,
@@ -66,15 +67,26 @@ def endpoint_options() -> dict[str, str]:
     }
 
 
+class OutOfReach(RasterioIOError):  # type: ignore[misc]
+    """A mask or notes beside a raster could not be reached: GDAL takes them for absent."""
+
+
+def unreached(said: list[str]) -> OutOfReach | None:
+    """The first of GDAL's warnings that is of no answer, or of half of one."""
+    found = (text for text in said if _UNREACHED.search(text))
+    return next((OutOfReach(f"what may lie beside it ({text})") for text in found), None)
+
+
 def network(error: BaseException) -> bool:
     """Whether an error of rasterio is what GDAL heard of a network or a store, not of a file."""
-    return isinstance(error.__context__, _SAID_BY_A_STORE)
+    return isinstance(error, OutOfReach) or isinstance(error.__context__, _SAID_BY_A_STORE)
 
 
 def lasting(error: BaseException) -> bool:
     """Whether a store says that another try will meet the same: no such object, no access."""
-    said = error.__context__
-    if isinstance(said, (CPLE_HttpResponseError, CPLE_AWSError)):
+    if isinstance(error, OutOfReach):
+        return False
+    if isinstance(error.__context__, (CPLE_HttpResponseError, CPLE_AWSError)):
         return _LASTING.search(str(error)) is not None
     return network(error)
 

@@ -26,7 +26,7 @@ from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
 from pipeline import reach
-from pipeline.damage import undamaged
+from pipeline.damage import heard, undamaged
 from pipeline.errors import Refusal
 from pipeline.guard import JP2, refuse_hidden, refuse_many_tiles
 from pipeline.redact import redact
@@ -37,7 +37,8 @@ os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
 # Decoding a PNG at one go, GDAL 3.10 takes what a cut file lacks from memory, and says nothing.
 os.environ["GDAL_PNG_WHOLE_IMAGE_OPTIM"] = "NO"
 
-DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG")
+JP2_DRIVER = "JP2OpenJPEG"
+DRIVERS = ("GTiff", "COG", JP2_DRIVER, "PNG", "JPEG")
 _READ = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
 _silence = threading.Lock()
 
@@ -110,26 +111,36 @@ class Source:
         if self.local or self.streams:
             return
         with self.environment(**reach.FORGETFUL), without_place(), suppress(RasterioIOError):
-            DatasetReader(gdal_path(self.uri), driver=["GTiff"], sharing=False).close()
+            self._by_drivers().close()
 
     def _open(self) -> DatasetReader:
-        with self.environment(), without_place():
-            return self._through_fsspec() if self.streams else self._by_gdal()
+        with self.environment(), without_place(), heard() as said:
+            dataset = self._through_fsspec() if self.streams else self._by_gdal()
+        if not self.local and (unheard := reach.unreached(said)):
+            dataset.close()
+            raise unheard
+        return dataset
 
     def _by_gdal(self) -> DatasetReader:
-        # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.
-        name = self._copied or local_path(self.uri) or gdal_path(self.uri)
-        jp2 = "JP2OpenJPEG"
-        far = [jp2] if self._jp2 else [driver for driver in DRIVERS if driver != jp2]
         try:
-            return DatasetReader(name, driver=list(DRIVERS) if self.local else far, sharing=False)
+            return self._by_drivers()
         except RasterioIOError as error:
             if self.local or self._jp2 or reach.network(error):
                 raise
         # GDAL makes room for a JPEG 2000 image's tiles when it opens it.
         self._refuse_many_tiles()
-        dataset = DatasetReader(name, driver=[jp2], sharing=False)
+        dataset = self._by_drivers(jp2=True)
         self._jp2 = True
+        return dataset
+
+    def _by_drivers(self, jp2: bool = False) -> DatasetReader:
+        """By all here; from afar by JPEG 2000's alone, or all but that."""
+        name = self._copied or local_path(self.uri) or gdal_path(self.uri)
+        far = [each for each in DRIVERS if (each == JP2_DRIVER) == (jp2 or self._jp2)]
+        # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.
+        dataset = DatasetReader(name, driver=list(DRIVERS) if self.local else far, sharing=False)
+        # Only when it is asked for its masks does GDAL look for one beside the raster.
+        _ = None if self.local else dataset.mask_flag_enums
         return dataset
 
     def _through_fsspec(self) -> DatasetReader:

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from pipeline import blocks
+from pipeline import reach
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -150,7 +150,7 @@ def png_header(data, side):
 )
 @pytest.mark.parametrize("where", ["a file", "memory"])
 def test_tiles_that_contradict_the_header_are_refused(tmp_path, monkeypatch, what, where):
-    monkeypatch.setattr(blocks.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(reach.time, "sleep", lambda seconds: None)
     path = tmp_path / "a.tif"
     values = np.random.default_rng(0).integers(0, 200, (3, 64, 64), np.uint8)
     layout = {"tiled": True, "blockxsize": 64, "blockysize": 64, "interleave": "pixel"}

@@ -97,6 +97,32 @@ def test_a_mask_beside_a_remote_raster_is_read(folder, server):
     assert not far[1].all()
 
 
+@pytest.mark.parametrize("kind", ["500", "stall", "reset"])
+@pytest.mark.parametrize("beside", [".msk", ".aux.xml"])
+def test_what_lies_beside_is_not_absent_for_being_out_of_reach(tmp_path, monkeypatch, kind, beside):
+    monkeypatch.setattr(reach, "SILENCE", 2.0)
+    monkeypatch.setattr(reach, "RETRIES", 0)
+    values, whole = pixels(size=64), Window(0, 0, 64, 64)
+    values[:, :9] = 9
+    path = save(tmp_path / "a.tif", values, driver="GTiff")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        if beside == ".msk":
+            file.write_mask(np.eye(64) > 0)
+    if beside == ".aux.xml":
+        bands = (f"<PAMRasterBand band='{i}'><NoDataValue>9</NoDataValue>" for i in (1, 2, 3))
+        notes = "</PAMRasterBand>".join([*bands, "</PAMDataset>"])
+        path.with_name("a.tif.aux.xml").write_text(f"<PAMDataset>{notes}")
+    near = RasterScene.open(str(path)).read(whole)
+    assert not near[1].all()
+    with serving("files", tmp_path) as server, faulty(server) as proxy:
+        proxy.fail([kind], rf"a\.tif\{beside}$", times=1)
+        np.testing.assert_equal(RasterScene.open(f"{proxy.address}/a.tif").read(whole), near)
+        assert proxy.seen()
+        proxy.fail([kind], rf"a\.tif\{beside}$", times=10**6)
+        with pytest.raises(ConnectionError, match=r"a\.tif is out of reach: .*beside"):
+            RasterScene.open(f"{proxy.address}/./a.tif")
+
+
 def test_behind_a_query_nothing_is_looked_for_beside_the_file(server):
     sent(server)
     RasterScene.open(f"{server}/plain.tif?signature=abc").read(Window(0, 0, 9, 9))
