@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import model
 from benchmarks.case import Case, Skip, Steps
-from benchmarks.mst import mst_plus_plus
 from benchmarks.networks import STEPS, WAVELENGTHS, reconstructor
 from benchmarks.ours import inputs
 from benchmarks.scenes import camera, photograph
+from benchmarks.toolbox import mst_plus_plus
 from model.lift import wiener_lift
 
 Call = Callable[[], Tensor]

@@ -1,6 +1,10 @@
-"""MST++ (Cai et al., CVPRW 2022) from a copy of its authors' code, which is not part of R2H."""
+"""Networks of the toolbox of MST++ (Cai et al., CVPRW 2022), which is not part of R2H.
+
+Their authors' code: github.com/caiyuanhao1998/MST-plus-plus, predict_code/architecture.
+"""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -8,17 +12,23 @@ from torch import nn
 
 from benchmarks.case import Case, Skip
 
-_FILE = "MST_Plus_Plus.py"
-SOURCE = "github.com/caiyuanhao1998/MST-plus-plus, predict_code/architecture/" + _FILE
+SOURCE = "github.com/caiyuanhao1998/MST-plus-plus, predict_code/architecture/"
+
+
+def toolbox(folder: str, file: str, name: str) -> Callable[[], nn.Module]:
+    """What makes the network of a file, with fresh weights.
+
+    Raises Skip where its code is not in the folder.
+    """
+    if not folder or not (Path(folder) / file).is_file():
+        fix = "put it into a folder and name that with --mst or R2H_MST"
+        raise Skip(f"no code of {name}, {SOURCE}{file}: {fix}")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    make: Callable[[], nn.Module] = getattr(import_module(Path(file).stem), name)
+    return make
 
 
 def mst_plus_plus(case: Case) -> nn.Module:
-    """The network with fresh weights, which take the same time as trained ones.
-
-    Raises Skip where its code is not in ``case.mst``.
-    """
-    if not case.mst or not (Path(case.mst) / _FILE).is_file():
-        raise Skip(f"no MST++ code: put {SOURCE} into a folder and name it with --mst or R2H_MST")
-    sys.path.append(case.mst)
-    network: nn.Module = import_module(Path(_FILE).stem).MST_Plus_Plus()
-    return network.eval()
+    """The network with fresh weights, which take the same time as trained ones."""
+    return toolbox(case.mst, "MST_Plus_Plus.py", "MST_Plus_Plus")().eval()

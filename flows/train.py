@@ -155,7 +155,7 @@ def train(
         if dist.is_initialized():
             # The folder is there, and nobody reads what is being written.
             dist.barrier()
-        trainer = Trainer(start_of(settings, crops), _config(settings), folder, device)
+        trainer = Trainer(start_of(settings, crops), trainer_config(settings), folder, device)
         trainer.resume()
 
         def batches(first: int) -> Iterator[Batch]:
@@ -178,7 +178,8 @@ def train(
     return path
 
 
-def _config(settings: TrainSettings) -> TrainConfig:
+def trainer_config(settings: TrainSettings) -> TrainConfig:
+    """What the loop is told of these settings."""
     return TrainConfig(
         iterations=settings.iterations,
         learning_rate=settings.learning_rate,

@@ -33,7 +33,7 @@ class Watch:
 
         ``spread`` is the standard deviation within images, of the estimate and of the truth.
         """
-        fix = "Lower learning_rate and resume from the last save."
+        fix = "Train in another folder with a lower learning_rate or more crops an iteration."
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(f"a loss of {loss} with a gradient of {norm}", iteration, fix)
         if self._count >= USUAL and loss > EXPLODED * self._usual:

@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from benchmarks import contenders, ours
@@ -12,9 +13,11 @@ from benchmarks.case import Case
 from benchmarks.harness import Run, Sample, Series, interleaved, measure, ratio
 from benchmarks.networks import Light, counts, reconstructor
 from benchmarks.options import Options
+from benchmarks.rivals import framed
 from benchmarks.scenes import Repeated, camera, photograph
 from benchmarks.seams import joined
 from benchmarks.tables import HEAD, Table, keep, load, number, render
+from model import NetworkConfig, R2HDiff
 from pipeline.grid import Axis, Window
 
 CASE = Case("light", size=200, tile=64, overlap=16)
@@ -166,3 +169,15 @@ def test_numbers_have_three_digits(value, text):
 def test_the_shipped_model_starts_from_noise_only_where_it_is_compared_bare(bare, fields):
     found = reconstructor(Case(tile=64, bare=bare), photograph(64))
     assert (found.noises, found.spread) == (fields, False)
+
+
+def test_a_rival_in_our_frame_renders_back_and_learns():
+    lens = camera(Light.wavelengths)
+    model = R2HDiff(NetworkConfig(), torch.tensor(Light.wavelengths), torch.eye(31))
+    rival = framed(model, torch.nn.Conv2d(3, 31, 1))
+    seen, rgb = torch.from_numpy(lens.sensitivities)[None], torch.rand(1, 3, 16, 16)
+    cube = rival(rgb, seen, torch.zeros(1, 31, 16, 16), 1)
+    rendered = torch.einsum("cb,nbhw->nchw", seen[0], cube)
+    torch.testing.assert_close(rendered, rgb, atol=1e-5, rtol=0)
+    cube.square().sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in rival.parameters())
