@@ -83,9 +83,11 @@ def network(error: BaseException) -> bool:
 
 
 def lasting(error: BaseException) -> bool:
-    """Whether a store says that another try will meet the same: no such object, no access."""
+    """Whether another try will meet the same: what is refused, no such object, no access."""
     if isinstance(error, OutOfReach):
         return False
+    if isinstance(error, Refusal):
+        return True
     if isinstance(error.__context__, (CPLE_HttpResponseError, CPLE_AWSError)):
         return _LASTING.search(str(error)) is not None
     return network(error)

@@ -139,8 +139,9 @@ class Source:
         far = [each for each in DRIVERS if (each == JP2_DRIVER) == (jp2 or self._jp2)]
         # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.
         dataset = DatasetReader(name, driver=list(DRIVERS) if self.local else far, sharing=False)
-        # Only when it is asked for its masks does GDAL look for one beside the raster.
-        _ = None if self.local else dataset.mask_flag_enums
+        if not self.local:
+            # Only when it is asked for its masks does GDAL look for one beside the raster.
+            _ = dataset.mask_flag_enums
         return dataset
 
     def _through_fsspec(self) -> DatasetReader:
