@@ -83,8 +83,9 @@ def settings_of(rival: Rival, seed: int, given: argparse.Namespace) -> TrainSett
         "save_every": 100,
         "seed": seed,
     }
-    if not rival.lift:
-        changed["network"] = {"target": "cube"}
+    # Without the bound ours overflowed (docs/decisions/0027); the others normalise.
+    target = "residual" if rival.lift else "cube"
+    changed["network"] = {"target": target, "bounded": True}
     return TrainSettings(**{**recipe, **changed})
 
 

@@ -42,6 +42,7 @@ class NetworkSettings(Settings):
     hata: bool = True
     gsrm: bool = True
     normalise: bool = False
+    bounded: bool = False
 
 
 class TrainSettings(Settings):

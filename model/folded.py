@@ -112,6 +112,8 @@ def _guide(graph: Graph, guide: Guide, lift: Tensor | None) -> list[str]:
             x = _down(graph, guide.downs[level - 1], x)
         assert isinstance(feed, FeedForward)
         x = _feed(graph, feed, x, torch.ones(()))
+        if guide.bounded:
+            x = graph.bounded(x, feed.project.out_channels, HEAD_LIMIT)
         features.append(x)
     return features
 
@@ -243,4 +245,5 @@ class _Network:
         n, side = self.shape[0], self.shape[1] >> level
         width = block.gsrm.scale.shape[1]
         x = _hata(self.graph, block.hata, x, block.scales[0], (n, width, side, side))
-        return _feed(self.graph, block.feed, x, block.scales[1])
+        x = _feed(self.graph, block.feed, x, block.scales[1])
+        return self.graph.bounded(x, width, HEAD_LIMIT) if block.bounded else x

@@ -16,7 +16,8 @@ STEM_LIMIT = 20.0
 """Bound of the features that the stems make of guide and state: 99.9 % of training's are below 9,
 the highest of fifteen crops was 17."""
 HEAD_LIMIT = 100.0
-"""Bound of the features that the head reads: 99.9 % are below 45, the highest was 82."""
+"""Bound of the features that the head reads: 99.9 % are below 45, the highest was 82. And of those
+between, where they are bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class NetworkConfig:
     gsrm: bool = True
     normalise: bool = False
     """LayerNorm over channels before each branch: the ablation of 'normalisation-free'."""
+    bounded: bool = False
+    """Whether features are bounded after every level of the guide and every block too: what keeps a
+    young network from overflow (docs/decisions/0027). The shipped weights learnt without."""
 
     def __post_init__(self) -> None:
         levels = list(zip(self.widths, self.heads, strict=False))
@@ -167,13 +171,15 @@ class Block(nn.Module):
         self.hata = Hata(width, config.heads[level]) if config.hata else None
         self.feed = FeedForward(width)
         self.scales = nn.ParameterList(torch.full((1, width, 1, 1), 0.2) for _ in range(2))
+        self.bounded = config.bounded
 
     def forward(self, x: Tensor, guide: Tensor, time: Tensor) -> Tensor:
         """x, guide (N, C, H, W), time (N, time_width) to (N, C, H, W)."""
         x = self.gsrm(x, guide, time)
         if self.hata is not None:
             x = torch.addcmul(x, self.scales[0], self.hata(self.norms[0](x)))
-        return torch.addcmul(x, self.scales[1], self.feed(self.norms[1](x)))
+        x = torch.addcmul(x, self.scales[1], self.feed(self.norms[1](x)))
+        return bounded(x, HEAD_LIMIT) if self.bounded else x
 
 
 class Guide(nn.Module):
@@ -185,6 +191,7 @@ class Guide(nn.Module):
         self.stem = nn.Conv2d(config.guide_channels, widths[0], 3, padding=1)
         self.feeds = nn.ModuleList(FeedForward(w) for w in widths)
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.bounded = config.bounded
 
     def forward(self, guide: Tensor) -> list[Tensor]:
         """(N, guide channels, H, W) to one (N, width, H / 2^i, W / 2^i) a level."""
@@ -192,6 +199,7 @@ class Guide(nn.Module):
         features = []
         for level, feed in enumerate(self.feeds):
             x = x + feed(x) if level == 0 else (y := self.downs[level - 1](x)) + feed(y)
+            x = bounded(x, HEAD_LIMIT) if self.bounded else x
             features.append(x)
         return features
 

@@ -41,6 +41,17 @@ def test_the_graph_equals_the_plain_model(seed, steps, shape, target):
     torch.testing.assert_close(answer, expected, rtol=1e-4, atol=2e-5)
 
 
+def test_bounds_between_are_in_the_graph():
+    s, rgb, noise = camera()[0], 100 * tile(1, 8), start_noise(1, 8)
+    net, other = (stirred(0, bounded=on) for on in (True, False))
+    with torch.inference_mode():
+        expected, unbounded = (each(rgb, s[None], noise, 5) for each in (net, other))
+        answer = bind(net, s, 5, "onnxruntime")(rgb)(noise)
+    off = (answer - expected).abs().max()
+    assert off < 1e-3 * expected.abs().max()
+    assert (unbounded - expected).abs().max() > 10 * off
+
+
 def test_the_shipped_weights_answer_the_same_in_both_engines():
     net, random = model.load(), torch.Generator().manual_seed(0)
     s = camera(bands=31)[0]

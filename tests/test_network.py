@@ -148,6 +148,23 @@ def test_bounded_keeps_the_small_and_bounds_the_rest(scale: float, limit: float)
     assert (y * x >= 0).all()
 
 
+@pytest.mark.parametrize("scale", [10.0, 1e6])
+def test_features_between_are_bounded_where_it_is_asked_for(scale: float) -> None:
+    plain, model = (awake(small_model(bounded=on)) for on in (False, True))
+    most: list[float] = []
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.register_forward_hook(lambda *of: most.append(float(of[2].abs().max())))
+    rgb = tile() * scale
+    with torch.no_grad():
+        features = model.condition(rgb, camera()).features
+        model(rgb, camera(), start_noise(), 2)
+    assert all(level.abs().max() <= HEAD_LIMIT for level in features)
+    assert most
+    assert max(most) <= HEAD_LIMIT
+    torch.testing.assert_close(answer(model), answer(plain), rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("scale", [1.0, 10.0, 1e4, 1e6])
 @pytest.mark.parametrize("seed", range(3))
 def test_any_light_gives_an_answer_of_bounded_size(scale: float, seed: int) -> None:
