@@ -21,6 +21,7 @@ from model.graph import Graph, Linear
 from model.lift import wiener_lift
 from model.network import (
     HEAD_LIMIT,
+    OVERFLOW,
     STEM_LIMIT,
     Block,
     Denoiser,
@@ -112,10 +113,17 @@ def _guide(graph: Graph, guide: Guide, lift: Tensor | None) -> list[str]:
             x = _down(graph, guide.downs[level - 1], x)
         assert isinstance(feed, FeedForward)
         x = _feed(graph, feed, x, torch.ones(()))
-        if guide.bounded:
-            x = graph.bounded(x, feed.project.out_channels, HEAD_LIMIT)
+        x = _within(graph, x, feed.project.out_channels, guide.bounded)
         features.append(x)
     return features
+
+
+def _within(graph: Graph, x: str, width: int, bounded: bool) -> str:
+    """Features between: bounded, or cut."""
+    if bounded:
+        return graph.bounded(x, width, HEAD_LIMIT)
+    least, most = (graph.constant(torch.tensor(limit)) for limit in (-OVERFLOW, OVERFLOW))
+    return graph.add("Clip", x, least, most)
 
 
 def _down(graph: Graph, down: nn.Module, x: str) -> str:
@@ -246,4 +254,4 @@ class _Network:
         width = block.gsrm.scale.shape[1]
         x = _hata(self.graph, block.hata, x, block.scales[0], (n, width, side, side))
         x = _feed(self.graph, block.feed, x, block.scales[1])
-        return self.graph.bounded(x, width, HEAD_LIMIT) if block.bounded else x
+        return _within(self.graph, x, width, block.bounded)

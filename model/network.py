@@ -18,6 +18,9 @@ the highest of fifteen crops was 17."""
 HEAD_LIMIT = 100.0
 """Bound of the features that the head reads: 99.9 % are below 45, the highest was 82. And of those
 between, where they are bounded."""
+OVERFLOW = 1e4
+"""Where features between are cut: far beyond what a trained network makes of what it learnt, and
+far enough below the end of float32 for a product of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ class Block(nn.Module):
         if self.hata is not None:
             x = torch.addcmul(x, self.scales[0], self.hata(self.norms[0](x)))
         x = torch.addcmul(x, self.scales[1], self.feed(self.norms[1](x)))
-        return bounded(x, HEAD_LIMIT) if self.bounded else x
+        return bounded(x, HEAD_LIMIT) if self.bounded else x.clamp(-OVERFLOW, OVERFLOW)
 
 
 class Guide(nn.Module):
@@ -199,7 +202,7 @@ class Guide(nn.Module):
         features = []
         for level, feed in enumerate(self.feeds):
             x = x + feed(x) if level == 0 else (y := self.downs[level - 1](x)) + feed(y)
-            x = bounded(x, HEAD_LIMIT) if self.bounded else x
+            x = bounded(x, HEAD_LIMIT) if self.bounded else x.clamp(-OVERFLOW, OVERFLOW)
             features.append(x)
         return features
 

@@ -65,6 +65,16 @@ def test_the_shipped_weights_answer_the_same_in_both_engines():
     assert (first - other).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_no_light_overflows_the_shipped_weights(engine):
+    net, random = model.load(), torch.Generator().manual_seed(1)
+    reconstruct = Reconstructor(net, camera(bands=31)[0], engine=engine)
+    for scale in (30.0, 100.0, 1e4):
+        colour = torch.rand(4, 3, 1, 1, generator=random)
+        rgb = scale * colour * torch.rand(4, 1, 32, 32, generator=random) ** 3
+        assert reconstruct(rgb).isfinite().all()
+
+
 def test_threads_share_a_reconstructor():
     s = camera()[0]
     reconstruct = Reconstructor(stirred(1), s, engine="onnxruntime", noises=1)
