@@ -17,20 +17,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from model.blocks import HEAD_LIMIT, OVERFLOW, STEM_LIMIT, FeedForward, Gsrm, Hata
 from model.graph import Graph, Linear
 from model.lift import wiener_lift
-from model.network import (
-    HEAD_LIMIT,
-    OVERFLOW,
-    STEM_LIMIT,
-    Block,
-    Denoiser,
-    FeedForward,
-    Gsrm,
-    Guide,
-    Hata,
-    time_embedding,
-)
+from model.network import Block, Denoiser, Guide, time_embedding
 from model.reconstructor import R2HDiff
 
 Guided = tuple[str, str]
@@ -64,7 +54,7 @@ def _chain(
     lift, hidden = _camera(model, sensitivities)
     features = _guide(graph, model.guide, lift)
     visited, alpha_bar = model.schedule.visited(steps), model.schedule.alpha_bar
-    stem, head = _linear(model.denoiser.stem), _linear(model.denoiser.head)
+    stem, head = Linear.of(model.denoiser.stem), Linear.of(model.denoiser.head)
     head = Linear(hidden, torch.zeros(len(hidden)).double()).after(head)
     embed = model.config.time_width
     times = [time_embedding(torch.tensor([alpha_bar[v]]), embed).float() for v in visited]
@@ -96,11 +86,6 @@ def _camera(model: R2HDiff, sensitivities: Tensor) -> tuple[Tensor | None, Tenso
     return lift, identity - lift @ sensitivities.double()
 
 
-def _linear(conv: nn.Conv2d) -> Linear:
-    assert conv.bias is not None
-    return Linear(conv.weight[:, :, 0, 0].double().cpu(), conv.bias.double().cpu())
-
-
 def _guide(graph: Graph, guide: Guide, lift: Tensor | None) -> list[str]:
     """Names of `model.network.Guide`'s features, one a level."""
     weight, bias = guide.stem.weight.double().cpu(), guide.stem.bias
@@ -113,17 +98,14 @@ def _guide(graph: Graph, guide: Guide, lift: Tensor | None) -> list[str]:
             x = _down(graph, guide.downs[level - 1], x)
         assert isinstance(feed, FeedForward)
         x = _feed(graph, feed, x, torch.ones(()))
-        x = _within(graph, x, feed.project.out_channels, guide.bounded)
+        x = _between(graph, x, feed.project.out_channels, guide.bounded)
         features.append(x)
     return features
 
 
-def _within(graph: Graph, x: str, width: int, bounded: bool) -> str:
-    """Features between: bounded, or cut."""
-    if bounded:
-        return graph.bounded(x, width, HEAD_LIMIT)
-    least, most = (graph.constant(torch.tensor(limit)) for limit in (-OVERFLOW, OVERFLOW))
-    return graph.add("Clip", x, least, most)
+def _between(graph: Graph, x: str, width: int, bound: bool) -> str:
+    """`model.blocks.between`."""
+    return graph.bounded(x, width, HEAD_LIMIT) if bound else graph.cut(x, OVERFLOW)
 
 
 def _down(graph: Graph, down: nn.Module, x: str) -> str:
@@ -144,7 +126,7 @@ def _split(graph: Graph, x: str, point: nn.Conv2d, depth: nn.Conv2d, parts: int)
 
 
 def _scaled(graph: Graph, x: str, conv: nn.Conv2d, scale: Tensor) -> str:
-    of, scale = _linear(conv), scale.double().cpu().reshape(-1)
+    of, scale = Linear.of(conv), scale.double().cpu().reshape(-1)
     return graph.linear(x, Linear(scale[:, None] * of.weight, scale * of.bias))
 
 
@@ -176,7 +158,7 @@ def _hata(graph: Graph, hata: Hata, x: str, scale: Tensor, shape: tuple[int, ...
 
 def _gsrm_parts(gsrm: Gsrm) -> tuple[Linear, Linear]:
     """The mix as maps of (features and guide) to gate and to shift; GSRM's scale in the latter."""
-    mix, scale = _linear(gsrm.mix), gsrm.scale.double().cpu().reshape(-1)
+    mix, scale = Linear.of(gsrm.mix), gsrm.scale.double().cpu().reshape(-1)
     gate, shift = (
         Linear(*half) for half in zip(mix.weight.chunk(2), mix.bias.chunk(2), strict=True)
     )
@@ -254,4 +236,4 @@ class _Network:
         width = block.gsrm.scale.shape[1]
         x = _hata(self.graph, block.hata, x, block.scales[0], (n, width, side, side))
         x = _feed(self.graph, block.feed, x, block.scales[1])
-        return _within(self.graph, x, width, block.bounded)
+        return _between(self.graph, x, width, block.bounded)

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
 OPSET, IR = 18, 10
 
@@ -17,6 +17,12 @@ class Linear(NamedTuple):
 
     weight: Tensor
     bias: Tensor
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> "Linear":
+        """That of a 1x1 convolution with a bias."""
+        assert conv.bias is not None
+        return cls(conv.weight[:, :, 0, 0].double().cpu(), conv.bias.double().cpu())
 
     def after(self, other: "Linear") -> "Linear":
         """The map of what the other one answers."""
@@ -69,9 +75,13 @@ class Graph:
         return self.conv(x, scale.reshape(-1, 1, 1, 1), groups=scale.numel())
 
     def bounded(self, x: str, width: int, limit: float) -> str:
-        """`model.network.bounded` of x, which has ``width`` channels."""
+        """`model.blocks.bounded` of x, which has ``width`` channels."""
         within = self.add("Tanh", self.per_channel(x, torch.full((width,), 1 / limit)))
         return self.per_channel(within, torch.full((width,), limit))
+
+    def cut(self, x: str, limit: float) -> str:
+        """x, but no value beyond the limit on either side."""
+        return self.add("Clip", x, *(self.constant(torch.tensor(end)) for end in (-limit, limit)))
 
     def serialised(self, inputs: Mapping[str, list[int]], output: tuple[str, list[int]]) -> bytes:
         """The whole as ONNX, checked; names and shapes of what goes in and what comes out."""

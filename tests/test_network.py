@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model import NetworkConfig, R2HDiff
+from model.blocks import HEAD_LIMIT, Gsrm, Hata, bounded
 from model.lift import apply_matrix, wiener_lift
-from model.network import HEAD_LIMIT, Block, Gsrm, Hata, bounded
+from model.network import Block
 from tests.model_fixtures import (
     WAVELENGTHS,
     awake,
