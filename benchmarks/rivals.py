@@ -79,6 +79,7 @@ def settings_of(rival: Rival, seed: int, given: argparse.Namespace) -> TrainSett
         "batch": given.batch,
         "iterations": given.iterations or 1,
         "precision": given.precision,
+        "learning_rate": given.rate or recipe["learning_rate"],
         "average": 0.995,
         "save_every": 100,
         "seed": seed,
@@ -140,7 +141,8 @@ def run(name: str, seed: int, iterations: int, given: argparse.Namespace) -> Non
     """Train one, or go on with it; score it; print its row."""
     rival = RIVALS[name]
     settings = settings_of(rival, seed, given).model_copy(update={"iterations": iterations})
-    folder = given.folder / f"{name}-{iterations}-{seed}"
+    rate = f"-{given.rate}" if given.rate else ""
+    folder = given.folder / f"{name}-{iterations}-{seed}{rate}"
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "scores.json"
     if not kept.exists():
@@ -162,7 +164,7 @@ def run(name: str, seed: int, iterations: int, given: argparse.Namespace) -> Non
     used = about["used"]
     whole = f"{used['cpu'] / 60:.1f}" if not used["from"] else f"(from {used['from']})"
     print(
-        f"| {name}, {seed} | {about['parameters'] / 1e6:.2f} | {iterations} | {whole} "
+        f"| {name}, {seed}{rate} | {about['parameters'] / 1e6:.2f} | {iterations} | {whole} "
         "| {:.2f} | {:.1f} | {:.3f} |".format(*means),
         flush=True,
     )
@@ -178,6 +180,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--iterations", type=int, default=0, help="for each, whatever it takes")
+    parser.add_argument("--rate", type=float, help="of learning; not that of the shipped recipe")
     parser.add_argument("--batch", type=int, default=8, help="crops of 128 an iteration")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     given = parser.parse_args()

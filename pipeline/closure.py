@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.layout import PEAK
-from pipeline.nearest import Sight, Values, blocks, clipped, farthest, quick, residual, sure, swept
+from pipeline.nearest import (
+    Sight,
+    Values,
+    blocks,
+    clipped,
+    farthest,
+    put,
+    quick,
+    residual,
+    sure,
+    swept,
+)
 from pipeline.packing import quantise
 
 Mask = NDArray[np.bool_]
@@ -49,9 +60,12 @@ class Closure:
         stored, likely = quantise(values, asked, dtype), self.likely(rgb)
         off = self.off(stored, rgb)
         far = asked & ((off if likely is rgb else self.off(stored, likely)) > FAR)
-        values[:, far] = closed = self.closed(values[:, far], likely[:, far])
-        stored[:, far] = quantise(closed, far[far], dtype)
-        off[far] = self.off(stored[:, far], rgb[:, far])
+        at, flat = np.flatnonzero(far), values.reshape(len(values), -1, copy=False)
+        colours = [of.reshape(3, -1).take(at, axis=1) for of in (rgb, likely)]
+        put(flat, at, closed := self.closed(flat.take(at, axis=1), colours[1]))
+        moved = quantise(closed, np.ones(at.size, bool), dtype)
+        put(stored.reshape(flat.shape), at, moved)
+        off.ravel()[at] = self.off(moved, colours[0])
         return stored, off
 
     def off(self, stored: NDArray[Any], rgb: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,7 +117,7 @@ class Closure:
             closed[:, part], done = quick(self._sight, values[:, part], rgb[:, part])
             hard[part] = ~done
         at = np.flatnonzero(hard)
-        closed[:, at] = self._insist(values[:, at], rgb[:, at])
+        put(closed, at, self._insist(values.take(at, axis=1), rgb.take(at, axis=1)))
         return closed
 
     def _insist(self, values: Values, rgb: Values) -> Values:
