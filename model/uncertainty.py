@@ -1,8 +1,8 @@
 """How far off an estimate may be: sigma of every wavelength of every pixel, from what a pass knows.
 
-A power law: a constant of each wavelength times powers of brightness, of the roughness of the
-spectrum and of the value itself. Under Laplace errors the likelihood of the exponents is convex, so
-a fit has one answer and draws nothing (docs/decisions/0014). All is in the model's unit,
+A power law: a constant of each wavelength times powers of brightness, of colour, of the roughness
+of the spectrum and of the value itself. Under Laplace errors the likelihood of the exponents is
+convex, so a fit has one answer and draws nothing (docs/decisions/0014). All is in the model's unit,
 reflectance over the scene's scale.
 """
 
@@ -25,18 +25,24 @@ LEVELS = (0.5, 0.8, 0.9)
 WITHIN_SIGMA = math.erf(math.sqrt(0.5))
 """Share of errors that are smaller than sigma, as of normal ones: 0.683."""
 BRIGHTEST = 4.0
-"""Brightness beyond which sigma no longer follows it: no scene's 99th percentile is higher."""
+"""Brightness, or colour, beyond which sigma no longer follows it: no scene's 99th percentile of
+brightness is higher."""
 _LAWS = ("one", "samples")
-SHARED, OWN = 4, 1
+SHARED, OWN = 5, 1
 """Features that all wavelengths of a pixel share, and those each has for itself."""
 
 
 def shared_features(rgb: Tensor, cube: Tensor) -> Tensor:
-    """One, log brightness, its square and log roughness: (N, 4, H, W)."""
-    bright = (rgb.mean(dim=1).clamp(0, BRIGHTEST) + 0.02).log()
+    """One, log brightness, its square, log roughness and log colour: (N, 5, H, W).
+
+    Colour is how far the farthest band is from the mean of the three.
+    """
+    mean = rgb.mean(dim=1, keepdim=True)
+    bright = (mean[:, 0].clamp(0, BRIGHTEST) + 0.02).log()
+    colour = ((rgb - mean).abs_().amax(dim=1).clamp_(max=BRIGHTEST) + 0.005).log_()
     bends = cube[:, 2:] - 2 * cube[:, 1:-1] + cube[:, :-2]
     rough = (bends.square_().mean(dim=1).sqrt_() + 1e-3).log_()
-    return torch.stack([torch.ones_like(bright), bright, bright.square(), rough], dim=1)
+    return torch.stack([torch.ones_like(bright), bright, bright.square(), rough, colour], dim=1)
 
 
 def _log_value(cube: Tensor) -> Tensor:
