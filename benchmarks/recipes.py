@@ -6,14 +6,17 @@ Three minutes a recipe on a quiet core; what FOLDER holds already is not trained
 """
 
 import argparse
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import model
+from benchmarks.learning import BASLER
 from flows.learn_settings import TrainSettings
 from flows.settings import load
 from flows.train import train
@@ -45,29 +48,47 @@ RECIPES: dict[str, dict[str, float]] = {
     "most from zero, repainted, noise": {"from_zero": 0.8, "repaint": 0.3, "noise": 0.2},
     "one pass": {"from_zero": 1.0, "repaint": 0.3, "noise": 0.2},
 }
-BASLER = "basler-a2a5320-23uc"
 MIDDLE = slice(128, 384)
 
 
 def scored(path: Path, root: Path, steps: int) -> list[float]:
     """Mean PSNR, SAM and MRAE over the scenes that were left out, of a checkpoint."""
-    network = model.load(path)
-    rows = [score(network, root, name, steps, MIDDLE) for name in LEFT_OUT]
+    return left_out(model.load(path), root, steps)
+
+
+def left_out(network: R2HDiff, root: Path, steps: int) -> list[float]:
+    """The same of a network."""
+    return mean([score(network, root, name, steps, MIDDLE) for name in LEFT_OUT])
+
+
+def mean(rows: list[list[float]]) -> list[float]:
+    """Of each column."""
     return [float(value) for value in np.mean(rows, axis=0)]
 
 
 def score(
     network: R2HDiff, root: Path, name: str, steps: int, part: slice = slice(None)
 ) -> list[float]:
-    """PSNR, SAM and MRAE of a part of a scene, each way, at one go."""
+    """PSNR, SAM and MRAE of a part of a scene, each way, at one go from zero."""
+
+    def answer(rgb: Tensor, camera: Tensor) -> Tensor:
+        start = rgb.new_zeros(1, network.config.bands, *rgb.shape[2:])
+        return network.guided(rgb, camera, steps)(start)
+
+    return compared(answer, root, name, part)
+
+
+def compared(
+    answer: Callable[[Tensor, Tensor], Tensor], root: Path, name: str, part: slice
+) -> list[float]:
+    """PSNR, SAM and MRAE of what answers RGB (1, 3, H, W) and sensitivities (1, 3, bands)."""
     camera = resampled(load_camera(BASLER), WAVELENGTHS)
     reference = cave(root).read(name)
     scale = np.float32(scene_scale(ReferenceScene.rendered(reference, camera), camera))
     truth = np.ascontiguousarray(reference.cube[:, part, part])
     rgb = torch.from_numpy(np.maximum(camera.render(truth), 0) / scale)[None]
-    seen = torch.from_numpy(camera.sensitivities)[None]
     with torch.inference_mode():
-        cube = network(rgb, seen, torch.zeros(1, *truth.shape), steps)[0].numpy()
+        cube = answer(rgb, torch.from_numpy(camera.sensitivities)[None])[0].numpy()
     estimate = np.maximum(cube * scale, 0)
     return [float(of(estimate, truth)) for of in (psnr, sam, mrae)]
 

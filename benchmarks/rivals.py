@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -23,13 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.recipes import BASLER, score
+from benchmarks.learning import batches, learnt, one_camera, options
+from benchmarks.recipes import score
 from benchmarks.toolbox import toolbox
 from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.settings import load
 from flows.train import crops_of, new_model, trainer_config
 from model import R2HDiff
-from model.train import Batch, Trainer
+from model.train import Trainer
 from pipeline.crops import Crops
 
 TIMED = 7
@@ -69,25 +69,12 @@ class OnePass(nn.Module):
         return answer
 
 
-def settings_of(rival: Rival, seed: int, given: argparse.Namespace) -> TrainSettings:
-    """The first recipe of the shipped weights on one camera, most crops at the chain's start."""
-    recipe = load(TrainSettings, "train-cave.toml").model_dump()
-    changed = {
-        "cameras": {BASLER: 1.0},
-        "held_out_cameras": (),
-        "from_zero": 0.8,
-        "batch": given.batch,
-        "iterations": given.iterations or 1,
-        "precision": given.precision,
-        "learning_rate": given.rate or recipe["learning_rate"],
-        "average": 0.995,
-        "save_every": 100,
-        "seed": seed,
-    }
-    # Without the bound ours overflowed (docs/decisions/0027); the others normalise.
-    target = "residual" if rival.lift else "cube"
-    changed["network"] = {"target": target, "bounded": True}
-    return TrainSettings(**{**recipe, **changed})
+def settings_of(
+    rival: Rival, seed: int, iterations: int, given: argparse.Namespace
+) -> TrainSettings:
+    """Ours for all of them."""
+    network = {"target": "residual" if rival.lift else "cube", "bounded": True}
+    return one_camera(given, seed, iterations=iterations, network=network)
 
 
 def framed(model: R2HDiff, network: nn.Module) -> R2HDiff:
@@ -106,12 +93,6 @@ def network_of(rival: Rival, settings: TrainSettings, crops: Crops, folder: str)
     return framed(model, toolbox(folder, rival.file, rival.name)())
 
 
-def batches(crops: Crops, first: int) -> Iterator[Batch]:
-    """Iterations from ``first`` on."""
-    for arrays in crops.stream(first):
-        yield Batch(*map(torch.from_numpy, arrays))
-
-
 def costs(given: argparse.Namespace) -> dict[str, float]:
     """Seconds of processor time an iteration of each takes, measured in turns and kept."""
     kept = given.folder / "costs.json"
@@ -122,7 +103,7 @@ def costs(given: argparse.Namespace) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         trainers = {}
         for name in names:
-            settings = settings_of(RIVALS[name], 0, given)
+            settings = settings_of(RIVALS[name], 0, 1, given)
             crops = crops_of(settings, given.root)
             network = network_of(RIVALS[name], settings, crops, given.peers)
             trainers[name] = Trainer(network, trainer_config(settings), Path(folder))
@@ -140,24 +121,21 @@ def costs(given: argparse.Namespace) -> dict[str, float]:
 def run(name: str, seed: int, iterations: int, given: argparse.Namespace) -> None:
     """Train one, or go on with it; score it; print its row."""
     rival = RIVALS[name]
-    settings = settings_of(rival, seed, given).model_copy(update={"iterations": iterations})
+    settings = settings_of(rival, seed, iterations, given)
     rate = f"-{given.rate}" if given.rate else ""
     folder = given.folder / f"{name}-{iterations}-{seed}{rate}"
-    folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "scores.json"
     if not kept.exists():
         crops = crops_of(settings, given.root)
         network = network_of(rival, settings, crops, given.peers)
         size = sum(parameter.numel() for parameter in network.parameters())
-        trainer = Trainer(network, trainer_config(settings), folder)
-        begun = trainer.resume() and trainer.iteration
         start, clock = time.process_time(), time.monotonic()
-        trained = trainer.run(lambda first: batches(crops, first), lambda _, __: None)
-        used = {"from": int(begun), "cpu": time.process_time() - start}
+        trained, begun = learnt(network, settings, crops, folder)
+        used = {"from": begun, "cpu": time.process_time() - start}
         used["clock"] = time.monotonic() - clock
         scenes = load(EvaluateSettings, "evaluate-cave.toml").scenes
         steps = 1 if rival.file else len(trained.schedule)
-        rows = {scene: score(trained.eval(), given.root, scene, steps) for scene in scenes}
+        rows = {scene: score(trained, given.root, scene, steps) for scene in scenes}
         kept.write_text(json.dumps({"parameters": size, "used": used, "scenes": rows}))
     about = json.loads(kept.read_text())
     means = np.mean(list(about["scenes"].values()), axis=0)
@@ -180,9 +158,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--iterations", type=int, default=0, help="for each, whatever it takes")
-    parser.add_argument("--rate", type=float, help="of learning; not that of the shipped recipe")
-    parser.add_argument("--batch", type=int, default=8, help="crops of 128 an iteration")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    options(parser)
     given = parser.parse_args()
     cost = costs(given)
     print("| network, seed | M parameters | iterations | CPU minutes | PSNR dB | SAM | MRAE |")
