@@ -50,11 +50,15 @@ def batches(crops: Crops, first: int) -> Iterator[Batch]:
 
 
 def learnt(
-    network: R2HDiff, settings: TrainSettings, crops: Crops, folder: Path
+    network: R2HDiff,
+    settings: TrainSettings,
+    crops: Crops,
+    folder: Path,
+    loop: type[Trainer] = Trainer,
 ) -> tuple[R2HDiff, int]:
     """The network after its training, and the iteration from which this call went on."""
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(network, trainer_config(settings), folder)
+    trainer = loop(network, trainer_config(settings), folder)
     trainer.resume()
     begun = trainer.iteration
     return trainer.run(lambda first: batches(crops, first), lambda _, __: None).eval(), begun

@@ -56,9 +56,9 @@ def scored(path: Path, root: Path, steps: int) -> list[float]:
     return left_out(model.load(path), root, steps)
 
 
-def left_out(network: R2HDiff, root: Path, steps: int) -> list[float]:
-    """The same of a network."""
-    return mean([score(network, root, name, steps, MIDDLE) for name in LEFT_OUT])
+def left_out(network: R2HDiff, root: Path, steps: int, zero: bool = True) -> list[float]:
+    """The same of a network, whose chain starts at zero or at noise."""
+    return mean([score(network, root, name, steps, MIDDLE, zero) for name in LEFT_OUT])
 
 
 def mean(rows: list[list[float]]) -> list[float]:
@@ -67,13 +67,19 @@ def mean(rows: list[list[float]]) -> list[float]:
 
 
 def score(
-    network: R2HDiff, root: Path, name: str, steps: int, part: slice = slice(None)
+    network: R2HDiff,
+    root: Path,
+    name: str,
+    steps: int,
+    part: slice = slice(None),
+    zero: bool = True,
 ) -> list[float]:
-    """PSNR, SAM and MRAE of a part of a scene, each way, at one go from zero."""
+    """PSNR, SAM and MRAE of a part of a scene, each way, at one go from zero or from noise."""
 
     def answer(rgb: Tensor, camera: Tensor) -> Tensor:
-        start = rgb.new_zeros(1, network.config.bands, *rgb.shape[2:])
-        return network.guided(rgb, camera, steps)(start)
+        shape = (1, network.config.bands, *rgb.shape[2:])
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        return network.guided(rgb, camera, steps)(noise * (not zero))
 
     return compared(answer, root, name, part)
 
