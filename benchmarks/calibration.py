@@ -42,8 +42,11 @@ def spearman(a: Floats, b: Floats) -> float:
 
 
 def coverage(rows: list[Row]) -> Floats:
-    """(levels, bands): mean over scenes of the share of pixels inside."""
-    shares: Floats = np.mean([list(row["covered"].values()) for row in rows], axis=0)
+    """(levels, bands): share of pixels inside, mean over groups of their scenes' means."""
+    of: dict[str, list[list[float]]] = {}
+    for row in rows:
+        of.setdefault(row.get("group") or row["scene"], []).append(list(row["covered"].values()))
+    shares: Floats = np.mean([np.mean(scenes, axis=0) for scenes in of.values()], axis=0)
     return shares
 
 

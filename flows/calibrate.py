@@ -53,7 +53,7 @@ def calibrate(
         rule, fix = "every scene of the training is in one fold", "Name each once."
         raise Refusal(rule, sorted(wanted.symmetric_difference(folds)), fix)
     networks = [_network(settings, fold, root, out, tell) for fold in settings.folds]
-    laws, check = {}, {}
+    laws, check, alike = {}, {}, groups(settings.alike)
     for name, samples in (("one", 0), ("samples", settings.samples)):
         found = [
             errors
@@ -61,8 +61,8 @@ def calibrate(
             for errors in left_out(settings, network, fold, root, samples)
         ]
         tell(f"{name}: {sum(len(e.error) for e in found)} pixels of {len(found)} scenes")
-        laws[name] = fitted(found)
-        check[name] = leave_one_out(found, settings.alike)
+        laws[name] = fitted(found, alike)
+        check[name] = leave_one_out(found, alike)
     about = model.describe(checkpoint)
     uncertainty = Uncertainty(**laws, wavelengths=WAVELENGTHS, network=about["digest"])
     path = out / f"{checkpoint.stem}.uncertainty.safetensors"
@@ -154,22 +154,34 @@ def _bound(network: model.R2HDiff, camera: Camera, samples: int) -> model.Recons
     return model.Reconstructor(network, sensitivities, engine=best_engine(network), noises=samples)
 
 
-def fitted(errors: list[Errors]) -> PowerLaw:
-    """The law of all these scenes."""
-    return PowerLaw.fit(torch.cat([e.known for e in errors]), torch.cat([e.error for e in errors]))
+def fitted(errors: list[Errors], group: dict[str, str]) -> PowerLaw:
+    """The law of all these scenes; those of one group count as one."""
+    names = [group.get(e.scene, e.scene) for e in errors]
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return PowerLaw.fit(
+        torch.cat([e.known for e in errors]),
+        torch.cat([e.error for e in errors]),
+        torch.cat(
+            [torch.full((len(e.error),), number[n]) for e, n in zip(errors, names, strict=True)]
+        ),
+    )
 
 
-def leave_one_out(errors: list[Errors], alike: tuple[tuple[str, ...], ...]) -> list[Row]:
+def groups(alike: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+    """The group of each scene that has look-alikes."""
+    return {name: names[0] for names in alike for name in names}
+
+
+def leave_one_out(errors: list[Errors], group: dict[str, str]) -> list[Row]:
     """A row a scene: what a law fitted on all but its group covers there, a level and wavelength.
 
     Rank correlations are of the pixels' errors, mean over wavelengths, with their sigma, and with
     their brightness alone.
     """
-    group = {name: names[0] for names in alike for name in names}
     of = {e.scene: group.get(e.scene, e.scene) for e in errors}
     rows = []
     for left in dict.fromkeys(of.values()):
-        law = fitted([e for e in errors if of[e.scene] != left])
+        law = fitted([e for e in errors if of[e.scene] != left], group)
         rows += [scored(law, e) | {"group": left} for e in errors if of[e.scene] == left]
     return rows
 

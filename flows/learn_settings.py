@@ -128,7 +128,7 @@ class CalibrateSettings(Settings):
     folds: tuple[tuple[str, ...], ...] = Field(min_length=2)
     """Scenes that are left out together: a network is trained on the others, its errors kept."""
     alike: tuple[tuple[str, ...], ...] = ()
-    """Scenes that count as one where the fit is checked on what it did not see."""
+    """Scenes that count as one, in the fit and where it is checked on what it did not see."""
     pixels: int = Field(1000, ge=1)
     """Pixels of each of a scene's four tiles."""
     samples: int = Field(4, ge=2)

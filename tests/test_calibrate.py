@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flows.calibrate import Errors, calibrate, fitted, leave_one_out
+from flows.calibrate import Errors, calibrate, fitted, groups, leave_one_out
 from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.settings import load
 from model import Uncertainty, describe
@@ -94,7 +94,7 @@ def test_a_scene_in_no_fold_is_refused(tmp_path: Path) -> None:
 
 def test_the_check_judges_a_scene_by_the_others_alone() -> None:
     # The one scene whose errors are ten times the others' is not in its own law.
-    rows = leave_one_out([errors("a", 1), errors("b", 1, 1), errors("odd", 10, 2)], ())
+    rows = leave_one_out([errors("a", 1), errors("b", 1, 1), errors("odd", 10, 2)], {})
     inside = {row["scene"]: np.mean(row["covered"]["90%"]) for row in rows}
     assert inside["odd"] < 0.2
     assert inside["a"] > 0.9
@@ -102,17 +102,42 @@ def test_the_check_judges_a_scene_by_the_others_alone() -> None:
 
 def test_look_alikes_are_left_out_together() -> None:
     of = [errors("a", 1), errors("odd", 10, 1), errors("twin", 10, 2)]
-    alike = ((), (("odd", "twin"),))
+    alike = ({}, groups((("odd", "twin"),)))
     found = [{row["scene"]: row for row in leave_one_out(of, pairs)} for pairs in alike]
     inside = [np.mean(rows["odd"]["covered"]["90%"]) for rows in found]
     assert inside[1] < 0.2 < inside[0]
 
 
 def test_what_was_seen_is_covered_as_it_is_called() -> None:
-    law, of = fitted([errors("a", 1)]), errors("a", 1)
+    law, of = fitted([errors("a", 1)], {}), errors("a", 1)
     sigma = law.of(of.known)
     for level, factor in zip(LEVELS, law.factors, strict=True):
         assert abs((of.error <= factor * sigma).float().mean() - level) < 0.01
+
+
+def test_intervals_hold_on_scenes_of_another_kind() -> None:
+    """A scene's errors are of one size, which its features cannot tell but seem to."""
+    random, of = torch.Generator().manual_seed(0), []
+    for number in range(14):
+        known = torch.randn(1, 1, 5, generator=random) + 0.3 * torch.randn(
+            60, 4, 5, generator=random
+        )
+        known[:, :, 0] = 1
+        size = (0.7 * torch.randn((), generator=random)).exp()
+        of.append(Errors(str(number), known, size * torch.rand(60, 4, generator=random)))
+    rows = leave_one_out(of, {})
+    for level in LEVELS:
+        inside = np.mean([np.mean(row["covered"][f"{level:.0%}"]) for row in rows])
+        assert abs(inside - level) < 0.05
+
+
+def test_look_alikes_count_once() -> None:
+    twins = [errors("a", 1), errors("b", 1, 1), errors("odd", 3, 2), errors("twin", 3, 2)]
+    alike = groups((("odd", "twin"),))
+    # Exponents of the three alone are those of the four but for how often odd's pixels are there.
+    one, two = fitted(twins[:3], {}).factors, fitted(twins, alike).factors
+    apart = fitted(twins, {}).factors
+    assert (one - two).abs().max() < (one - apart).abs().max()
 
 
 def test_the_shipped_config_leaves_every_training_scene_out_once() -> None:
