@@ -78,8 +78,9 @@ def score(
 
     def answer(rgb: Tensor, camera: Tensor) -> Tensor:
         shape = (1, network.config.bands, *rgb.shape[2:])
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        return network.guided(rgb, camera, steps)(noise * (not zero))
+        random = torch.Generator().manual_seed(0)
+        start = torch.zeros(shape) if zero else torch.randn(shape, generator=random)
+        return network.guided(rgb, camera, steps)(start)
 
     return compared(answer, root, name, part)
 

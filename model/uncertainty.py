@@ -98,12 +98,8 @@ class PowerLaw:
         # Errors of nothing at all would ask for a sigma of nothing.
         known, size = known.double(), errors.double().clamp(min=1e-6)
         group = torch.zeros(len(known)) if group is None else group
-        weights, ratio, share = (
-            newton(known, size),
-            torch.empty_like(size),
-            size.new_empty(len(size)),
-        )
-        names = torch.unique(group)
+        weights, names = newton(known, size), torch.unique(group)
+        ratio, share = torch.empty_like(size), size.new_empty(len(size))
         for name in names:
             own = group == name
             others = weights if len(names) == 1 else newton(known[~own], size[~own], start=weights)
@@ -111,8 +107,8 @@ class PowerLaw:
             share[own] = 1 / own.sum()
         scale = _quantiles(ratio, share, (WITHIN_SIGMA,))
         weights[:, 0] += scale.log()[0]
-        pooled = (ratio / scale).flatten()[:, None], share.repeat_interleave(ratio.shape[1])
-        factors = _quantiles(*pooled, LEVELS)[:, 0]
+        pooled, each = (ratio / scale).flatten()[:, None], share.repeat_interleave(ratio.shape[1])
+        factors = _quantiles(pooled, each, LEVELS)[:, 0]
         return cls(weights.float(), factors.float())
 
 

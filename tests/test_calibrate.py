@@ -119,9 +119,8 @@ def test_intervals_hold_on_scenes_of_another_kind() -> None:
     """A scene's errors are of one size, which its features cannot tell but seem to."""
     random, of = torch.Generator().manual_seed(0), []
     for number in range(14):
-        known = torch.randn(1, 1, 5, generator=random) + 0.05 * torch.randn(
-            60, 4, 5, generator=random
-        )
+        scene, pixels = (torch.randn(*n, 5, generator=random) for n in ((1, 1), (60, 4)))
+        known = scene + 0.05 * pixels
         known[:, :, 0] = 1
         size = (0.7 * torch.randn((), generator=random)).exp()
         of.append(Errors(str(number), known, size * torch.rand(60, 4, generator=random)))
