@@ -91,12 +91,15 @@ def halved(stored: NDArray[Any]) -> NDArray[Any]:
 
 
 def _of_four(values: NDArray[Any], kind: Any) -> NDArray[Any]:
-    one, two = values[..., ::2, ::2], values[..., ::2, 1::2]
-    three, four = values[..., 1::2, ::2], values[..., 1::2, 1::2]
-    upper: NDArray[Any] = np.add(one, two, dtype=kind)
-    upper += three
-    upper += four
-    return upper
+    if values.dtype == np.uint16:
+        # Two at once, beside each other in memory: every second one would take twice the time.
+        pairs = np.ascontiguousarray(values).view(np.uint32)
+        across: NDArray[Any] = pairs & 0xFFFF
+        across += pairs >> 16
+    else:
+        across = np.add(values[..., ::2], values[..., 1::2], dtype=kind)
+    total: NDArray[Any] = across[..., ::2, :] + across[..., 1::2, :]
+    return total
 
 
 Arrays = Mapping[int, zarr.Array[Any]]

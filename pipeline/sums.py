@@ -1,6 +1,8 @@
 """Tiles added up to chunks: the heart of the engine, with neither threads nor storage."""
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +38,7 @@ class Chunk(NamedTuple):
     window: Window
     """In the scene."""
     sums: Tensor
-    """(C, h, w), reflectance so far; with spread (2 C, h, w)."""
+    """(C, h, w), reflectance so far; with spread (2 C, h, w). Anything where no tile came yet."""
     wanted: Mask
     """(h, w)."""
     rgb: Floats
@@ -47,7 +49,7 @@ class Chunk(NamedTuple):
 
 
 class Sums:
-    """The chunks under way: each begins at zero and leaves when its last tile is summed."""
+    """The chunks under way: each leaves when its last tile is summed."""
 
     def __init__(
         self, grid: TileGrid, window: Window, chunk: int, channels: int, layers: int = 1
@@ -93,8 +95,7 @@ class Sums:
     def _memory(self, shape: tuple[int, int, int]) -> Tensor:
         spare = self.spare.popleft() if self.spare else None
         # Those at an edge differ in shape; they are few and left to the allocator.
-        fits = spare is not None and spare.shape == shape
-        return spare.zero_() if spare is not None and fits else torch.zeros(shape)
+        return spare if spare is not None and spare.shape == shape else torch.empty(shape)
 
     def _add_to(self, chunk: Chunk, tile: Tile, values: Tensor | None, kernel: Tensor) -> None:
         place = self.grid.window(tile.at)
@@ -104,6 +105,9 @@ class Sums:
         here, there = shared.relative_to(chunk.window).slices, shared.relative_to(place).slices
         chunk.wanted[here] = tile.wanted[there]
         if values is None or tile.rgb is None:
+            for part, first in _parts(self.grid, tile.at, shared):
+                if first:
+                    chunk.sums[:, *part.relative_to(chunk.window).slices] = 0
             return
         chunk.rgb[:, *here] = tile.rgb[:, *there]
         chunk.filled[here] |= tile.filled
@@ -111,7 +115,24 @@ class Sums:
             if seen := meeting.intersection(shared):
                 part = seen.relative_to(place).slices
                 _compare(chunk, seen, values[: self.channels, *part], kernel[part])
-        chunk.sums[:, *here].addcmul_(values[:, *there], kernel[there])
+        for part, first in _parts(self.grid, tile.at, shared):
+            at = part.relative_to(place).slices
+            sums = chunk.sums[:, *part.relative_to(chunk.window).slices]
+            if first:
+                torch.mul(values[:, *at], kernel[at], out=sums)
+            else:
+                sums.addcmul_(values[:, *at], kernel[at])
+
+
+def _parts(grid: TileGrid, at: Index, shared: Window) -> Iterator[tuple[Window, bool]]:
+    """What a tile brings to ``shared``, parted by whether it is the first to come, row-major."""
+    place = grid.window(at)
+    rows, cols = ((0, grid.overlap if n else 0, grid.tile) for n in at)
+    for (top, bottom), (left, right) in product(pairwise(rows), pairwise(cols)):
+        if top < bottom and left < right:
+            part = Window(place.row + top, place.col + left, bottom - top, right - left)
+            if seen := part.intersection(shared):
+                yield seen, (bottom, right) == (grid.tile, grid.tile)
 
 
 def _compare(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None:
