@@ -21,7 +21,7 @@ from flows.learn_settings import TrainSettings
 from flows.settings import load
 from flows.train import train
 from model import R2HDiff
-from pipeline.camera import load_camera, resampled
+from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.exposure import scene_scale
 from pipeline.metrics import mrae, psnr, sam
@@ -86,10 +86,17 @@ def score(
 
 
 def compared(
-    answer: Callable[[Tensor, Tensor], Tensor], root: Path, name: str, part: slice
+    answer: Callable[[Tensor, Tensor], Tensor],
+    root: Path,
+    name: str,
+    part: slice,
+    lens: Camera | None = None,
 ) -> list[float]:
-    """PSNR, SAM and MRAE of what answers RGB (1, 3, H, W) and sensitivities (1, 3, bands)."""
-    camera = resampled(load_camera(BASLER), WAVELENGTHS)
+    """PSNR, SAM and MRAE of what answers RGB (1, 3, H, W) and sensitivities (1, 3, bands).
+
+    By the Basler camera unless another ``lens`` is given.
+    """
+    camera = resampled(lens or load_camera(BASLER), WAVELENGTHS)
     reference = cave(root).read(name)
     scale = np.float32(scene_scale(ReferenceScene.rendered(reference, camera), camera))
     truth = np.ascontiguousarray(reference.cube[:, part, part])

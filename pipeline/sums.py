@@ -104,35 +104,39 @@ class Sums:
         assert shared is not None, "a chunk lies in the scene, and the tile touches it"
         here, there = shared.relative_to(chunk.window).slices, shared.relative_to(place).slices
         chunk.wanted[here] = tile.wanted[there]
-        if values is None or tile.rgb is None:
-            for part, first in _parts(self.grid, tile.at, shared):
-                if first:
-                    chunk.sums[:, *part.relative_to(chunk.window).slices] = 0
-            return
-        chunk.rgb[:, *here] = tile.rgb[:, *there]
-        chunk.filled[here] |= tile.filled
-        for meeting in meetings(self.grid, tile.at):
-            if seen := meeting.intersection(shared):
-                part = seen.relative_to(place).slices
-                _compare(chunk, seen, values[: self.channels, *part], kernel[part])
+        if values is not None and tile.rgb is not None:
+            chunk.rgb[:, *here] = tile.rgb[:, *there]
+            chunk.filled[here] |= tile.filled
+            for meeting in meetings(self.grid, tile.at):
+                if seen := meeting.intersection(shared):
+                    of = seen.relative_to(place).slices
+                    _compare(chunk, seen, values[: self.channels, *of], kernel[of])
         for part, first in _parts(self.grid, tile.at, shared):
-            at = part.relative_to(place).slices
+            of = part.relative_to(place).slices
             sums = chunk.sums[:, *part.relative_to(chunk.window).slices]
-            if first:
-                torch.mul(values[:, *at], kernel[at], out=sums)
-            else:
-                sums.addcmul_(values[:, *at], kernel[at])
+            _put(sums, None if values is None else values[:, *of], kernel[of], first)
 
 
 def _parts(grid: TileGrid, at: Index, shared: Window) -> Iterator[tuple[Window, bool]]:
-    """What a tile brings to ``shared``, parted by whether it is the first to come, row-major."""
+    """What a tile brings to ``shared``, parted by whether it is the first to come there."""
     place = grid.window(at)
     rows, cols = ((0, grid.overlap if n else 0, grid.tile) for n in at)
     for (top, bottom), (left, right) in product(pairwise(rows), pairwise(cols)):
         if top < bottom and left < right:
             part = Window(place.row + top, place.col + left, bottom - top, right - left)
             if seen := part.intersection(shared):
-                yield seen, (bottom, right) == (grid.tile, grid.tile)
+                yield seen, bottom == right == grid.tile
+
+
+def _put(sums: Tensor, values: Tensor | None, kernel: Tensor, first: bool) -> None:
+    """Add weighed values (C, h, w), none where a tile was not asked for; the first are set."""
+    if not first:
+        if values is not None:
+            sums.addcmul_(values, kernel)
+    elif values is None:
+        sums.zero_()
+    else:
+        torch.mul(values, kernel, out=sums)
 
 
 def _compare(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None:

@@ -4,6 +4,7 @@ import tempfile
 import time
 from pathlib import Path
 from threading import Event
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -138,6 +139,23 @@ def test_values_under_the_mask_change_no_byte(height, width, grid, garbage):
         first, other = Path(folder) / "a.zarr", Path(folder) / "b.zarr"
         whole(first, of, Toy(), grid=grid)
         whole(other, soiled, Toy(), grid=grid)
+        assert objects(first) == objects(other)
+        assert objects(aux(first)) == objects(aux(other))
+
+
+@FEW
+@given(SIDES, SIDES, GRIDS, st.sampled_from([0.05, 0.5, 1.0]))
+def test_what_memory_held_before_changes_no_byte(height, width, grid, share_valid):
+    of = scene(height, width, 6, share_valid)
+
+    def soiled(self, shape):
+        return torch.full(shape, torch.finfo(torch.float32).max)
+
+    with tempfile.TemporaryDirectory() as folder:
+        first, other = Path(folder) / "a.zarr", Path(folder) / "b.zarr"
+        whole(first, of, Toy(), grid=grid)
+        with patch.object(Sums, "_memory", soiled):
+            whole(other, of, Toy(), grid=grid)
         assert objects(first) == objects(other)
         assert objects(aux(first)) == objects(aux(other))
 
