@@ -119,7 +119,8 @@ class RasterScene:
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width) and valid (height, width) of a window inside the scene.
 
-        A pixel is valid where rasterio's dataset mask is not 0 and all three bands are finite.
+        A pixel is valid where mask and alpha are not 0 and all three bands hold a finite value that
+        is not their nodata value.
         Raises Refusal where a local file is damaged, OSError where a remote one is out of reach.
         """
         try:

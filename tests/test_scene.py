@@ -45,9 +45,10 @@ def save(path: Path, data: np.ndarray, mask: np.ndarray | None = None, **profile
 
 def assert_reads_as_rasterio(scene: RasterScene, uri: str) -> None:
     with rasterio.open(uri) as dataset:
-        expected, mask = dataset.read(scene.bands), dataset.dataset_mask() != 0
+        expected = dataset.read(scene.bands)
+        hidden = np.ma.getmaskarray(dataset.read(scene.bands, masked=True)).any(axis=0)
     got, valid = scene.read(Window(0, 0, scene.height, scene.width))
-    np.testing.assert_equal((got, valid), (expected, mask & np.isfinite(expected).all(axis=0)))
+    np.testing.assert_equal((got, valid), (expected, ~hidden & np.isfinite(expected).all(axis=0)))
     assert got.dtype == scene.dtype == expected.dtype
     part = Window(scene.height // 3, scene.width // 4, scene.height // 2, scene.width // 2)
     cut, cut_valid = scene.read(part)
@@ -80,6 +81,58 @@ def test_alpha_is_the_mask(tmp_path: Path, driver: str) -> None:
     scene = RasterScene.open(uri)
     assert_reads_as_rasterio(scene, uri)
     np.testing.assert_array_equal(scene.read(WINDOW)[1], data[3][WINDOW.slices] != 0)
+
+
+RED_LACKS, NIR_LACKS, RGB_LACKS, CLEAR, MASKED = range(5)
+"""Columns of `lacking`."""
+
+
+def lacking(nodata: int, clear: int = 0) -> np.ndarray:
+    """Red, green, blue, near infrared and alpha; each column lacks something else."""
+    data = np.full((5, 4, 6), 90, np.uint8)
+    data[4] = 255 - clear
+    data[0, :, RED_LACKS] = data[3, :, NIR_LACKS] = data[:3, :, RGB_LACKS] = nodata
+    data[4, :, CLEAR] = clear
+    return data
+
+
+ALPHA = ColorInterp.alpha
+RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
+
+@pytest.mark.parametrize("nodata", [0, 255])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kinds", [RGB, (*RGB, ColorInterp.nir), (*RGB, ColorInterp.nir, ALPHA)])
+def test_a_pixel_is_known_where_all_three_bands_are_and_no_other_band_counts(
+    tmp_path: Path, kinds: Any, masked: bool, nodata: int
+) -> None:
+    data, mask = lacking(nodata)[: len(kinds)], np.full((4, 6), 255, np.uint8)
+    mask[:, MASKED] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        about = {"photometric": "rgb", "nodata": nodata, "colorinterp": kinds}
+        uri = save(tmp_path / "a.tif", data, mask if masked else None, **about)
+    valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
+    lacks = {RED_LACKS, RGB_LACKS, *([MASKED] if masked else []), *([CLEAR] if ALPHA in kinds else [])}
+    assert {col for col in range(6) if not valid[:, col].any()} == lacks
+    assert {col for col in range(6) if not valid[:, col].all()} == lacks
+
+
+def test_alpha_counts_with_nodata_and_with_a_mask(tmp_path: Path) -> None:
+    data = lacking(7)[[0, 1, 2, 4]]
+    for name, about in {"nodata": {"nodata": 255}, "mask": {}}.items():
+        mask = np.full((4, 6), 255, np.uint8) if name == "mask" else None
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            uri = save(tmp_path / f"{name}.tif", data, mask, colorinterp=(*RGB, ALPHA), **about)
+        valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
+        assert set(np.nonzero(~valid)[1]) == {CLEAR}
+
+
+def test_a_colour_that_means_nodata_is_told_by_all_three_bands(tmp_path: Path) -> None:
+    uri = save(tmp_path / "a.tif", lacking(0)[:3])
+    with rasterio.open(uri, "r+") as dataset:
+        dataset.update_tags(NODATA_VALUES="0 0 0")
+    valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
+    assert set(np.nonzero(~valid)[1]) == {RGB_LACKS}
 
 
 @pytest.mark.parametrize("internal", [True, False])
