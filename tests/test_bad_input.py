@@ -100,6 +100,19 @@ def test_a_destination_of_such_a_name_is_refused_before_any_work(tmp_path, comma
         assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
+@pytest.mark.parametrize("at", [(0, 0), (39, 299)])
+def test_undeclared_nodata_is_refused_wherever_it_is(tmp_path, command, weights, at):
+    values = np.full((3, 40, 300), 3000, np.float32)
+    values[:, *at] = -9999
+    source, small = save(tmp_path / "a.tif", values), ("--tile", 32, "--overlap", 8, "--chunk", 32)
+    more = ("--checkpoint", weights, "--white", 10000, "--region", 32)
+    code, _, said = command("reconstruct", source, tmp_path / "a.zarr", *small, *more)
+    assert (code, said.count("-a_nodata -9999")) == (2, 1), said
+    with rasterio.open(source, "r+") as file:
+        file.nodata = -9999
+    assert command("reconstruct", source, tmp_path / "b.zarr", *small, *more)[0] == 0
+
+
 def patched(path, tag, value):
     """A little-endian classic TIFF with another first value of a LONG or SHORT tag."""
     data = bytearray(path.read_bytes())

@@ -112,7 +112,8 @@ def test_a_pixel_is_known_where_all_three_bands_are_and_no_other_band_counts(
         about = {"photometric": "rgb", "nodata": nodata, "colorinterp": kinds}
         uri = save(tmp_path / "a.tif", data, mask if masked else None, **about)
     valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
-    lacks = {RED_LACKS, RGB_LACKS, *([MASKED] if masked else []), *([CLEAR] if ALPHA in kinds else [])}
+    lacks = {RED_LACKS, RGB_LACKS} | ({MASKED} if masked else set())
+    lacks |= {CLEAR} if ALPHA in kinds else set()
     assert {col for col in range(6) if not valid[:, col].any()} == lacks
     assert {col for col in range(6) if not valid[:, col].all()} == lacks
 
