@@ -81,8 +81,8 @@ class Camera:
         if self.encoding == "srgb" and values.dtype == np.uint8:
             # 256 answers are known beforehand; a power of every pixel costs forty times as much.
             tables = _from_srgb(np.arange(256, dtype=np.float32) / whites[:, 0])
-            linear = [tables[band % len(tables)][plane] for band, plane in enumerate(values)]
-            return np.stack(linear)
+            planes = [tables[band % len(tables)][plane] for band, plane in enumerate(values)]
+            return np.stack(planes)
         shares = values.astype(np.float32) / whites
         linear = shares if self.encoding == "linear" else _from_srgb(shares)
         if linear.size and not (shares.min() >= self.lowest and linear.max() <= BRIGHTEST):
