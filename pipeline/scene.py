@@ -26,6 +26,7 @@ from pipeline.grid import Window
 from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
 from pipeline.moment import Moment, recorded
 from pipeline.ours import refuse_ours
+from pipeline.pages import refuse_pages
 from pipeline.remote import Source
 from pipeline.uri import local_path
 
@@ -95,6 +96,7 @@ class RasterScene:
         source = Source(uri)
         with source.open() as dataset, readable(uri):
             refuse_ours(dataset)
+            refuse_pages(dataset, source)
             refuse_not_rgb(dataset)
             refuse_bomb(dataset, local_path(uri))
             crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
