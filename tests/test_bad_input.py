@@ -11,10 +11,12 @@ import fsspec
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 
 from pipeline import reach
 from pipeline.cube import SpectralCube
+from pipeline.doctor import examine
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import refuse_too_many
@@ -239,6 +241,30 @@ ODD = {
         {"transform": Affine(0.02, 0, 179.8, 0, 0.02, 0.2), "crs": 4326},
     ),
 }
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 40), (40, 1), (1, 1), (2, 40)])
+def test_a_scene_of_one_row_or_column_lies_where_it_is(tmp_path, command, weights, height, width):
+    place, values = Affine(0.5, 0, 350000, 0, -0.5, 4060000), np.ones((3, height, width), np.uint8)
+    source, cube = save(tmp_path / "a.tif", values, transform=place, crs=32632), tmp_path / "a.zarr"
+    small = ("--tile", 32, "--overlap", 8, "--chunk", 16)
+    code, _, said = command("reconstruct", source, cube, "--checkpoint", weights, *small)
+    assert code == 0, said
+    rows, cols = np.arange(height) + 0.5, np.arange(width) + 0.5
+    with xr.open_zarr(cube) as opened:
+        np.testing.assert_array_equal(opened.y, 4060000 - 0.5 * rows)
+        np.testing.assert_array_equal(opened.x, 350000 + 0.5 * cols)
+    for name in ("a.vrt", "a.quicklook.tif", "a.zarr"):
+        with rasterio.open(tmp_path / name) as file:
+            assert file.shape == (height, width)
+            # Of a single row or column GDAL does not find the place in a store: then it has none.
+            found = name != "a.zarr" or min(height, width) > 1
+            assert (file.crs is not None, file.transform == place) == (found, found)
+    if (tmp_path / "a_aux.zarr" / "overview_2").exists():
+        with rasterio.open(f'ZARR:"{tmp_path}/a_aux.zarr":/overview_2') as file:
+            assert (min(file.shape), file.crs) == (1, None)
+    said = {finding.reader: finding.reason for finding in examine(str(cube))}
+    assert said["GDAL, the store"] == said["GDAL, the VRT"] == "as it is stored"
 
 
 @pytest.mark.parametrize("name", ODD)
