@@ -47,11 +47,9 @@ def first_tags(file: BinaryIO) -> dict[int, int]:
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 16:
         return {}
-    big = struct.unpack(f"{order}H", head[2:4]) == (43,)
-    at = (
-        struct.unpack(f"{order}Q", head[8:])[0] if big else struct.unpack(f"{order}I", head[4:8])[0]
-    )
-    size, entry = (8, f"{order}HHQ8s") if big else (2, f"{order}HHI4s")
+    big = struct.unpack_from(f"{order}H", head, 2) == (43,)
+    offset, size, entry = ("Q", 8, f"{order}HHQ8s") if big else ("I", 2, f"{order}HHI4s")
+    (at,) = struct.unpack_from(order + offset, head, 8 if big else 4)
     file.seek(at)
     count = min(int.from_bytes(file.read(size), "little" if order == "<" else "big"), _MOST)
     wide = struct.calcsize(entry)
