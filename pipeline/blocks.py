@@ -27,6 +27,8 @@ KEPT = 256e6
 """Most bytes of decoded blocks that are kept."""
 Key = tuple[int, int]
 Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
+_BRIGHTEST = 65535
+"""A nodata value from 0 to this may be one band's light; it is nodata in all three at once."""
 _UNMASKED = ([MaskFlags.all_valid], [MaskFlags.nodata])
 
 
@@ -44,7 +46,7 @@ def read_pixels(dataset: DatasetReader, bands: tuple[int, int, int], window: Win
 def _known(
     dataset: DatasetReader, bands: tuple[int, int, int], part: RasterWindow, values: NDArray[Any]
 ) -> NDArray[np.bool_]:
-    """Where mask and alpha are not 0 and no band holds its nodata value (docs/decisions/0029).
+    """Where mask and alpha are not 0 and the bands do not say nodata (docs/decisions/0029).
 
     Each is asked for itself: to GDAL a mask hides nodata and alpha, and nodata hides alpha.
     """
@@ -55,9 +57,10 @@ def _known(
     kinds = dataset.colorinterp
     if ColorInterp.alpha in kinds and MaskFlags.alpha not in flags[bands[0] - 1]:
         known &= dataset.read(kinds.index(ColorInterp.alpha) + 1, window=part) != 0
-    for plane, band in zip(values, bands, strict=True):
-        if (nodata := dataset.nodatavals[band - 1]) is not None:
-            known &= plane != nodata
+    nodata = [dataset.nodatavals[band - 1] for band in bands]
+    held = [plane == value for plane, value in zip(values, nodata, strict=True)]
+    together = all(value is not None and 0 <= value <= _BRIGHTEST for value in nodata)
+    known &= ~(np.all(held, axis=0) if together else np.any(held, axis=0))
     return known
 
 

@@ -121,8 +121,8 @@ class RasterScene:
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width) and valid (height, width) of a window inside the scene.
 
-        A pixel is valid where mask and alpha are not 0 and all three bands hold a finite value that
-        is not their nodata value.
+        A pixel is valid where mask and alpha are not 0, all three bands are finite, and they do not
+        say nodata: one band alone by a value that no light has, all at once by one that light has.
         Raises Refusal where a local file is damaged, OSError where a remote one is out of reach.
         """
         try:
