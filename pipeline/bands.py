@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,37 +12,63 @@ from rasterio.io import DatasetReader
 from pipeline.errors import Refusal
 
 DTYPES = ("uint8", "uint16", "float32")
+RGB = ("red", "green", "blue")
+_SILENT = {"undefined", "gray"}
 _NOT_RGB_BANDS = {"cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness"}
-_NOT_RGB_STORAGE = {"cmyk", "cielab", "icclab", "itulab"}
+_NOT_RGB_BANDS |= {"Y", "Cb", "Cr"}
+_NOT_RGB_STORAGE = {"CMYK", "YCCK", "CIELAB", "ICCLAB", "ITULAB"}
+# Sentinel-2's, which Landsat 8 shares. One digit says nothing: B4 is red here, infrared there.
+_CODES = {"b02": "blue", "b03": "green", "b04": "red"}
+_OTHERS = re.compile(r"(nir|swir|rededge|edge)\d?|tir|infra|infrared|b(01|0[5-9]|1[0-2]|8a)")
 
 
 def refuse_not_rgb(dataset: DatasetReader) -> None:
     """Raise Refusal for palettes, fewer than three bands, and colours that are not RGB."""
     kinds = {kind.name for kind in dataset.colorinterp}
     # OpenJPEG walks the whole codestream for it, a broken one without end; JPEG 2000 has none.
-    photometric = None if dataset.driver == "JP2OpenJPEG" else dataset.photometric
+    stored = {} if dataset.driver == "JP2OpenJPEG" else dataset.tags(ns="IMAGE_STRUCTURE")
+    space = stored.get("SOURCE_COLOR_SPACE", "RGB")
     if "palette" in kinds:
         rule, fix = "pixels are colours, not palette entries", "Run gdal_translate -expand rgb."
         raise Refusal(rule, dataset.name, fix)
     if dataset.count < 3:
         raise Refusal("the input has 3 bands or more", dataset.count, "Give an RGB image.")
-    if kinds & _NOT_RGB_BANDS or (photometric and photometric.name in _NOT_RGB_STORAGE):
-        found = photometric or sorted(kinds)
+    other = set() if kinds >= set(RGB) else kinds & _NOT_RGB_BANDS
+    if other or space.upper() in _NOT_RGB_STORAGE:
+        found = f"{dataset.name} of {', '.join([space, *sorted(kinds)])}"
         raise Refusal("colours are red, green and blue", found, "Convert the image to RGB.")
+    if "MINISWHITE" in stored:
+        fix = "Convert the image to RGB."
+        raise Refusal("larger pixel values are brighter", f"{dataset.name}, where 0 is white", fix)
 
 
 def rgb_bands(dataset: DatasetReader) -> tuple[int, int, int]:
-    """Red, green and blue band, from 1, by colour interpretation or as the only three."""
-    kinds = dataset.colorinterp
-    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    if all(kinds.count(kind) == 1 for kind in wanted):
-        red, green, blue = (kinds.index(kind) + 1 for kind in wanted)
-        return red, green, blue
-    colours = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha]
-    if len(colours) != 3:
+    """Red, green and blue band, from 1: by colour interpretation, or the only three in their order.
+
+    Raises Refusal where that is not known, or where a band says that it is something else.
+    """
+    kinds = [kind.name for kind in dataset.colorinterp]
+    if all(kinds.count(colour) == 1 for colour in RGB):
+        chosen = [kinds.index(colour) + 1 for colour in RGB]
+    else:
+        chosen = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha.name]
+    said = [{kinds[band - 1], described(dataset.descriptions[band - 1])} for band in chosen]
+    if len(chosen) != 3 or any(
+        words - _SILENT - {colour} for words, colour in zip(said, RGB, strict=True)
+    ):
         rule = "it is known which bands are red, green and blue"
-        raise Refusal(rule, [kind.name for kind in kinds], "Name them with --bands.")
-    return colours[0], colours[1], colours[2]
+        names = [name for name in dataset.descriptions if name]
+        raise Refusal(rule, [*kinds, *names], "Name them with --bands.")
+    return chosen[0], chosen[1], chosen[2]
+
+
+def described(text: str | None) -> str:
+    """What a band's description says it is: red, green, blue, other, or undefined."""
+    words = re.split(r"[^a-z0-9]+", (text or "").lower())
+    if any(_OTHERS.fullmatch(word) for word in words):
+        return "other"
+    colours = {_CODES.get(word, word) for word in words} & set(RGB)
+    return colours.pop() if len(colours) == 1 else "undefined"
 
 
 def shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dtype[Any]:
@@ -58,7 +85,8 @@ def shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dtyp
 def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float | None:
     """The pixel value that the bands' common scale makes 1; None where they declare none.
 
-    Raises Refusal where they declare different scales or an offset.
+    Raises Refusal where they declare different scales or an offset, and for values of less than 8
+    bits without a scale, whose white is not the 255 of their type.
     """
     scales = {float(dataset.scales[band - 1]) for band in bands}
     offsets = {float(dataset.offsets[band - 1]) for band in bands}
@@ -67,4 +95,11 @@ def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float
         fix = "Apply them first, with gdal_translate -unscale."
         raise Refusal("the three bands share one scale and no offset", found, fix)
     scale = scales.pop()
-    return 1 / scale if scale > 0 and scale != 1 else None
+    if scale > 0 and scale != 1:
+        return 1 / scale
+    bits = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in bands}
+    if few := bits & set("1234567"):
+        rule, most = "pixel values have 8 bits or more, or declare a scale", 2 ** int(min(few)) - 1
+        fix = f"Run gdal_translate -scale 0 {most} 0 255 -co NBITS=8."
+        raise Refusal(rule, f"{dataset.name} with {min(few)}", fix)
+    return None

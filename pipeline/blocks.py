@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
@@ -26,16 +27,41 @@ KEPT = 256e6
 """Most bytes of decoded blocks that are kept."""
 Key = tuple[int, int]
 Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
+_BRIGHTEST = 65535
+"""A nodata value from 0 to this may be one band's light; it is nodata in all three at once."""
+_UNMASKED = ([MaskFlags.all_valid], [MaskFlags.nodata])
 
 
 def read_pixels(dataset: DatasetReader, bands: tuple[int, int, int], window: Window) -> Pixels:
-    """Values (3, height, width) and where the dataset's mask is not 0 (height, width).
+    """Values (3, height, width) and where all three are known (height, width).
 
     Raises RasterioIOError where something is lacking: read again of a dataset opened again.
     """
     part = RasterWindow(window.col, window.row, window.width, window.height)
     with undamaged():
-        return dataset.read(bands, window=part), dataset.dataset_mask(window=part) != 0
+        values = dataset.read(bands, window=part)
+        return values, _known(dataset, bands, part, values)
+
+
+def _known(
+    dataset: DatasetReader, bands: tuple[int, int, int], part: RasterWindow, values: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Where mask and alpha are not 0 and the bands do not say nodata (docs/decisions/0029).
+
+    Each is asked for itself: to GDAL a mask hides nodata and alpha, and nodata hides alpha.
+    """
+    known = np.ones(values.shape[1:], np.bool_)
+    flags = dataset.mask_flag_enums
+    if masked := [band for band in bands if flags[band - 1] not in _UNMASKED]:
+        known &= dataset.read_masks(masked, window=part).all(axis=0)
+    kinds = dataset.colorinterp
+    if ColorInterp.alpha in kinds and MaskFlags.alpha not in flags[bands[0] - 1]:
+        known &= dataset.read(kinds.index(ColorInterp.alpha) + 1, window=part) != 0
+    nodata = [dataset.nodatavals[band - 1] for band in bands]
+    held = [plane == value for plane, value in zip(values, nodata, strict=True)]
+    together = all(value is not None and 0 <= value <= _BRIGHTEST for value in nodata)
+    known &= ~(np.all(held, axis=0) if together else np.any(held, axis=0))
+    return known
 
 
 class Blocks:

@@ -21,6 +21,8 @@ COLUMNS = ("wavelength_nm", "red", "green", "blue")
 """Of a camera's CSV."""
 LIBRARY = files("configs") / "cameras"
 _OBSERVER = "cie1931"
+BRIGHTEST = 1000
+"""Times white, in linear RGB, beyond which nothing is light."""
 SRGB = "srgb"
 """Name of the camera of finished photographs: linear sRGB, by default under equal-energy white."""
 
@@ -76,14 +78,31 @@ class Camera:
         Raises Refusal for values that no light can have: nodata that the file does not declare.
         """
         whites = self._whites
-        if self.encoding == "linear":
-            return _plausible(values.astype(np.float32) / whites)
-        if values.dtype == np.uint8:
+        if self.encoding == "srgb" and values.dtype == np.uint8:
             # 256 answers are known beforehand; a power of every pixel costs forty times as much.
             tables = _from_srgb(np.arange(256, dtype=np.float32) / whites[:, 0])
-            linear = [tables[band % len(tables)][plane] for band, plane in enumerate(values)]
-            return np.stack(linear)
-        return _plausible(_from_srgb(values.astype(np.float32) / whites))
+            planes = [tables[band % len(tables)][plane] for band, plane in enumerate(values)]
+            return np.stack(planes)
+        shares = values.astype(np.float32) / whites
+        linear = shares if self.encoding == "linear" else _from_srgb(shares)
+        if linear.size and not (shares.min() >= self.lowest and linear.max() <= BRIGHTEST):
+            raise self._no_light(values, shares)
+        return linear
+
+    @property
+    def lowest(self) -> float:
+        """Share of white below which nothing is light.
+
+        What no reflectance up to 1 renders to (below 0 for linear sRGB, whose reds have a negative
+        lobe), less a quarter for noise and for an atmosphere that was taken off too well.
+        """
+        return float(np.minimum(self.sensitivities, 0).sum(axis=1).min()) - 0.25
+
+    def _no_light(self, values: NDArray[Any], shares: Floats) -> Refusal:
+        rule = f"pixel values lie between {self.lowest:.2g} and {BRIGHTEST} times white"
+        odd = float(values.max() if shares.min() >= self.lowest else values.min())
+        fix = f"If that is nodata, say so with gdal_edit.py -a_nodata {odd:g}, else give --white."
+        return Refusal(rule, f"{odd:g}, where white is {self.white}", fix)
 
     def top(self, dtype: np.dtype[Any]) -> Floats:
         """Linear values (3, 1, 1) at which pixel values of this type end; infinite for floats.
@@ -93,8 +112,8 @@ class Camera:
         if dtype.kind not in "ui":
             return np.full((3, 1, 1), np.inf, np.float32)
         whites = self._whites
-        # What is beyond 1000 times white is refused.
-        ends = np.where(_full(whites), whites, np.minimum(np.iinfo(dtype).max, 1000 * whites))
+        # What is beyond that is refused.
+        ends = np.where(_full(whites), whites, np.minimum(np.iinfo(dtype).max, BRIGHTEST * whites))
         return self.decode(np.broadcast_to(ends, (3, 1, 1)).astype(dtype))
 
     def reading(self, encoding: Encoding, white: White) -> "Camera":
@@ -107,14 +126,6 @@ def _full(whites: Floats) -> NDArray[np.bool_]:
     bits = np.log2(whites + 1)
     full: NDArray[np.bool_] = (bits == np.rint(bits)) & (whites >= 255)
     return full
-
-
-def _plausible(linear: Floats) -> Floats:
-    if linear.size and not (linear.min() >= -1 and linear.max() <= 1000):
-        found = f"{linear.min():g} to {linear.max():g}"
-        fix = "Give --white, or declare the nodata value with gdal_edit -a_nodata."
-        raise Refusal("linear RGB must lie between -1 and 1000 times white", found, fix)
-    return linear
 
 
 def _from_srgb(value: Floats) -> Floats:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
 
+from pipeline.errors import Refusal
+
 
 class _Ear(logging.Handler):
     """Hears rasterio's log, where GDAL's warnings come, each in the thread that reads."""
@@ -55,3 +57,16 @@ def undamaged() -> Iterator[None]:
         raise RasterioIOError(str(error)) from error
     if said:
         raise RasterioIOError(said[0])
+
+
+@contextmanager
+def readable(uri: str) -> Iterator[None]:
+    """Raise Refusal where a header that is asked something within is broken.
+
+    Found by fuzzing: broken keys of a GeoTIFF raise at whatever is asked of it next.
+    """
+    try:
+        yield
+    except CPLE_BaseError as error:
+        rule = "the input's header is whole"
+        raise Refusal(rule, f"{uri} ({error})", "Get the file again.") from error

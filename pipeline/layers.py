@@ -210,4 +210,4 @@ def _add(
     dimensions = (*(("wavelength",) if bands else ()), *axes)
     array["shape"] = (*bands, -(-spec.height // factor), -(-spec.width // factor))
     array["chunks"] = (*bands, spec.chunk, spec.chunk)
-    add_array(group, name, dimensions, about | georeferenced(spec), **array)
+    add_array(group, name, dimensions, about | georeferenced(spec, factor=factor), **array)

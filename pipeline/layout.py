@@ -78,6 +78,10 @@ class CubeSpec:
         """Whether there is a transform without rotation or shear."""
         return self.transform is not None and self.transform.b == self.transform.d == 0
 
+    def legible(self, factor: int = 1) -> bool:
+        """Whether GDAL 3.10 finds the place in y and x: upright, and two or more of each."""
+        return self.upright and min(self.height, self.width) > factor
+
     @property
     def place(self) -> Affine | None:
         """The cube's own transform: the scene's, moved to the cube's first pixel."""
@@ -139,46 +143,40 @@ def add_reflectance(
 ) -> None:
     """Create an array of reflectance as a cube stores it, of squares of ``factor`` pixels."""
     bands, side = len(spec.wavelengths), chunk or spec.chunk
+    shape = (-(-spec.height // factor), -(-spec.width // factor))
+    place = spec.place and spec.place @ Affine.scale(factor)
     add_array(
         group,
         name,
         ("wavelength", *axes),
-        _reflectance_attributes(spec) | _conventions(spec, factor),
-        shape=(bands, -(-spec.height // factor), -(-spec.width // factor)),
+        _reflectance_attributes(spec, factor) | conventions(shape, place, spec.crs_wkt),
+        shape=(bands, *shape),
         chunks=(bands, side, side),
         dtype=spec.dtype,
         fill_value=NODATA[spec.dtype],
     )
 
 
-def _conventions(spec: CubeSpec, factor: int) -> dict[str, Any]:
-    shape = (-(-spec.height // factor), -(-spec.width // factor))
-    return conventions(shape, spec.place and spec.place @ Affine.scale(factor), spec.crs_wkt)
-
-
-def _reflectance_attributes(spec: CubeSpec) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        "long_name": "reflectance relative to white",
-        "comment": NOTE,
-        "units": "1",
-    }
+def _reflectance_attributes(spec: CubeSpec, factor: int) -> dict[str, Any]:
+    name = "reflectance relative to white"
+    attributes: dict[str, Any] = {"long_name": name, "comment": NOTE, "units": "1"}
     if spec.dtype == "uint16":
         attributes |= {"scale_factor": SCALE, "valid_range": [0, 65534]}
         # v2 has no attribute for it: there xarray and GDAL read the array's fill value.
         attributes |= {"_FillValue": NODATA["uint16"]} if spec.zarr_format == 3 else {}
     else:
         attributes |= {"valid_range": [0.0, PEAK]}
-    return attributes | georeferenced(spec, "fwhm", "good_wavelengths")
+    return attributes | georeferenced(spec, "fwhm", "good_wavelengths", factor=factor)
 
 
-def georeferenced(spec: CubeSpec, *labels: str) -> dict[str, str]:
+def georeferenced(spec: CubeSpec, *labels: str, factor: int = 1) -> dict[str, str]:
     """Attributes of an array that name its further coordinates and where its CRS is."""
     attributes = {}
     if spec.crs_wkt or spec.rotated:
         labels = (*labels, "spatial_ref")
-    if spec.crs_wkt and spec.upright:
-        # GDAL 3.10 knows no rotation and takes no transform for the identity: with this it would
-        # put such a cube in a wrong place, without it in none. rioxarray goes by the name.
+    if spec.crs_wkt and spec.legible(factor):
+        # GDAL takes no transform for the identity: with this it would put what it cannot read in a
+        # wrong place, without it in none. rioxarray goes by the name.
         attributes["grid_mapping"] = "spatial_ref"
     return attributes | ({"coordinates": " ".join(labels)} if labels else {})
 

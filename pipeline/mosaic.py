@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.colours import Colours
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.ours import is_picture
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
 from pipeline.uri import is_file, local_path
@@ -35,15 +36,21 @@ def open_scene(uri: str, bands: tuple[int, int, int] | None = None) -> RasterSce
 
 
 def matching(pattern: str) -> list[str]:
-    """The files that a path or URI with * names, sorted. Raises Refusal where there are none."""
+    """The files that a path or URI with * names, sorted, but for pictures of cubes.
+
+    Raises Refusal where there are none.
+    """
     try:
         fs, inside = fsspec.core.url_to_fs(pattern)
         found = sorted(fs.glob(inside))
+        names = found if local_path(pattern) else [fs.unstrip_protocol(name) for name in found]
+        inputs = [name for name in names if not is_picture(name)]
     except storage_errors(ValueError, ImportError) as error:
         raise Refusal("files can be listed", f"{pattern} ({error})", "Check the path.") from error
-    if not found:
-        raise Refusal("a path with * matches a file", pattern, "Check the path.")
-    return found if local_path(pattern) else [fs.unstrip_protocol(name) for name in found]
+    if not inputs:
+        rule = "a path with * matches a file, and not only pictures of cubes"
+        raise Refusal(rule, pattern, "Check the path.")
+    return inputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,17 @@ def endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
+def patience_options() -> dict[str, str]:
+    """How long GDAL waits for a server, and how often it asks again, in GDAL's words."""
+    return {
+        "GDAL_HTTP_MAX_RETRY": f"{RETRIES}",
+        "GDAL_HTTP_RETRY_DELAY": "0.5",
+        "GDAL_HTTP_CONNECTTIMEOUT": f"{SILENCE:.0f}",
+        "GDAL_HTTP_LOW_SPEED_TIME": f"{SILENCE:.0f}",
+        "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    }
+
+
 def endpoint_options() -> dict[str, str]:
     """The same in GDAL's words."""
     if not (url := endpoint()):

@@ -131,7 +131,7 @@ def _gdal(sample: Sample) -> Seen:
     with _opened(sample, sample.uri) as file:
         tags = [file.tags(band)["DIM_wavelength_VALUE"] for band in file.indexes]
         seen = _of_gdal(sample, file) | {"wavelengths": [float(nm) for nm in tags]}
-    if not sample.labels.spec.upright and not seen["crs"] and same_place(seen["transform"], None):
+    if not sample.labels.spec.legible() and not seen["crs"] and same_place(seen["transform"], None):
         # y and x hold no place that it could take, and it invents none: the VRT has it.
         del seen["crs"], seen["transform"]
     return seen

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import rasterio
@@ -88,9 +88,8 @@ class Source:
             )
         if path is not None:
             refuse_hidden(path)
-        if there := self._copied or path:
-            with Path(there).open("rb") as file:
-                refuse_many_tiles(file, self.uri)
+        if self.local:
+            self.look(refuse_many_tiles)
         try:
             if self.local:
                 return self._open()
@@ -128,7 +127,7 @@ class Source:
             if self.local or self._jp2 or reach.network(error):
                 raise
         # GDAL makes room for a JPEG 2000 image's tiles when it opens it.
-        self._refuse_many_tiles()
+        self.look(refuse_many_tiles)
         dataset = self._by_drivers(jp2=True)
         self._jp2 = True
         return dataset
@@ -175,12 +174,8 @@ class Source:
         beside = "EMPTY_DIR" if "?" in self.uri else "TRUE"
         return {
             "GDAL_DISABLE_READDIR_ON_OPEN": beside,
-            "GDAL_HTTP_MAX_RETRY": f"{reach.RETRIES}",
-            "GDAL_HTTP_RETRY_DELAY": "0.5",
-            "GDAL_HTTP_CONNECTTIMEOUT": f"{reach.SILENCE:.0f}",
-            "GDAL_HTTP_LOW_SPEED_TIME": f"{reach.SILENCE:.0f}",
-            "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
             "CPL_VSIL_CURL_CHUNK_SIZE": "4096",
+            **reach.patience_options(),
             **(reach.endpoint_options() if isinstance(self._session, AWSSession) else {}),
         }
 
@@ -222,10 +217,14 @@ class Source:
     def _path(self) -> str:
         return str(fsspec.core.url_to_fs(self.uri)[1])
 
-    def _refuse_many_tiles(self) -> None:
+    def look(self, at: Callable[[BinaryIO, str], None]) -> None:
+        """Let the raw file be looked at for what GDAL does not tell, where fsspec reaches it."""
+        if there := self._copied or local_path(self.uri):
+            with Path(there).open("rb") as file:
+                return at(file, self.uri)
         try:
             with self._fs.open(self._path, cache_type="blockcache", block_size=2**12) as file:
-                refuse_many_tiles(file, self.uri)
+                at(file, self.uri)
         except Exception as error:  # each store has its own
             # GDAL may reach what fsspec does not, and says more of it where not.
             if isinstance(error, Refusal):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -16,17 +14,19 @@ from weakref import WeakSet
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
 from pipeline.blocks import Blocks, read_pixels
 from pipeline.colours import Colours, declared_colours
+from pipeline.damage import readable
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
 from pipeline.moment import Moment, recorded
+from pipeline.ours import refuse_ours
+from pipeline.pages import refuse_pages
 from pipeline.remote import Source
 from pipeline.uri import local_path
 
@@ -94,7 +94,9 @@ class RasterScene:
     def open(cls, uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene:
         """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
         source = Source(uri)
-        with source.open() as dataset, _readable(uri):
+        with source.open() as dataset, readable(uri):
+            refuse_ours(dataset)
+            refuse_pages(dataset, source)
             refuse_not_rgb(dataset)
             refuse_bomb(dataset, local_path(uri))
             crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
@@ -119,7 +121,8 @@ class RasterScene:
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width) and valid (height, width) of a window inside the scene.
 
-        A pixel is valid where rasterio's dataset mask is not 0 and all three bands are finite.
+        A pixel is valid where mask and alpha are not 0, all three bands are finite, and they do not
+        say nodata: one band alone by a value that no light has, all at once by one that light has.
         Raises Refusal where a local file is damaged, OSError where a remote one is out of reach.
         """
         try:
@@ -237,13 +240,3 @@ class _Pixels:
 
     def __reduce__(self) -> tuple[type[_Pixels], tuple[Any, ...]]:
         return _Pixels, (self._source, self._bands, self._untiled)
-
-
-@contextmanager
-def _readable(uri: str) -> Iterator[None]:
-    # Found by fuzzing: broken keys of a GeoTIFF raise this at whatever is asked of it next.
-    try:
-        yield
-    except CPLE_BaseError as error:
-        rule = "the input's header is whole"
-        raise Refusal(rule, f"{uri} ({error})", "Get the file again.") from error

@@ -10,14 +10,12 @@ import fsspec
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.labels import Labels
-from pipeline.layout import NOTE
 from pipeline.moment import Moment
+from pipeline.ours import QUICKLOOK, is_ours
 from pipeline.publish import published
 from pipeline.quicklook import drawn_from, write_quicklook
 from pipeline.stac import item
 from pipeline.vrt import vrt
-
-_HEAD = 1 << 16
 
 
 class Sidecars(NamedTuple):
@@ -31,13 +29,13 @@ class Sidecars(NamedTuple):
     def of(cls, cube: str) -> Sidecars:
         """Where those of a cube are."""
         stem = cube.rstrip("/").removesuffix(".zarr")
-        return cls(f"{stem}.json", f"{stem}.vrt", f"{stem}.quicklook.tif")
+        return cls(f"{stem}.json", f"{stem}.vrt", f"{stem}{QUICKLOOK}")
 
 
 def refuse_foreign(cube: str) -> None:
     """Raise Refusal where something else has the place of a cube's sidecar."""
     for uri in Sidecars.of(cube):
-        if _exists(uri) and not _is_ours(uri):
+        if _exists(uri) and not is_ours(uri):
             fix = "Move it, choose another name for the cube, or add --no-sidecars."
             raise Refusal("only a cube's own sidecar is replaced", uri, fix)
 
@@ -45,7 +43,7 @@ def refuse_foreign(cube: str) -> None:
 def withdraw(cube: str) -> None:
     """Delete the sidecars of a cube, the item first; leaves what is not one."""
     for uri in Sidecars.of(cube):
-        if _exists(uri) and _is_ours(uri):
+        if _exists(uri) and is_ours(uri):
             fs, path = fsspec.core.url_to_fs(uri)
             fs.rm_file(path)
 
@@ -72,9 +70,3 @@ def publish(cube: SpectralCube, when: Moment) -> str:
 def _exists(uri: str) -> bool:
     fs, path = fsspec.core.url_to_fs(uri)
     return bool(fs.exists(path))
-
-
-def _is_ours(uri: str) -> bool:
-    """Each of them says near its beginning that it is an estimate."""
-    fs, path = fsspec.core.url_to_fs(uri)
-    return fs.isfile(path) and NOTE.encode() in fs.cat_file(path, start=0, end=_HEAD)

@@ -11,16 +11,19 @@ import fsspec
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 
 from pipeline import reach
 from pipeline.cube import SpectralCube
+from pipeline.doctor import examine
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import refuse_too_many
 from pipeline.mosaic import open_scene
 from pipeline.scene import RasterScene
 from tests.names import NAMES
+from tests.tiff import patched
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 WHOLE = Window(0, 0, 20, 30)
@@ -73,10 +76,7 @@ def test_all_nodata_is_all_invalid(tmp_path):
     assert not RasterScene.open(uri).read(WHOLE)[1].any()
 
 
-def test_one_bit_and_twelve_bands(tmp_path):
-    ones = np.ones((3, 20, 30), np.uint8)
-    bits = RasterScene.open(save(tmp_path / "a.tif", ones, nbits=1))
-    assert (bits.read(WHOLE)[0] == 1).all()
+def test_twelve_bands(tmp_path):
     twelve = save(tmp_path / "b.tif", np.ones((12, 20, 30), np.uint8), photometric="minisblack")
     with pytest.raises(Refusal, match="--bands"):
         RasterScene.open(twelve)
@@ -100,18 +100,17 @@ def test_a_destination_of_such_a_name_is_refused_before_any_work(tmp_path, comma
         assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
-def patched(path, tag, value):
-    """A little-endian classic TIFF with another first value of a LONG or SHORT tag."""
-    data = bytearray(path.read_bytes())
-    (at,) = struct.unpack_from("<I", data, 4)
-    (count,) = struct.unpack_from("<H", data, at)
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        if struct.unpack_from("<H", data, entry)[0] == tag:
-            struct.pack_into("<HII", data, entry + 2, 4, 1, value)
-            break
-    else:
-        raise AssertionError(f"no tag {tag}")
-    path.write_bytes(data)
+@pytest.mark.parametrize("at", [(0, 0), (39, 299)])
+def test_undeclared_nodata_is_refused_wherever_it_is(tmp_path, command, weights, at):
+    values = np.full((3, 40, 300), 3000, np.float32)
+    values[:, *at] = -9999
+    source, small = save(tmp_path / "a.tif", values), ("--tile", 32, "--overlap", 8, "--chunk", 32)
+    more = ("--checkpoint", weights, "--white", 10000, "--region", 32)
+    code, _, said = command("reconstruct", source, tmp_path / "a.zarr", *small, *more)
+    assert (code, said.count("-a_nodata -9999")) == (2, 1), said
+    with rasterio.open(source, "r+") as file:
+        file.nodata = -9999
+    assert command("reconstruct", source, tmp_path / "b.zarr", *small, *more)[0] == 0
 
 
 @pytest.mark.parametrize("ending", ["tif", "png", "jp2"])
@@ -242,6 +241,30 @@ ODD = {
         {"transform": Affine(0.02, 0, 179.8, 0, 0.02, 0.2), "crs": 4326},
     ),
 }
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 40), (40, 1), (1, 1), (2, 40)])
+def test_a_scene_of_one_row_or_column_lies_where_it_is(tmp_path, command, weights, height, width):
+    place, values = Affine(0.5, 0, 350000, 0, -0.5, 4060000), np.ones((3, height, width), np.uint8)
+    source, cube = save(tmp_path / "a.tif", values, transform=place, crs=32632), tmp_path / "a.zarr"
+    small = ("--tile", 32, "--overlap", 8, "--chunk", 16)
+    code, _, said = command("reconstruct", source, cube, "--checkpoint", weights, *small)
+    assert code == 0, said
+    rows, cols = np.arange(height) + 0.5, np.arange(width) + 0.5
+    with xr.open_zarr(cube) as opened:
+        np.testing.assert_array_equal(opened.y, 4060000 - 0.5 * rows)
+        np.testing.assert_array_equal(opened.x, 350000 + 0.5 * cols)
+    for name in ("a.vrt", "a.quicklook.tif", "a.zarr"):
+        with rasterio.open(tmp_path / name) as file:
+            assert file.shape == (height, width)
+            # Of a single row or column GDAL does not find the place in a store: then it has none.
+            found = name != "a.zarr" or min(height, width) > 1
+            assert (file.crs is not None, file.transform == place) == (found, found)
+    if (tmp_path / "a_aux.zarr" / "overview_2").exists():
+        with rasterio.open(f'ZARR:"{tmp_path}/a_aux.zarr":/overview_2') as file:
+            assert (min(file.shape), file.crs) == (1, None)
+    said = {finding.reader: finding.reason for finding in examine(str(cube))}
+    assert said["GDAL, the store"] == said["GDAL, the VRT"] == "as it is stored"
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -106,6 +106,27 @@ def test_linear_values_are_divided_by_white(dtype: str, white: float) -> None:
     assert got.dtype == np.float32
 
 
+@pytest.mark.parametrize("encoding", ["linear", "srgb"])
+@pytest.mark.parametrize("name", [SRGB, "nikon-d700"])
+def test_nodata_that_is_not_declared_is_no_light(name: str, encoding: str) -> None:
+    values = np.full((3, 4, 5), 3000, np.float32)
+    lens = load_camera(name).reading(encoding, 10_000)  # type: ignore[arg-type]
+    lens.decode(values)
+    values[1, 2, 3] = -9999
+    with pytest.raises(Refusal, match=r"got -9999, where white is 10000\. .*-a_nodata -9999"):
+        lens.decode(values)
+    values[1, 2, 3] = 1e20
+    with pytest.raises(Refusal, match=r"got 1e\+20"):
+        lens.decode(values)
+
+
+@given(st.lists(st.floats(0, 1), min_size=31, max_size=31), st.sampled_from(library()))
+def test_whatever_reflects_is_light_with_a_little_noise(spectrum: list[float], name: str) -> None:
+    lens = load_camera(name)
+    rgb = lens.render(np.array(spectrum, np.float32)).reshape(3, 1, 1)
+    np.testing.assert_array_equal(lens.decode(rgb - np.float32(0.2)), rgb - np.float32(0.2))
+
+
 @pytest.mark.parametrize("white", [0, -1, float("nan"), float("inf")])
 def test_a_white_that_is_no_pixel_value_is_refused(white: float) -> None:
     with pytest.raises(Refusal, match="white"):

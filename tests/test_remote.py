@@ -46,6 +46,9 @@ def folder(tmp_path_factory):
     save(folder / "small.tif", pixels()[:, :45, :50], **cog)
     save(folder / "flaky.tif", pixels(), blocksize=128, **cog)
     save(folder / "plain.tif", pixels(), driver="GTiff", nodata=7)
+    four = pixels(4)
+    four[0, :90], four[3, :90] = 7, 9
+    save(folder / "four.tif", four, driver="GTiff", nodata=7, photometric="rgb")
     save(folder / "a.png", pixels(size=64), driver="PNG")
     save(folder / "a.jp2", pixels(size=64), driver="JP2OpenJPEG")
     masked = save(folder / "masked.tif", pixels(), driver="GTiff")
@@ -72,7 +75,7 @@ def memory(folder):
     files.rm("/served", recursive=True)
 
 
-NAMES = ["cog128.tif", "cog256.tif", "plain.tif", "a.png", "a.jp2"]
+NAMES = ["cog128.tif", "cog256.tif", "plain.tif", "four.tif", "a.png", "a.jp2"]
 
 
 @pytest.mark.parametrize("name", NAMES)

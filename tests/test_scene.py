@@ -17,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.scene import RasterScene, Scene, scale_windows
+from tests.tiff import PHOTOMETRIC, SEPARATED, YCBCR, patched
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 HEIGHT, WIDTH = 40, 50
@@ -82,6 +83,52 @@ def test_alpha_is_the_mask(tmp_path: Path, driver: str) -> None:
     np.testing.assert_array_equal(scene.read(WINDOW)[1], data[3][WINDOW.slices] != 0)
 
 
+RED_LACKS, NIR_LACKS, RGB_LACKS, CLEAR, MASKED = range(5)
+"""Columns of `lacking`."""
+
+
+def lacking(nodata: int, clear: int = 0) -> np.ndarray:
+    """Red, green, blue, near infrared and alpha; each column lacks something else."""
+    data = np.full((5, 4, 6), 90, np.uint8 if nodata >= 0 else np.float32)
+    data[4] = 255 - clear
+    data[0, :, RED_LACKS] = data[3, :, NIR_LACKS] = data[:3, :, RGB_LACKS] = nodata
+    data[4, :, CLEAR] = clear
+    return data
+
+
+ALPHA = ColorInterp.alpha
+RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
+
+@pytest.mark.parametrize("nodata", [0, 255, -9999])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kinds", [RGB, (*RGB, ColorInterp.nir), (*RGB, ColorInterp.nir, ALPHA)])
+def test_nodata_is_what_the_three_bands_say_and_no_other_band_counts(
+    tmp_path: Path, kinds: Any, masked: bool, nodata: int
+) -> None:
+    data, mask = lacking(nodata)[: len(kinds)], np.full((4, 6), 255, np.uint8)
+    mask[:, MASKED] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        about = {"photometric": "rgb", "nodata": nodata, "colorinterp": kinds}
+        uri = save(tmp_path / "a.tif", data, mask if masked else None, **about)
+    valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
+    # Black and white are colours: they are nodata in all three bands at once; -9999 is in any.
+    lacks = {RGB_LACKS} | ({RED_LACKS} if nodata < 0 else set()) | ({MASKED} if masked else set())
+    lacks |= {CLEAR} if ALPHA in kinds else set()
+    assert {col for col in range(6) if not valid[:, col].any()} == lacks
+    assert {col for col in range(6) if not valid[:, col].all()} == lacks
+
+
+def test_alpha_counts_with_nodata_and_with_a_mask(tmp_path: Path) -> None:
+    data = lacking(7)[[0, 1, 2, 4]]
+    for name, about in {"nodata": {"nodata": 255}, "mask": {}}.items():
+        mask = np.full((4, 6), 255, np.uint8) if name == "mask" else None
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            uri = save(tmp_path / f"{name}.tif", data, mask, colorinterp=(*RGB, ALPHA), **about)
+        valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
+        assert set(np.nonzero(~valid)[1]) == {CLEAR}
+
+
 @pytest.mark.parametrize("internal", [True, False])
 def test_a_mask_band_is_read_inside_or_beside_the_file(tmp_path: Path, internal: bool) -> None:
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -116,6 +163,69 @@ def test_place_is_kept_even_rotated(tmp_path: Path) -> None:
     uri = save(tmp_path / "a.tif", values("uint8"), crs="EPSG:32612", transform=transform)
     scene = RasterScene.open(uri)
     assert (scene.transform, scene.crs_wkt) == (transform, CRS.from_epsg(32612).to_wkt())
+
+
+@pytest.mark.parametrize("compress", ["none", "jpeg"])
+def test_colours_that_gdal_makes_rgb_of_are_rgb(tmp_path: Path, compress: str) -> None:
+    path = tmp_path / "a.tif"
+    uri = save(path, values("uint8") // 9 + 90, compress="jpeg", photometric="ycbcr")
+    if compress == "none":
+        uri = save(path, values("uint8"))
+        patched(path, PHOTOMETRIC, YCBCR)
+    scene = RasterScene.open(uri)
+    assert scene.bands == (1, 2, 3)
+    assert_reads_as_rasterio(scene, uri)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names", "bands"),
+    [
+        ("nir,red,green", "", None),
+        ("blue,green,red", "", (3, 2, 1)),
+        ("green,blue,undefined", "", None),
+        ("undefined,green,undefined", "", (1, 2, 3)),
+        ("red,red,blue", "", None),
+        ("gray,undefined,undefined", "", (1, 2, 3)),
+        ("gray,gray,gray,alpha", "", (1, 2, 3)),
+        ("red,green,blue", "NIR,Red,Green", None),
+        ("gray,undefined,undefined", "B08,B04,B03", None),
+        ("gray,undefined,undefined", "B02,B03,B04", None),
+        ("gray,undefined,undefined", "B04,B03,B02", (1, 2, 3)),
+        ("gray,undefined,undefined", "blue,green,red", None),
+        ("gray,undefined,undefined", "vis-red,vis-green,vis-blue", (1, 2, 3)),
+        ("gray,undefined,undefined", "red edge,green,blue", None),
+        ("gray,undefined,undefined", "B1,B2,Band 3", (1, 2, 3)),
+        ("undefined,undefined,undefined", "near infra-red", None),
+        ("blue,green,red", "Blue,Green,Red", (3, 2, 1)),
+        ("coastal,blue,green,yellow,red,nir", "", (5, 3, 2)),
+    ],
+)
+def test_what_a_band_says_it_is_it_is(tmp_path: Path, kinds: str, names: str, bands: Any) -> None:
+    tags = [ColorInterp[name] for name in kinds.split(",")]
+    data = values("uint16", len(tags))
+    uri = save(tmp_path / "a.tif", data, photometric="minisblack", colorinterp=tags)
+    with rasterio.open(uri, "r+") as dataset:
+        for band, name in enumerate(names.split(","), 1):
+            dataset.set_band_description(band, name)
+    if bands is None:
+        with pytest.raises(Refusal, match=r"--bands"):
+            RasterScene.open(uri)
+    else:
+        assert RasterScene.open(uri).bands == bands
+    assert RasterScene.open(uri, (3, 1, 2)).bands == (3, 1, 2)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 7])
+def test_fewer_bits_than_a_type_are_refused_or_declare_their_white(
+    tmp_path: Path, bits: int
+) -> None:
+    most = 2**bits - 1
+    data = values("uint8") % (most + 1)
+    with pytest.raises(Refusal, match=f"8 bits .* with {bits}.*-scale 0 {most} 0 255"):
+        RasterScene.open(save(tmp_path / "a.tif", data, nbits=bits))
+    uri = save(tmp_path / "b.tif", data, nbits=bits, scaling=([1 / most] * 3, [0] * 3))
+    if bits > 1:  # a scale of 1 is none
+        assert RasterScene.open(uri).declared_white == pytest.approx(most)
 
 
 def test_bands_follow_their_colours(tmp_path: Path) -> None:
@@ -200,12 +310,23 @@ def test_opening_warns_of_nothing_and_leaves_the_filters(tmp_path: Path) -> None
             rasterio.open(uri)
 
 
+def _inks(path: Path) -> None:
+    save(path, values("uint8"))
+    patched(path, PHOTOMETRIC, SEPARATED)
+
+
+def _from_white(path: Path) -> None:
+    save(path, values("uint16"), photometric="miniswhite")
+
+
 def _palette(path: Path) -> None:
     save(path, values("uint8", 1))
     with rasterio.open(path, "r+") as dataset:
         dataset.write_colormap(1, {i: (i, i, i, 255) for i in range(256)})
 
 
+HUE = [ColorInterp.hue, ColorInterp.saturation, ColorInterp.lightness]
+LUMA = [ColorInterp.Y, ColorInterp.Cb, ColorInterp.Cr]
 REFUSED = {
     "missing": (lambda path: None, "existing file"),
     "empty": (lambda path: path.write_bytes(b""), "existing file"),
@@ -218,6 +339,10 @@ REFUSED = {
     "bands": (lambda path: save(path, values("uint8", 5), photometric="minisblack"), "--bands"),
     "cmyk": (lambda path: save(path, values("uint8", 4), photometric="cmyk"), "Convert"),
     "cmyk jpeg": (lambda path: save(path, values("uint8", 4), driver="JPEG"), "Convert"),
+    "three inks": (_inks, "Convert"),
+    "0 is white": (_from_white, "brighter"),
+    "hue": (lambda path: save(path, values("uint16"), colorinterp=HUE), "Convert"),
+    "luma": (lambda path: save(path, values("uint16"), colorinterp=LUMA), "Convert"),
     "complex": (lambda path: save(path, values("complex64")), "-ot Float32"),
     "int16": (lambda path: save(path, values("int16")), "-ot Float32"),
     "float64": (lambda path: save(path, values("float64")), "-ot Float32"),

@@ -1,0 +1,75 @@
+"""What R2H wrote is never taken for what it was made of."""
+
+import fsspec
+import numpy as np
+import pytest
+import rasterio
+
+from pipeline.errors import Refusal
+from pipeline.export import export
+from pipeline.mosaic import matching, open_scene
+from pipeline.report import write_quicklook, write_spectra
+from pipeline.scene import RasterScene
+from pipeline.sidecar import write_sidecars
+from tests.cubes import make
+from tests.test_mosaic import save, whole
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures, of which one is named as a quicklook is, and a cube with its sidecars."""
+    for name in ("a.tif", "mine.quicklook.tif"):
+        save(tmp_path / name, whole())
+    write_sidecars(cube := make(tmp_path / "cube.zarr"))
+    write_quicklook(cube, tmp_path / "cube.quicklook.png")
+    write_spectra(cube, tmp_path / "cube.spectra.png")
+    return tmp_path
+
+
+def test_a_pattern_leaves_out_quicklooks_and_nothing_that_is_only_named_so(folder):
+    wanted = ["a.tif", "mine.quicklook.tif"]
+    assert matching(f"{folder}/*.tif") == [f"{folder}/{name}" for name in wanted]
+    assert matching(f"{folder}/*.[tp]*") == [f"{folder}/{name}" for name in wanted]
+    for path in folder.glob("*.tif"):
+        fsspec.filesystem("memory").pipe_file(f"/ours/{path.name}", path.read_bytes())
+    assert matching("memory://ours/*.tif") == [f"memory:///ours/{name}" for name in wanted]
+    assert open_scene(f"{folder}/*.tif").header["name"] == "a.tif and 1 more"
+
+
+def test_a_pattern_of_pictures_alone_matches_nothing(folder):
+    with pytest.raises(Refusal, match="not only pictures"):
+        matching(f"{folder}/cube.quicklook*")
+
+
+def test_only_what_is_named_so_is_read_when_files_are_listed(folder, monkeypatch):
+    read = []
+    monkeypatch.setattr("pipeline.ours.is_ours", lambda uri: read.append(uri) or False)
+    matching(f"{folder}/*")
+    names = "cube.quicklook.png", "cube.quicklook.tif", "cube.spectra.png", "mine.quicklook.tif"
+    assert tuple(name.rpartition("/")[2] for name in read) == names
+
+
+def test_by_its_name_or_another_it_is_refused(folder):
+    cube = make(folder / "b.zarr")
+    cube.seal()
+    export(cube, str(folder / "export.tif"))
+    (folder / "cube.quicklook.tif").rename(folder / "look.tif")
+    for name in ("look.tif", "cube.quicklook.png", "cube.spectra.png", "export.tif"):
+        with pytest.raises(Refusal, match=r"not estimated by R2H.*made of"):
+            RasterScene.open(str(folder / name))
+
+
+def test_a_run_into_the_folder_of_its_sheets_can_be_made_again(tmp_path, command, weights):
+    save(tmp_path / "a.tif", whole() | np.uint8(1))
+    words = ("reconstruct", f"{tmp_path}/*.tif", tmp_path / "out.zarr", "--checkpoint", weights)
+    small = ("--tile", 32, "--overlap", 8, "--chunk", 32)
+    assert command(*words, *small)[0] == 0
+    with rasterio.open(tmp_path / "out.quicklook.tif") as look:
+        before = look.read()
+    for again in ("--resume", "--overwrite"):
+        code, _, said = command(*words, *small, again)
+        assert code == 0, said
+    with rasterio.open(tmp_path / "out.quicklook.tif") as look:
+        np.testing.assert_array_equal(look.read(), before)
