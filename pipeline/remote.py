@@ -28,7 +28,8 @@ from rasterio.session import AWSSession, DummySession, Session
 from pipeline import reach
 from pipeline.damage import heard, undamaged
 from pipeline.errors import Refusal
-from pipeline.guard import JP2, refuse_hidden, refuse_many_tiles
+from pipeline.guard import refuse_hidden, refuse_many_tiles
+from pipeline.headers import JP2
 from pipeline.redact import redact
 from pipeline.uri import gdal_path, is_file, local_path
 
