@@ -21,6 +21,8 @@ SIDE = 2**24
 TILES = 16_384
 """Most tiles of a JPEG 2000 image: OpenJPEG takes some 30 kB for each before it reads one."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BESIDE = (".msk", ".MSK", ".aux.xml")
+"""What follows an image's name in those of a mask and notes beside it, which change its pixels."""
 _NOTES = 10_000_000
 # GDAL opens what OVERVIEW_FILE names, PROJ the grids that a CRS names: by any path, on any host.
 _ELSEWHERE = re.compile(

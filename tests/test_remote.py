@@ -224,6 +224,38 @@ def test_a_large_png_or_jpeg_is_copied_into_tiles_once(
     assert not list(place.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jp2"])
+@pytest.mark.parametrize("where", ["server", "memory"])
+def test_what_lies_beside_comes_with_a_copy(tmp_path, monkeypatch, name, where):
+    path, whole = tmp_path / name, Window(0, 0, 64, 64)
+    save(path, pixels(size=64), driver="PNG" if name == "a.png" else "JP2OpenJPEG")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.eye(64) > 0)
+    near = RasterScene.open(str(path)).read(whole)
+    assert near[1].sum() == 64
+    monkeypatch.setattr(scene, "LARGE", 1e3)
+    if where == "server":
+        with serving("files", tmp_path) as address:
+            np.testing.assert_equal(RasterScene.open(f"{address}/{name}").read(whole), near)
+        return
+    files = fsspec.filesystem("memory")
+    for each in tmp_path.iterdir():
+        files.pipe_file(f"/beside/{each.name}", each.read_bytes())
+    np.testing.assert_equal(RasterScene.open(f"memory://beside/{name}").read(whole), near)
+    files.rm("/beside", recursive=True)
+
+
+def test_notes_that_come_with_a_copy_name_no_other_file(tmp_path):
+    path = save(tmp_path / "a.jp2", pixels(size=64), driver="JP2OpenJPEG")
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/harm/a.jp2", path.read_bytes())
+    notes = "<PAMDataset><Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>/etc/passwd</MDI>"
+    files.pipe_file("/harm/a.jp2.aux.xml", f"{notes}</Metadata></PAMDataset>".encode())
+    with pytest.raises(Refusal, match="name no other file"):
+        RasterScene.open("memory://harm/a.jp2")
+    files.rm("/harm", recursive=True)
+
+
 def test_a_jp2_without_a_gdal_reader_is_copied_and_the_copy_goes(memory, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     opened = RasterScene.open(f"{memory}/a.jp2")
