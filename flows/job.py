@@ -91,7 +91,7 @@ class Job:
 def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:
     """The camera, with the encoding and white that the settings or the pixel type say.
 
-    What declares a scale holds reflectance; else 8 bits, and what has the profile of sRGB, are a
+    What declares a scale holds reflectance; else 8 bits, and what says that it is in sRGB, are a
     finished photograph. Raises Refusal where nothing says what white is, for a photograph in other
     colours, and where it is taken for a camera's raw values unasked.
     """
@@ -105,9 +105,9 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
             fix = "Leave --camera out, or say with --encoding what the values are."
             raise Refusal(rule, f"--camera {settings.camera} for {scene.dtype} values", fix)
         if scene.colours == "other":
-            rule = "a finished photograph is in sRGB"
+            rule, found = "a finished photograph is in sRGB", "a header that says it may not be"
             fix = "Convert it to sRGB, or say with --encoding what its values are."
-            raise Refusal(rule, "one whose embedded profile is another", fix)
+            raise Refusal(rule, found, fix)
     white = settings.white or scene.declared_white or (255.0 if eight_bit else None)
     if white is None:
         rule = "it must be known which pixel value means reflectance 1"

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from rasterio.io import DatasetReader
 
 from pipeline.errors import Refusal
+from pipeline.headers import CODESTREAM, JP2, MOST, PNG, boxes
 
 BLOCK = 256_000_000
 """Most bytes of one block, decoded: what GDAL keeps of all (GDAL_CACHEMAX)."""
@@ -19,11 +20,9 @@ SIDE = 2**24
 """Most pixels of a side: a cube's labels are made for each row and column."""
 TILES = 16_384
 """Most tiles of a JPEG 2000 image: OpenJPEG takes some 30 kB for each before it reads one."""
-_CODESTREAM = b"\xff\x4f\xff\x51"
-JP2 = (b"\0\0\0\x0cjP  ", _CODESTREAM)
-"""How JPEG 2000 files begin."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG = b"\x89PNG\r\n\x1a\n"
+BESIDE = (".msk", ".MSK", ".aux.xml")
+"""What follows an image's name in those of a mask and notes beside it, which change its pixels."""
 _NOTES = 10_000_000
 # GDAL opens what OVERVIEW_FILE names, PROJ the grids that a CRS names: by any path, on any host.
 _ELSEWHERE = re.compile(
@@ -89,7 +88,7 @@ def refuse_many_tiles(file: BinaryIO, name: str) -> None:
         return
     file.seek(_codestream(file, name))
     start = file.read(40)
-    if not start.startswith(_CODESTREAM) or len(start) < 40:
+    if not start.startswith(CODESTREAM) or len(start) < 40:
         return  # a broken one is refused when it is opened
     x, y, _, _, wide, high, left, top = struct.unpack(">8I", start[8:])
     tiles = -(-(x - left) // (wide or 1)) * -(-(y - top) // (high or 1))
@@ -99,21 +98,14 @@ def refuse_many_tiles(file: BinaryIO, name: str) -> None:
 
 
 def _codestream(file: BinaryIO, name: str) -> int:
-    """Where the codestream begins in a file that begins with it or with boxes (I.4); else 0."""
-    at, end = 0, file.seek(0, os.SEEK_END)
-    for _ in range(1000):
-        file.seek(at)
-        box = file.read(16)
-        head, size = 8, int.from_bytes(box[:4])
-        if size == 1:
-            head, size = 16, int.from_bytes(box[8:])
-        if box[4:8] == b"jp2c":
-            return at + head
-        if not head <= size <= end or len(box) < 16:
-            return 0
-        at += size
-    rule = "a JPEG 2000 codestream begins within 1000 boxes"
-    raise Refusal(rule, name, "Convert it with gdal_translate -of COG.")
+    """Where the codestream begins in a file that begins with it or with boxes; else 0."""
+    for count, box in enumerate(boxes(file)):
+        if box.kind == b"jp2c":
+            return box.start
+        if count == MOST:
+            rule = f"a JPEG 2000 codestream begins within {MOST} boxes"
+            raise Refusal(rule, name, "Convert it with gdal_translate -of COG.")
+    return 0
 
 
 def refuse_too_many(height: int, width: int, most: float) -> None:
@@ -136,7 +128,7 @@ def _bytes(kind: str) -> int:
 def _interlaced(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(29)
-    return head.startswith(_PNG) and head[28:] != b"\0"
+    return head.startswith(PNG) and head[28:] != b"\0"
 
 
 def _refused(rule: str, name: str) -> Refusal:

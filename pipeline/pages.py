@@ -26,11 +26,10 @@ def refuse_pages(dataset: DatasetReader, source: Source) -> None:
     # GDAL tells no more than that. What has a place is no camera's file: of the many sheets of a
     # mosaic in a bucket none is asked for its first bytes again.
     if dataset.driver == "GTiff" and dataset.crs is None and dataset.transform.is_identity:
-        source.look(_refuse_preview)
+        _refuse_preview(source.look(first_tags) or {}, source.uri)
 
 
-def _refuse_preview(file: BinaryIO, name: str) -> None:
-    tags = first_tags(file)
+def _refuse_preview(tags: dict[int, int], name: str) -> None:
     if tags.get(_SUBFILE, 0) & _REDUCED:
         rule = "a TIFF's first image is the picture, not a preview as in a camera's raw file"
         raise Refusal(rule, name, "Develop it to a linear TIFF, or give its first page alone.")

@@ -79,7 +79,7 @@ def endpoint_options() -> dict[str, str]:
 
 
 class OutOfReach(RasterioIOError):  # type: ignore[misc]
-    """A mask or notes beside a raster could not be reached: GDAL takes them for absent."""
+    """What belongs to a raster could not be reached: it must not be taken for absent."""
 
 
 def unreached(said: list[str]) -> OutOfReach | None:
@@ -122,3 +122,35 @@ def patiently(
         again()
         time.sleep(random.uniform(0.5, 1) * count)
     return attempt()
+
+
+def asked(ask: Callable[[], Found], forget: Callable[[], None]) -> Found:
+    """What a store of fsspec answers, asked up to ``TRIES`` times.
+
+    Raises what it raises where it refuses or knows no such object, and where there is no driver for
+    it (ValueError, ImportError); OutOfReach where it fails.
+    """
+
+    def attempt() -> Found:
+        try:
+            return ask()
+        except (Refusal, ValueError, ImportError):
+            raise
+        except Exception as error:  # each store has its own
+            if refused(error):
+                raise
+            raise OutOfReach(" ".join(str(error).split())) from error
+
+    return patiently(attempt, forget, lambda error: not isinstance(error, OutOfReach))
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a store answered, and that there is no such object or no leave to see it."""
+    names, said = ("status", "status_code", "code"), (error.__cause__, error)
+    codes = (getattr(one, name, None) for one in said for name in names)
+    if told := next((code for code in codes if isinstance(code, int)), None):
+        return 400 <= told < 500 and told not in {408, 429}
+    # fsspec's web server is not found, whatever failed; Google's store, forbidden, names no code.
+    by_web = type(error.__cause__).__module__.startswith("aiohttp")
+    missing = isinstance(error, (FileNotFoundError, PermissionError)) and not by_web
+    return missing or str(error).startswith("Forbidden")

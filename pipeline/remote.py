@@ -16,20 +16,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-import fsspec
 import rasterio
-import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
 from pipeline import reach
-from pipeline.damage import heard, undamaged
+from pipeline.damage import heard
 from pipeline.errors import Refusal
-from pipeline.guard import JP2, refuse_hidden, refuse_many_tiles
+from pipeline.guard import refuse_hidden, refuse_many_tiles
+from pipeline.headers import JP2
 from pipeline.redact import redact
+from pipeline.stored import Stored
+from pipeline.tiled import into_tiles
 from pipeline.uri import gdal_path, is_file, local_path
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
@@ -41,6 +42,7 @@ JP2_DRIVER = "JP2OpenJPEG"
 DRIVERS = ("GTiff", "COG", JP2_DRIVER, "PNG", "JPEG")
 _READ = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
 _silence = threading.Lock()
+Found = TypeVar("Found")
 
 
 class Source:
@@ -48,12 +50,13 @@ class Source:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._copied: str | None = None
+        self._stored = Stored(uri)
+        self._copied: Path | None = None
         self._tiled = self._jp2 = False
         self._copying = threading.Lock()
         if gdal_path(uri) is None and self._starts_as_jp2():
             # GDAL would read the whole file through fsspec for each part of it.
-            self._copy(lambda path: self._fs.get_file(self._path, path))
+            self._copy(self._stored.fetch)
 
     def __reduce__(self) -> tuple[type[Source], tuple[str]]:
         return Source, (self.uri,)
@@ -61,7 +64,11 @@ class Source:
     @property
     def local(self) -> bool:
         """Whether reading takes no network: a local file or a temporary copy."""
-        return self._copied is not None or local_path(self.uri) is not None
+        return self._there is not None
+
+    @property
+    def _there(self) -> Path | None:
+        return self._copied or local_path(self.uri)
 
     @property
     def streams(self) -> bool:
@@ -71,10 +78,7 @@ class Source:
     @property
     def size(self) -> int | None:
         """Bytes of the file; None where fsspec has no driver for the URI."""
-        try:
-            return int(self._fs.size(self._path)) or None
-        except (ValueError, ImportError, TypeError):
-            return None
+        return self._stored.size
 
     def open(self) -> DatasetReader:
         """Open the raster; the caller closes it.
@@ -86,10 +90,10 @@ class Source:
             raise Refusal(
                 "the input is an existing file with bytes in it", self.uri, "Check the path."
             )
-        if path is not None:
-            refuse_hidden(path)
-        if self.local:
-            self.look(refuse_many_tiles)
+        if there := self._there:
+            refuse_hidden(there)
+            with there.open("rb") as file:
+                refuse_many_tiles(file, self.uri)
         try:
             if self.local:
                 return self._open()
@@ -104,6 +108,16 @@ class Source:
             else:
                 rule, fix = _READ, f"Convert it with gdal_translate ({error})."
             raise Refusal(rule, self.uri, fix) from error
+
+    def look(self, find: Callable[[BinaryIO], Found]) -> Found | None:
+        """What is found in the raster's bytes; None where fsspec has no driver for the URI.
+
+        Raises ConnectionError where they are out of reach.
+        """
+        if not (there := self._there):
+            return self._stored.look(find)
+        with there.open("rb") as file:
+            return find(file)
 
     def forget(self) -> None:
         """Let GDAL forget a remote raster: of an answer that was cut short it keeps what came."""
@@ -127,14 +141,14 @@ class Source:
             if self.local or self._jp2 or reach.network(error):
                 raise
         # GDAL makes room for a JPEG 2000 image's tiles when it opens it.
-        self.look(refuse_many_tiles)
+        self._refuse_many_tiles()
         dataset = self._by_drivers(jp2=True)
         self._jp2 = True
         return dataset
 
     def _by_drivers(self, jp2: bool = False) -> DatasetReader:
         """By all here; from afar by JPEG 2000's alone, or all but that."""
-        name = self._copied or local_path(self.uri) or gdal_path(self.uri)
+        name = str(self._there or gdal_path(self.uri))
         far = [each for each in DRIVERS if (each == JP2_DRIVER) == (jp2 or self._jp2)]
         # Not rasterio.open: in 1.4 it refuses the list of drivers that it documents.
         dataset = DatasetReader(name, driver=list(DRIVERS) if self.local else far, sharing=False)
@@ -145,12 +159,12 @@ class Source:
 
     def _through_fsspec(self) -> DatasetReader:
         def opener(path: str, mode: str = "rb") -> Any:
-            return self._fs.open(path, mode, cache_type="blockcache", block_size=2**16)
+            return self._stored.fs.open(path, mode, cache_type="blockcache", block_size=2**16)
 
         failed: RasterioIOError | None = None
         for driver in DRIVERS:
             try:
-                return rasterio.open(self._path, driver=driver, opener=opener, sharing=False)
+                return rasterio.open(self._stored.path, driver=driver, opener=opener, sharing=False)
             except RasterioIOError as error:
                 failed = failed or error
         raise failed or RasterioIOError(self.uri)
@@ -186,45 +200,27 @@ class Source:
                 return
             if not self.local and "://" in self.uri:
                 # The whole is needed, and so it comes in few large parts.
-                self._copy(lambda path: self._fs.get_file(self._path, path))
+                self._copy(self._stored.fetch)
             raw = self._copied
             self._copy(self._transcode)
             self._tiled = True
             if raw:
-                Path(raw).unlink()
+                shutil.rmtree(raw.parent)
 
     def _transcode(self, path: str) -> None:
-        layout = {"tiled": True, "compress": "zstd", "zstd_level": 1, "bigtiff": "if_safer"}
         with self.open() as dataset, self.environment(), without_place():
-            needed = dataset.width * dataset.height * dataset.count
-            if needed > (free := shutil.disk_usage(Path(path).parent).free):
-                rule = f"a large PNG or JPEG needs {needed / 1e9:.1f} GB of temporary disk"
-                raise Refusal(rule, f"{free / 1e9:.1f} GB", "Set TMPDIR to a larger disk.")
-            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), undamaged():
-                rasterio.shutil.copy(dataset, path, driver="GTiff", **layout)
+            into_tiles(dataset, path)
 
     def _copy(self, write: Callable[[str], None]) -> None:
         folder = tempfile.mkdtemp(prefix="r2h-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         write(f"{folder}/raster")
-        self._copied = f"{folder}/raster"
+        self._copied = Path(folder, "raster")
 
-    @cached_property
-    def _fs(self) -> fsspec.AbstractFileSystem:
-        return fsspec.core.url_to_fs(self.uri)[0]
-
-    @cached_property
-    def _path(self) -> str:
-        return str(fsspec.core.url_to_fs(self.uri)[1])
-
-    def look(self, at: Callable[[BinaryIO, str], None]) -> None:
-        """Let the raw file be looked at for what GDAL does not tell, where fsspec reaches it."""
-        if there := self._copied or local_path(self.uri):
-            with Path(there).open("rb") as file:
-                return at(file, self.uri)
+    def _refuse_many_tiles(self) -> None:
         try:
-            with self._fs.open(self._path, cache_type="blockcache", block_size=2**12) as file:
-                at(file, self.uri)
+            with self._stored.open() as file:
+                refuse_many_tiles(file, self.uri)
         except Exception as error:  # each store has its own
             # GDAL may reach what fsspec does not, and says more of it where not.
             if isinstance(error, Refusal):
@@ -232,7 +228,7 @@ class Source:
 
     def _starts_as_jp2(self) -> bool:
         try:
-            with self._fs.open(self._path, "rb") as file:
+            with self._stored.fs.open(self._stored.path, "rb") as file:
                 return bool(file.read(12).startswith(JP2))
         except (OSError, ValueError, ImportError) as error:
             raise Refusal("the input can be reached", self.uri, f"Check it ({error}).") from error

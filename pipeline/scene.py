@@ -65,7 +65,7 @@ class Scene(Protocol):
 
     @property
     def colours(self) -> Colours | None:
-        """Whether its profile is sRGB's; None when it has none."""
+        """Whether it says that it is in sRGB; None when it says nothing of that."""
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width) in `dtype` and valid (height, width) of a window inside."""
@@ -113,7 +113,7 @@ class RasterScene:
                 transform=None if dataset.transform.is_identity else dataset.transform,
                 crs_wkt=crs_wkt,
                 declared_white=declared_white(dataset, chosen),
-                colours=declared_colours(dataset),
+                colours=declared_colours(dataset, source),
                 driver=dataset.driver,
                 _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
             )
@@ -164,7 +164,7 @@ class RasterScene:
 
     @property
     def files(self) -> list[str]:
-        """The file, and those beside it that belong to it; where they are remote, the URI."""
+        """The file, and those beside it that belong to it; where they are remote, the URI of it."""
         local = local_path(self.uri)
         return beside(local) if local else [self.uri]
 

@@ -8,14 +8,18 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-import fsspec
-
 from pipeline.errors import Refusal
 from pipeline.store import storage_errors
+from pipeline.stored import Stored
 from pipeline.uri import local_path
 
 State = dict[str, Any]
-"""``source``, and of each of its ``files`` bytes, time of change and ETag, as far as known."""
+"""``source``, and of each of its ``files`` bytes, time of change and ETag, as far as known.
+
+Of a remote one also, ``beside`` it, of a mask and notes that are there; local ones are files too.
+"""
+_TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest")
+_TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "modified", "created")
 
 
 def state(uri: str, files: Iterable[str]) -> State:
@@ -27,16 +31,21 @@ def _facts(name: str) -> dict[str, Any]:
     if (path := local_path(name)) is not None:
         about = path.stat()
         return {"name": path.name, "bytes": about.st_size, "modified": about.st_mtime_ns}
-    last = PurePosixPath(urlsplit(name).path).name
+    last, stored = PurePosixPath(urlsplit(name).path).name, Stored(name)
     try:
-        fs, remote = fsspec.core.url_to_fs(name)
-        fs.invalidate_cache()
-        info = fs.info(remote)
+        stored.fs.invalidate_cache()
+        told = _told(stored.fs.info(stored.path))
     except storage_errors(ValueError, ImportError):
         return {"name": last}  # GDAL reads what fsspec may have no driver for
-    tag = info.get("ETag") or info.get("etag") or info.get("md5Hash")
-    changed = None if tag else str(info.get("LastModified") or info.get("mtime"))
-    return {"name": last, "bytes": info.get("size"), "etag": tag, "modified": changed}
+    beside = [{"name": f"{last}{end}", **_told(one)} for end, one in stored.beside().items()]
+    return {"name": last, **told, "beside": beside}
+
+
+def _told(about: dict[str, Any]) -> dict[str, Any]:
+    """Bytes, and ETag or else the time of change, by whatever names a file system has for them."""
+    tag = next((about[name] for name in _TAGS if about.get(name)), None)
+    changed = next((str(about[name]) for name in _TIMES if about.get(name)), None)
+    return {"bytes": about.get("size"), "etag": tag, "modified": None if tag else changed}
 
 
 def _alike(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
@@ -47,7 +56,7 @@ def _alike(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
     pairs = [(one, other) for one, other in zip(before, now, strict=True) if len(one) > 1]
     if away := [other["name"] for _, other in pairs if len(other) == 1]:
         raise ConnectionError(f"out of reach, so that it may have changed: {', '.join(away)}")
-    return all(one == other for one, other in pairs)
+    return all(other.get(key) == one[key] for one, other in pairs for key in one)
 
 
 def digest(files: Iterable[str]) -> str | None:

@@ -15,6 +15,7 @@ import sys
 import threading
 import urllib.request
 from contextlib import contextmanager
+from email.utils import formatdate
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -53,6 +54,7 @@ class Files(BaseHTTPRequestHandler):
         if not path.is_file():
             return self.give(404, b"")
         data, total = path.read_bytes(), path.stat().st_size
+        dated = {"Last-Modified": formatdate(path.stat().st_mtime, usegmt=True)}
         with self.lock:
             Files.wanted.append(f"{self.command} {self.path} {self.headers['Range']}")
         if asked := self.headers["Range"]:
@@ -62,8 +64,8 @@ class Files(BaseHTTPRequestHandler):
                 Files.failed += 1
                 return self.give(403, b"")
             about = {"Content-Range": f"bytes {first}-{last}/{total}"}
-            return self.give(206, data[first : last + 1], about)
-        return self.give(200, data)
+            return self.give(206, data[first : last + 1], dated | about)
+        return self.give(200, data, dated)
 
     def give(self, code, body, more=None):
         self.send_response(code)

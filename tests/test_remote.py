@@ -1,6 +1,7 @@
 """Rasters on a web server and in fsspec's file systems, read as from disk, and how many bytes."""
 
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
@@ -10,6 +11,7 @@ import rasterio
 from affine import Affine
 
 from pipeline import blocks, reach, scene
+from pipeline.colours import declared_colours
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
 from pipeline.remote import Source
@@ -225,6 +227,60 @@ def test_a_large_png_or_jpeg_is_copied_into_tiles_once(
     assert far or opened.header == expected.header
     del opened
     assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jp2"])
+@pytest.mark.parametrize("where", ["server", "memory"])
+def test_what_lies_beside_comes_with_a_copy(tmp_path, monkeypatch, name, where):
+    path, whole = tmp_path / name, Window(0, 0, 64, 64)
+    save(path, pixels(size=64), driver="PNG" if name == "a.png" else "JP2OpenJPEG")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.eye(64) > 0)
+    near = RasterScene.open(str(path)).read(whole)
+    assert near[1].sum() == 64
+    monkeypatch.setattr(scene, "LARGE", 1e3)
+    if where == "server":
+        with serving("files", tmp_path) as address:
+            np.testing.assert_equal(RasterScene.open(f"{address}/{name}").read(whole), near)
+        return
+    files = fsspec.filesystem("memory")
+    for each in tmp_path.iterdir():
+        files.pipe_file(f"/beside/{each.name}", each.read_bytes())
+    np.testing.assert_equal(RasterScene.open(f"memory://beside/{name}").read(whole), near)
+    files.rm("/beside", recursive=True)
+
+
+def test_notes_that_come_with_a_copy_name_no_other_file(tmp_path):
+    path = save(tmp_path / "a.jp2", pixels(size=64), driver="JP2OpenJPEG")
+    files = fsspec.filesystem("memory")
+    files.pipe_file("/harm/a.jp2", path.read_bytes())
+    notes = "<PAMDataset><Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>/etc/passwd</MDI>"
+    files.pipe_file("/harm/a.jp2.aux.xml", f"{notes}</Metadata></PAMDataset>".encode())
+    with pytest.raises(Refusal, match="name no other file"):
+        RasterScene.open("memory://harm/a.jp2")
+    files.rm("/harm", recursive=True)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jp2"])
+def test_colours_are_not_unsaid_for_being_out_of_reach(folder, server, monkeypatch, name):
+    monkeypatch.setattr(reach.time, "sleep", lambda _: None)
+    with faulty(server) as proxy:
+        uri = f"{proxy.address}/{name}"
+        source = Source(uri)
+        with source.open() as dataset:
+            proxy.fail(["500"], re.escape(name), times=2)
+            assert declared_colours(dataset, source) is None
+            assert proxy.seen()
+            proxy.fail(["500"], re.escape(name), times=10**6)
+            with pytest.raises(ConnectionError, match="out of reach"):
+                declared_colours(dataset, source)
+
+
+def test_a_jp2_that_only_gdal_can_read_says_nothing_that_is_known(folder, server, monkeypatch):
+    source = Source(f"{server}/a.jp2")
+    with source.open() as dataset:
+        monkeypatch.setattr("pipeline.stored.Stored.look", lambda *_: None)
+        assert declared_colours(dataset, source) == "other"
 
 
 def test_a_jp2_without_a_gdal_reader_is_copied_and_the_copy_goes(memory, tmp_path, monkeypatch):

@@ -1,9 +1,13 @@
 import os
 
+import fsspec
 import pytest
 
+from pipeline import reach
 from pipeline.errors import Refusal
 from pipeline.source import digest, known, state
+from tests.faults.proxy import faulty
+from tests.servers import sent, serving
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def store(monkeypatch):
                 raise PermissionError("expired")
             return told
 
-    monkeypatch.setattr("pipeline.source.fsspec.core.url_to_fs", lambda name: (Store, name))
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda name: (Store, name))
     return told
 
 
@@ -84,3 +88,97 @@ def test_a_store_out_of_reach_is_no_other_input(store):
     before = begun(REMOTE)
     store.update(told)
     assert known(before, state("a.tif", REMOTE), REMOTE)["files"][0]["etag"] == "one"
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder on a web server, and a raster there."""
+    pytest.importorskip("aiohttp", reason="fsspec reads http:// by the extra 'cloud'")
+    path = tmp_path / "a.tif"
+    path.write_bytes(b"one")
+    with serving("files", tmp_path) as address:
+        yield path, f"{address}/a.tif"
+
+
+def again(before, uri):
+    return known(before, state("a.tif", [uri]), [uri])
+
+
+def test_a_web_server_without_tags_is_asked_for_the_time(served):
+    path, uri = served
+    before = begun([uri])
+    assert again(before, uri) == before
+    path.write_bytes(b"two")
+    os.utime(path, (1, 1))
+    with pytest.raises(Refusal, match="stays what it was"):
+        again(before, uri)
+
+
+BESIDE = [".msk", ".MSK", ".aux.xml"]
+
+
+@pytest.mark.parametrize("ending", BESIDE)
+def test_what_lies_beside_a_remote_raster_belongs_to_it(served, ending):
+    path, uri = served
+    beside = path.with_name(f"a.tif{ending}")
+    bare = begun([uri])
+    beside.write_bytes(b"mask")
+    masked = begun([uri])
+    assert again(masked, uri) == masked
+    for change in (b"a longer mask", None, b"late"):
+        beside.unlink(missing_ok=True)
+        if change:
+            beside.write_bytes(change)
+            os.utime(beside, (1, 1))
+        with pytest.raises(Refusal, match="stays what it was"):
+            again(masked, uri)
+    with pytest.raises(Refusal, match="stays what it was"):
+        again(bare, uri)
+
+
+def test_what_lies_beside_in_any_file_system_belongs_too():
+    files = fsspec.filesystem("memory")
+    uri = "memory://source/a.tif"
+    files.pipe_file("/source/a.tif", b"one")
+    before = begun([uri])
+    files.pipe_file("/source/a.tif.msk", b"mask")
+    with pytest.raises(Refusal, match="stays what it was"):
+        again(before, uri)
+    files.rm("/source", recursive=True)
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "reset"])
+@pytest.mark.parametrize("ending", BESIDE)
+def test_a_server_that_fails_does_not_say_that_nothing_is_beside(served, monkeypatch, kind, ending):
+    monkeypatch.setattr(reach.time, "sleep", lambda _: None)
+    path, uri = served
+    path.with_name(f"a.tif{ending}").write_bytes(b"mask")
+    with faulty(uri.rpartition("/")[0]) as proxy:
+        uri = f"{proxy.address}/a.tif"
+        before = begun([uri])
+        # fsspec asks twice before it gives up, HEAD and GET.
+        proxy.fail([kind], rf"a\.tif\{ending}$", times=2)
+        assert again(before, uri) == before
+        proxy.fail([kind], rf"a\.tif\{ending}$", times=10**6)
+        for since in (before, None):
+            with pytest.raises(ConnectionError, match=r"a\.tif is out of reach"):
+                again(since, uri)
+
+
+def test_what_a_server_refuses_is_not_beside_as_to_gdal(served):
+    path, uri = served
+    bare = begun([uri])
+    path.with_name("a.tif.msk").write_bytes(b"mask")
+    with faulty(uri.rpartition("/")[0]) as proxy:
+        proxy.fail(["expired"], r"a\.tif\.msk$", times=10**6)
+        uri = f"{proxy.address}/a.tif"
+        assert again(bare, uri)["files"] == bare["files"]
+
+
+def test_behind_a_query_nothing_is_looked_for_beside(served):
+    _, uri = served
+    sent(uri.rpartition("/")[0])
+    begun([f"{uri}?signature=abc"])
+    assert [asked.split()[1] for asked in sent(uri.rpartition("/")[0])[1]] == [
+        "/a.tif?signature=abc"
+    ]

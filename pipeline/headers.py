@@ -1,0 +1,127 @@
+"""What stands before the pixels: boxes of JPEG 2000, chunks of PNG, segments of JPEG."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Collection, Iterator
+from itertools import islice
+from typing import BinaryIO, NamedTuple
+
+MOST = 1000
+"""Most parts of a file, or of a box, that are looked at."""
+LARGEST = 3_000_000
+"""Most bytes of a part that are read."""
+CODESTREAM = b"\xff\x4f\xff\x51"
+JP2 = (b"\0\0\0\x0cjP  ", CODESTREAM)
+"""How JPEG 2000 files begin."""
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8"
+
+
+class Part(NamedTuple):
+    """A box, chunk or segment: its kind, and from where to where its content is, in bytes."""
+
+    kind: bytes
+    start: int
+    stop: int
+
+
+def boxes(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterator[Part]:
+    """Those of a JPEG 2000 file, or of one box from ``start`` to ``stop``; to one that is broken.
+
+    After ISO/IEC 15444-1, I.4.
+    """
+    at, end = start, file.seek(0, os.SEEK_END) if stop is None else stop
+    while at < end:
+        file.seek(at)
+        box = file.read(16)
+        head, size = 8, int.from_bytes(box[:4])
+        if size == 1:
+            head, size = 16, int.from_bytes(box[8:])
+        yield Part(box[4:8], at + head, min(at + size, end) if size else end)
+        if not head <= size <= end or len(box) < 16:
+            return
+        at += size
+
+
+def chunks(file: BinaryIO) -> Iterator[Part]:
+    """Those of a PNG file before its pixels (W3C PNG, 5.3)."""
+    at = len(PNG)
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8 or head[4:] in (b"IDAT", b"IEND"):
+            return
+        stop = at + 8 + int.from_bytes(head[:4])
+        yield Part(head[4:], at + 8, stop)
+        at = stop + 4
+
+
+def segments(file: BinaryIO) -> Iterator[Part]:
+    """Those of a JPEG file before its pixels, to where it pads; an application's by its name.
+
+    After ISO/IEC 10918-1, B.1.
+    """
+    at = len(JPEG)
+    while True:
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA, 0xFF):
+            return
+        stop = at + 2 + int.from_bytes(head[2:4])
+        named = head[1] >> 4 == 0xE
+        yield Part(head[4:].partition(b"\0")[0] if named else head[1:2], at + 4, stop)
+        at = stop
+
+
+def contents(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
+    """What the first part of each of these kinds holds, of the parts before an image's pixels.
+
+    None is taken from beyond ``MOST`` parts, and no more of one than ``LARGEST`` bytes.
+    """
+    found: dict[bytes, bytes] = {}
+    for part in islice(_parts(file), MOST):
+        if part.kind in kinds and part.kind not in found:
+            file.seek(part.start)
+            found[part.kind] = file.read(max(0, min(part.stop - part.start, LARGEST)))
+    return found
+
+
+def _parts(file: BinaryIO) -> Iterator[Part]:
+    start = file.read(12)
+    if start.startswith(PNG):
+        return chunks(file)
+    if start.startswith(JPEG):
+        return segments(file)
+    return _within(file) if start.startswith(JP2[0]) else iter(())
+
+
+def _within(file: BinaryIO) -> Iterator[Part]:
+    """The boxes of a JPEG 2000 file's header box."""
+    for box in islice(boxes(file), MOST):
+        if box.kind == b"jp2c":
+            return
+        if box.kind == b"jp2h":
+            yield from boxes(file, box.start, box.stop)
+
+
+def exif_colour_space(data: bytes) -> int | None:
+    """EXIF's tag ColorSpace (EXIF 2.32, 4.6.5); None where there is none, or it is broken."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None:
+        return None
+    try:
+        inner = _value(data, order, struct.unpack_from(f"{order}I", data, 4)[0], 0x8769, "I")
+        return None if inner is None else _value(data, order, inner, 0xA001, "H")
+    except struct.error:
+        return None
+
+
+def _value(data: bytes, order: str, at: int, tag: int, form: str) -> int | None:
+    """That of a tag in a TIFF directory, which says how many entries of 12 bytes follow."""
+    (count,) = struct.unpack_from(f"{order}H", data, at)
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        if struct.unpack_from(f"{order}H", data, entry)[0] == tag:
+            return int(struct.unpack_from(f"{order}{form}", data, entry + 8)[0])
+    return None
