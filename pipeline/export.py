@@ -164,6 +164,8 @@ def _envi_items(labels: Labels) -> dict[str, str]:
     }
     if labels.scale != 1:
         items["reflectance_scale_factor"] = f"{1 / labels.scale:g}"
+    if here := labels.window:
+        items |= {"x_start": f"{here.col + 1}", "y_start": f"{here.row + 1}"}
     return items
 
 
@@ -183,6 +185,7 @@ def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
     for part, raw in parts:
         array[:, *part.slices] = unpack(raw)[0]
     array.flush()
+    here = labels.window
     about = {
         "note": NOTE,
         "quantity": labels.quantity,
@@ -192,6 +195,7 @@ def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
         "fwhm_nm": labels.fwhm,
         "transform": list(labels.transform)[:6] if labels.transform else None,
         "crs_wkt": labels.crs_wkt,
+        "window": [here.row, here.col, here.height, here.width] if here else None,
         "r2h": labels.settings,
     }
     path.with_name(f"{path.name}.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")

@@ -57,7 +57,7 @@ def _coordinates(file: h5netcdf.File, labels: Labels) -> None:
     _variable(file, "wavelength", ("wavelength",), labels.wavelengths, centre)
     _variable(file, "fwhm", ("wavelength",), labels.fwhm, width)
     spec = labels.spec
-    for name, values in zip(("y", "x"), spec.pixel_centres(), strict=True):
+    for name, values in zip(("y", "x"), labels.pixel_centres, strict=True):
         _variable(file, name, (name,), values, axis_attributes(name, spec))
     if known := reference(spec):
         _variable(file, "spatial_ref", (), 0, known)

@@ -270,6 +270,44 @@ def test_what_numpy_reads(tmp_path, window):
     assert about["note"] == "estimated from RGB, not measured"
 
 
+START = {"row0": 7, "col0": 11, "settings": SETTINGS}
+
+
+@pytest.mark.parametrize("window", [None, PART])
+@pytest.mark.parametrize("transform", [None, TURNED])
+def test_pixel_coordinates_of_netcdf_count_from_the_scene(tmp_path, transform, window):
+    crs_wkt = UTM if transform else None
+    cube = make(tmp_path / "a.zarr", transform=transform, crs_wkt=crs_wkt, **START)
+    export(cube, str(tmp_path / "a.nc"), window=window)
+    row, col = (window.row, window.col) if window else (0, 0)
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf", decode_coords="all") as file:
+        assert (file.y[0], file.x[0]) == (7 + row + 0.5, 11 + col + 0.5)
+        if transform:
+            there = transform @ Affine.translation(11 + col, 7 + row)
+            np.testing.assert_allclose(file.rio.transform()[:6], there[:6], rtol=1e-15)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_has_no_place_says_where_in_the_scene_it_was(tmp_path, form):
+    cube = make(tmp_path / "a.zarr", transform=None, crs_wkt=None, **START)
+    out = tmp_path / f"a{ENDINGS[form]}"
+    export(cube, str(out), form, PART)
+    said = "first pixel row 14, column 22 of the scene"
+    if form in ("cog", "netcdf"):
+        opened = rasterio.open(out) if form == "cog" else h5py.File(out)
+        with opened as file:
+            assert said in (file.tags()["DESCRIPTION"] if form == "cog" else file.attrs["comment"])
+    elif form == "envi":
+        found = spectral.envi.read_envi_header(str(out.with_suffix(".hdr")))
+        assert (found["x start"], found["y start"]) == ("23", "15")
+        assert said in found["description"]
+    elif form == "npy":
+        assert json.loads(out.with_name("a.npy.json").read_text())["window"] == [14, 22, 30, 25]
+    else:
+        with h5py.File(out) as file:
+            assert said in bytes(np.asarray(file["note"]).tobytes()).decode("utf-16-le")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_equal_exports_have_equal_bytes_also_elsewhere(tmp_path, form):
     out = exported(tmp_path, form)
