@@ -270,6 +270,27 @@ def test_what_numpy_reads(tmp_path, window):
     assert about["note"] == "estimated from RGB, not measured"
 
 
+@pytest.mark.parametrize("where", ["upright", "turned", "degrees", "unplaced"])
+def test_gdal_puts_netcdf_in_its_place_or_in_none(tmp_path, where):
+    facts = (PLACES | {"unplaced": {"transform": None}})[where]
+    with rasterio.open(exported(tmp_path, "netcdf", **facts)) as file:
+        if file.crs is None:
+            assert where in ("turned", "unplaced")
+        else:
+            transform = facts.get("transform", PLACE)
+            np.testing.assert_allclose(file.transform[:6], transform[:6], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("cols", "rows"), [(1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("form", ["cog", "netcdf"])
+def test_mirrored_rasters_have_each_pixel_in_its_place(tmp_path, form, cols, rows):
+    there = PLACE @ Affine.scale(cols, rows)
+    with rasterio.open(exported(tmp_path, form, transform=there)) as file:
+        col, row = ~file.transform @ (there @ (10.5, 25.5))
+        spectrum = file.read()[:, int(row), int(col)]
+    np.testing.assert_array_equal(spectrum, stored()[:, 25, 10])
+
+
 START = {"row0": 7, "col0": 11, "settings": SETTINGS}
 
 
