@@ -13,6 +13,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import WindowError
 from rasterio.features import geometry_mask
+from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
 from rasterio.windows import from_bounds
 
@@ -24,6 +25,10 @@ from pipeline.scene import Scene
 Box = tuple[float, float, float, float]
 _BLOCK = 512
 _ANYWHERE: Box = (-np.inf, -np.inf, np.inf, np.inf)
+_LONLAT = "OGC:CRS84"
+_BEND = 0.01  # of a pixel: how far an edge may be from its chord
+_HALVINGS, _POINTS = 40, 1_000_000  # of an edge, of a ring: where one jumps, no number is enough
+Points = NDArray[np.float64]
 _RULE = "an area is a GeoJSON file of polygons in longitude and latitude"
 _FIX = "Give a Polygon, Feature or FeatureCollection in WGS 84."
 
@@ -107,7 +112,11 @@ def _blocks(window: Window) -> Iterator[Window]:
 
 
 def load_area(scene: Scene, path: str) -> Area:
-    """Polygons of a GeoJSON file (longitude and latitude, RFC 7946), in the scene's CRS."""
+    """Polygons of a GeoJSON file (longitude and latitude, RFC 7946), in the scene's CRS.
+
+    Their edges are straight in longitude and latitude; in the scene they are, to a hundredth of a
+    pixel, the curves that these are there.
+    """
     transform = _transform(scene)
     if scene.crs_wkt is None:
         fix = "Give a window in pixels."
@@ -116,12 +125,57 @@ def load_area(scene: Scene, path: str) -> Area:
     shapes = _polygons(path)
     _box(path, shapes, within=(-180, -90, 180, 90))
     try:
-        polygons = tuple(transform_geom("OGC:CRS84", crs, shape) for shape in shapes)
+        bent = [_bent(shape, crs, transform) for shape in shapes]
+        polygons = tuple(transform_geom(_LONLAT, crs, shape) for shape in bent)
     except CPLE_BaseError as error:
         rule, fix = "the scene's CRS can be reached from longitude and latitude", "Give a window."
         raise Refusal(rule, error, fix) from None
     left, bottom, right, top = _box(path, polygons)
     return Area(polygons, transform, box_window(scene, (left, bottom, right, top)))
+
+
+def _bent(shape: dict[str, Any], crs: CRS, transform: Affine) -> dict[str, Any]:
+    """A polygon or multipolygon, with points between where an edge bends in the scene."""
+    many = shape["type"] == "MultiPolygon"
+    polygons = shape["coordinates"] if many else [shape["coordinates"]]
+    rings = [
+        [_filled(np.asarray(ring, np.float64)[:, :2], crs, transform).tolist() for ring in polygon]
+        for polygon in polygons
+    ]
+    return {"type": shape["type"], "coordinates": rings if many else rings[0]}
+
+
+def _filled(ring: Points, crs: CRS, transform: Affine) -> Points:
+    """A ring in longitude and latitude, edges halved until each is straight in the scene."""
+    for _ in range(_HALVINGS):
+        bends = np.flatnonzero(_sagittas(ring, crs, transform) > _BEND)
+        if not bends.size:
+            return ring
+        if ring.shape[0] > _POINTS:
+            break
+        middles = (ring[bends] + ring[bends + 1]) / 2
+        ring = np.insert(ring, bends + 1, middles, axis=0)
+    rule = f"an area's edges can be drawn in the scene's CRS to {_BEND} of a pixel"
+    raise Refusal(rule, "one that jumps, or is too long", "Give a smaller area.")
+
+
+def _sagittas(ring: Points, crs: CRS, transform: Affine) -> NDArray[np.float64]:
+    """How far in the scene, in pixels, each edge (points - 1,) is from its chord."""
+    start, end = ring[:-1], ring[1:]
+    first, last = (_pixels(points, crs, transform) for points in (start, end))
+    # A curve may cross its chord, in the middle where it is symmetrical.
+    off = [
+        _pixels(start + t * (end - start), crs, transform) - (first + t * (last - first))
+        for t in (0.25, 0.5, 0.75)
+    ]
+    farthest: NDArray[np.float64] = np.linalg.norm(np.array(off), axis=2).max(axis=0)
+    return farthest
+
+
+def _pixels(points: Points, crs: CRS, transform: Affine) -> Points:
+    """Longitudes and latitudes (points, 2) as columns and rows of the scene."""
+    x, y = warp(_LONLAT, crs, *points.T)
+    return np.stack(~transform @ (np.array(x), np.array(y)), axis=1)
 
 
 def _box(path: str, shapes: Iterable[dict[str, Any]], within: Box = _ANYWHERE) -> Box:

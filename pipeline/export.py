@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetWriter
 
@@ -106,7 +107,7 @@ def write_cog(path: Path, labels: Labels, parts: Parts) -> None:
 
 def write_envi(path: Path, labels: Labels, parts: Parts) -> None:
     """ENVI, band sequential, of the stored values, with its header beside it."""
-    _refuse_bent(labels)
+    refuse_moved(path, labels)
     with without_place():
         file = rasterio.open(path, "w", driver="ENVI", **_profile(labels))
     with file:
@@ -122,13 +123,35 @@ def write_envi(path: Path, labels: Labels, parts: Parts) -> None:
     header.write_text(text, "utf-8")
 
 
-def _refuse_bent(labels: Labels) -> None:
-    if labels.transform is None:
+def refuse_moved(path: Path, labels: Labels) -> None:
+    """Raise Refusal for a place that an ENVI header at ``path`` cannot hold.
+
+    It is written with one pixel and read back: no corner may be off by a thousandth of a pixel.
+    """
+    place = labels.transform
+    if place is None:
         return
-    a, b, _, d, e, _ = labels.transform[:6]
-    if (b or d) and not (np.isclose(a, -e) and np.isclose(b, d)):
-        rule = "an ENVI header holds no shear, and a rotation only of square pixels, rows downwards"
-        raise Refusal(rule, labels.transform[:6], "Export as cog or netcdf.")
+    _refuse_unit(labels.crs_wkt)
+    one = {"driver": "ENVI", **_profile(labels), "height": 1, "width": 1, "count": 1}
+    with without_place():
+        rasterio.open(path, "w", **one).close()
+        with rasterio.open(path) as file:
+            found = file.transform
+    pixels = [(col, row) for col in (0, labels.width) for row in (0, labels.height)]
+    off = np.subtract([~place @ (found @ pixel) for pixel in pixels], pixels)
+    # Rows that go up GDAL writes, and reads, as what to others is a half turn.
+    if place.determinant > 0 or not np.abs(off).max() < 1e-3:
+        rule = "an ENVI header holds no shear, mirroring or half turn, and turns square pixels only"
+        raise Refusal(rule, place[:6], "Export as cog or netcdf.")
+
+
+def _refuse_unit(crs_wkt: str | None) -> None:
+    # Other software goes by the header's `map info`, which GDAL gives no unit but feet, and
+    # reads those of the US survey as others.
+    name, size = CRS.from_wkt(crs_wkt).units_factor if crs_wkt else ("metre", 1.0)
+    if not np.isclose(size, (1, np.pi / 180, 0.3048), rtol=1e-9, atol=0).any():
+        rule = "an ENVI header's place is in metres, degrees or feet of 0.3048 m"
+        raise Refusal(rule, name, "Export as cog or netcdf.")
 
 
 def _envi_items(labels: Labels) -> dict[str, str]:
@@ -141,6 +164,8 @@ def _envi_items(labels: Labels) -> dict[str, str]:
     }
     if labels.scale != 1:
         items["reflectance_scale_factor"] = f"{1 / labels.scale:g}"
+    if here := labels.window:
+        items |= {"x_start": f"{here.col + 1}", "y_start": f"{here.row + 1}"}
     return items
 
 
@@ -160,6 +185,7 @@ def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
     for part, raw in parts:
         array[:, *part.slices] = unpack(raw)[0]
     array.flush()
+    here = labels.window
     about = {
         "note": NOTE,
         "quantity": labels.quantity,
@@ -169,6 +195,7 @@ def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
         "fwhm_nm": labels.fwhm,
         "transform": list(labels.transform)[:6] if labels.transform else None,
         "crs_wkt": labels.crs_wkt,
+        "window": [here.row, here.col, here.height, here.width] if here else None,
         "r2h": labels.settings,
     }
     path.with_name(f"{path.name}.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")

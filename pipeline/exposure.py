@@ -1,16 +1,26 @@
 """One scale a scene, so that what the network sees does not depend on the exposure."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
-from pipeline.scene import Scene, scale_windows
+from pipeline.grid import Window
+from pipeline.scene import Scene
 
 MEAN_AT = 0.25
 """Where the scale puts a scene's robust mean: whites then stay near one, as in training."""
 BRIGHT_AT = 4.0
 """The most it lets the 99th percentile be: the highest that training showed the network was 3.2,
 and what it answers far beyond is bounded but no estimate."""
+SIDE = 256
+"""Rows and columns, at most, of a window that the scale is taken from."""
+SHARE = 16
+"""One in so many pixels of the first windows must be valid for them to decide."""
+MOST = 16 * SIDE**2
+"""Pixels that are kept of further windows: as many as the first hold, at most."""
+Doubles = NDArray[np.float64]
 
 
 def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
@@ -20,18 +30,91 @@ def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
     Homogeneous: RGB times k has a scale times k. Black, or nothing valid, gives 1.
     """
     brightness = rgb.mean(axis=0, dtype=np.float64)
-    brightness = brightness.ravel() if valid is None else brightness[valid]
-    if brightness.size == 0:
-        return 1.0
-    bright = float(np.percentile(brightness, 99))
-    mean = float(np.minimum(brightness, bright).mean())
-    return max(mean / MEAN_AT, bright / BRIGHT_AT) if mean > 0 else 1.0
+    return _scale(brightness.ravel() if valid is None else brightness[valid]) or 1.0
 
 
 def scene_scale(scene: Scene, camera: Camera) -> float:
-    """Scale of a scene, from fixed full-resolution windows chosen by coordinates alone."""
-    parts = [scene.read(window) for window in scale_windows(scene.height, scene.width)]
+    """Scale of a scene, from full-resolution windows: a function of the scene alone, of no part.
+
+    Sixteen fixed windows decide, or fewer, where one in 16 of their pixels is valid or they are
+    the whole scene. Else the lit pixels of finer and finer lattices do, of the first that bring as
+    many. 1 only where no pixel of the scene is valid and lit.
+    """
+    windows = scale_windows(scene.height, scene.width)
+    seen = np.concatenate([_brightness(scene, camera, window) for window in windows])
+    enough = sum(window.height * window.width for window in windows) // SHARE
+    whole = max(scene.height, scene.width) <= 4 * SIDE
+    known = _scale(seen) if whole or seen.size >= enough else 0.0
+    return known or _scale(_lit(scene, camera, enough)) or 1.0
+
+
+def _scale(brightness: Doubles) -> float:
+    """Of brightness (pixels,); 0 where it is black to the 99th percentile."""
+    if brightness.size == 0:
+        return 0.0
+    bright = float(np.percentile(brightness, 99))
+    mean = float(np.minimum(brightness, bright).mean())
+    return max(mean / MEAN_AT, bright / BRIGHT_AT) if mean > 0 else 0.0
+
+
+def _brightness(scene: Scene, camera: Camera, window: Window) -> Doubles:
+    """Of the valid pixels of a window, row-major."""
+    values, valid = scene.read(window)
+    if not valid.any():
+        return np.empty(0)
     # Masked before it is decoded: a float's nodata may be too large for a power.
-    known = [camera.decode(np.where(valid, values, 0)) for values, valid in parts]
-    rgb = np.concatenate([part.reshape(3, -1) for part in known], axis=1)
-    return scale_of(rgb, np.concatenate([valid.ravel() for _, valid in parts]))
+    rgb = camera.decode(np.where(valid, values, 0))
+    brightness: Doubles = rgb.mean(axis=0, dtype=np.float64)[valid]
+    return brightness
+
+
+def _lit(scene: Scene, camera: Camera, enough: int) -> Doubles:
+    """Brightness of the pixels of further windows that is above 0: black tells of no exposure.
+
+    Lattices are read to their end, and thinned to `MOST` pixels, so that no corner decides.
+    """
+    kept, step = np.empty(0), 1
+    for lattice in lattices(scene.height, scene.width):
+        for window in lattice:
+            part = _brightness(scene, camera, window)
+            if (part > 0).any():
+                kept = np.concatenate([kept, part[part > 0][::step]])
+            if kept.size > MOST:
+                kept, step = kept[::2], 2 * step
+        if kept.size >= enough:
+            break
+    return kept
+
+
+def scale_windows(height: int, width: int) -> list[Window]:
+    """At most 16 windows, at most 256 x 256, spread evenly over the scene, row-major."""
+    return [
+        Window(row, col, min(SIDE, height), min(SIDE, width))
+        for row in _spread(height)
+        for col in _spread(width)
+    ]
+
+
+def _spread(size: int) -> list[int]:
+    count = min(4, -(-size // SIDE))
+    return [i * (size - SIDE) // (count - 1) for i in range(count)] if count > 1 else [0]
+
+
+def lattices(height: int, width: int) -> Iterator[Iterator[Window]]:
+    """The windows of 256 x 256 that a scene is cut into, lattice by lattice, each row-major.
+
+    Each lattice halves the distance of the one before and leaves out what that had: every pixel
+    comes once.
+    """
+    first = step = 1 << max(0, (-(-max(height, width) // SIDE) // 4).bit_length() - 1)
+    while step:
+        yield _lattice(height, width, step * SIDE, step == first)
+        step //= 2
+
+
+def _lattice(height: int, width: int, step: int, first: bool) -> Iterator[Window]:
+    """Windows at multiples of ``step``, without those of the lattice before: of twice it."""
+    for row in range(0, height, step):
+        for col in range(0, width, step):
+            if first or row % (2 * step) or col % (2 * step):
+                yield Window(row, col, min(SIDE, height - row), min(SIDE, width - col))

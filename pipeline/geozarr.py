@@ -6,6 +6,7 @@ appendix F.
 
 from typing import Any
 
+import numpy as np
 import pyproj
 from affine import Affine
 from pyproj.exceptions import CRSError
@@ -26,6 +27,7 @@ _PROJ = {
     "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
     "description": "Coordinate reference system information for geospatial data",
 }
+_LENGTHS = {"metre": 1, "kilometre": 1000, "foot": 0.3048, "US_survey_foot": 1200 / 3937}
 _PLACED = ("spatial:shape", "spatial:transform")
 _MULTISCALES = {
     "uuid": "d35379db-88df-4056-af3a-620245f8e347",
@@ -80,6 +82,28 @@ def proj(crs_wkt: str) -> dict[str, str]:
     found = {"proj:wkt2": crs.to_wkt(version="WKT2_2019")}
     authority = crs.to_authority(confidence_threshold=100)
     return {"proj:code": ":".join(authority), **found} if authority else found
+
+
+def cf_axis(name: str, crs_wkt: str | None) -> dict[str, str]:
+    """What the coordinate y or x, in map units, says of itself."""
+    crs = CRS.from_wkt(crs_wkt) if crs_wkt else None
+    if crs is None or not (crs.is_geographic or crs.is_projected):
+        return {"long_name": "pixel centre, in map units"}
+    if crs.is_projected:
+        return {"standard_name": f"projection_{name}_coordinate", "units": _length(crs)}
+    named, units = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}[name]
+    degrees = float(np.rad2deg(crs.units_factor[1]))
+    return {
+        "standard_name": named,
+        "units": units if np.isclose(degrees, 1, 1e-9) else f"{degrees:.12g} degree",
+    }
+
+
+def _length(crs: CRS) -> str:
+    """The unit of a projected CRS as UDUNITS, whose names CF takes, has it."""
+    size = float(crs.units_factor[1])
+    near = (name for name, metres in _LENGTHS.items() if np.isclose(size, metres, 1e-9, 0))
+    return next(near, f"{size:.12g} metre")
 
 
 def cf_mapping(crs_wkt: str) -> dict[str, Any]:

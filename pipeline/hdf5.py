@@ -42,13 +42,19 @@ def write_netcdf(path: Path, labels: Labels, parts: Parts) -> None:
             shuffle=True,
         )
         cube.attrs.update({"long_name": f"{labels.quantity} relative to white", "units": "1"})
-        cube.attrs.update({"comment": NOTE, "coordinates": "fwhm"})
+        cube.attrs.update({"comment": NOTE, "coordinates": "fwhm"} | _place(file, labels))
         if labels.scale != 1:
             cube.attrs["scale_factor"] = labels.scale
-        if "spatial_ref" in file.variables:
-            cube.attrs["grid_mapping"] = "spatial_ref"
         for part, raw in parts:
             cube[:, *part.slices] = raw
+
+
+def _place(file: h5netcdf.File, labels: Labels) -> dict[str, str]:
+    if "spatial_ref" not in file.variables:
+        return {}
+    # With a mapping GDAL takes y and x for map units, also where they count pixels.
+    counted = {"coordinates": "fwhm spatial_ref"}
+    return {"grid_mapping": "spatial_ref"} if labels.spec.upright else counted
 
 
 def _coordinates(file: h5netcdf.File, labels: Labels) -> None:
@@ -57,7 +63,7 @@ def _coordinates(file: h5netcdf.File, labels: Labels) -> None:
     _variable(file, "wavelength", ("wavelength",), labels.wavelengths, centre)
     _variable(file, "fwhm", ("wavelength",), labels.fwhm, width)
     spec = labels.spec
-    for name, values in zip(("y", "x"), spec.pixel_centres(), strict=True):
+    for name, values in zip(("y", "x"), labels.pixel_centres, strict=True):
         _variable(file, name, (name,), values, axis_attributes(name, spec))
     if known := reference(spec):
         _variable(file, "spatial_ref", (), 0, known)

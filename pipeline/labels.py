@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import zarr
 from affine import Affine
 from numpy.typing import NDArray
 
@@ -40,6 +41,8 @@ class Labels:
     zarr_format: Literal[2, 3]
     settings: dict[str, Any]
     """The provenance."""
+    start: tuple[int, int] = (0, 0)
+    """The scene's row and column of the first pixel, where y and x count pixels."""
     quantity: Literal["reflectance", "radiance"] = "reflectance"
     """What the values are, relative to white's."""
     bands: tuple[str, ...] = ()
@@ -51,6 +54,7 @@ class Labels:
         group = cube.group
         array: Any = group[ARRAY]
         place: Any = array.attrs.get("spatial:transform")
+        transform = Affine(*place) if place else None
         reference: Any = group["spatial_ref"].attrs if "spatial_ref" in group else {}
         return cls(
             height=cube.height,
@@ -60,10 +64,11 @@ class Labels:
             fwhm=tuple(np.asarray(group["fwhm"]).tolist()),
             dtype=array.dtype.name,
             scale=float(array.attrs.get("scale_factor", 1)),
-            transform=Affine(*place) if place else None,
+            transform=transform,
             crs_wkt=reference.get("crs_wkt"),
             zarr_format=group.metadata.zarr_format,
             settings=cube.settings,
+            start=_start(group, transform),
         )
 
     def within(self, window: Window) -> Labels:
@@ -73,7 +78,21 @@ class Labels:
             raise Refusal(rule, window, "Give row,column,height,width.")
         move = Affine.translation(window.col, window.row)
         place = None if self.transform is None else self.transform @ move
-        return replace(self, height=window.height, width=window.width, transform=place)
+        start = (self.start[0] + window.row, self.start[1] + window.col)
+        return replace(self, height=window.height, width=window.width, transform=place, start=start)
+
+    @property
+    def window(self) -> Window | None:
+        """Its pixels in the scene, where nothing else says where it lies."""
+        if self.transform is not None:
+            return None
+        return Window(*self.start, self.height, self.width)
+
+    @property
+    def pixel_centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The y (height,) and x (width,) of the pixels, as in the cube."""
+        y, x = self.spec.pixel_centres()
+        return (y, x) if self.spec.upright else (y + self.start[0], x + self.start[1])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -108,6 +127,8 @@ class Labels:
             "white": camera.get("white"),
             **{key: about[key] for key in ("sensor", "illuminant") if key in about},
         }
+        if (part := self.window) and (part.row or part.col):
+            facts["first pixel"] = f"row {part.row}, column {part.col} of the scene"
         return ", ".join([NOTE, *(f"{key} {value}" for key, value in facts.items() if value)])
 
     @property
@@ -121,3 +142,11 @@ class Labels:
         far = np.abs(np.subtract.outer((650, 550, 450), self.wavelengths))
         red, green, blue = (int(band) + 1 for band in far.argmin(axis=1))
         return red, green, blue
+
+
+def _start(group: zarr.Group, transform: Affine | None) -> tuple[int, int]:
+    """Read off y and x where they count pixels; elsewhere they tell of the place by themselves."""
+    if transform is not None and transform.b == transform.d == 0:
+        return 0, 0
+    row, col = (int(np.asarray(group[name])[0]) for name in ("y", "x"))
+    return row, col

@@ -13,10 +13,9 @@ import numpy as np
 import zarr
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 
 from pipeline.errors import Refusal
-from pipeline.geozarr import cf_mapping, conventions
+from pipeline.geozarr import cf_axis, cf_mapping, conventions
 from pipeline.grid import Window
 
 ARRAY = "reflectance"
@@ -196,15 +195,7 @@ def axis_attributes(name: str, spec: CubeSpec) -> dict[str, str]:
     axis = {"axis": name.upper()}
     if not spec.upright:
         return axis | {"long_name": "pixel centre, in pixels from the scene's upper left corner"}
-    if not spec.crs_wkt:
-        return axis | {"long_name": "pixel centre, in map units"}
-    crs = CRS.from_wkt(spec.crs_wkt)
-    if crs.is_geographic:
-        named = {"y": ("latitude", "degrees_north"), "x": ("longitude", "degrees_east")}
-        return axis | dict(zip(("standard_name", "units"), named[name], strict=True))
-    # UDUNITS, whose names CF takes, has no spaces in them: US_survey_foot.
-    units = crs.linear_units.replace(" ", "_")
-    return axis | {"standard_name": f"projection_{name}_coordinate", "units": units}
+    return axis | cf_axis(name, spec.crs_wkt)
 
 
 def reference(spec: CubeSpec) -> dict[str, Any]:

@@ -177,20 +177,6 @@ class RasterScene:
         self._pixels.release()
 
 
-def scale_windows(height: int, width: int) -> list[Window]:
-    """At most 16 windows, at most 256 x 256, spread evenly over the scene, row-major."""
-    return [
-        Window(row, col, min(256, height), min(256, width))
-        for row in _spread(height)
-        for col in _spread(width)
-    ]
-
-
-def _spread(size: int) -> list[int]:
-    count = min(4, -(-size // 256))
-    return [i * (size - 256) // (count - 1) for i in range(count)] if count > 1 else [0]
-
-
 class _Pixels:
     """A raster's pixels, from disk or from blocks that are fetched. Pickles to nothing open."""
 

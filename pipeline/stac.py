@@ -15,6 +15,7 @@ import fsspec
 import numpy as np
 from affine import Affine
 from rasterio._err import CPLE_BaseError  # transform_geom lets them through
+from rasterio.crs import CRS
 from rasterio.warp import transform_geom
 
 from pipeline.companion import Companion
@@ -144,7 +145,7 @@ def footprint(labels: Labels) -> dict[str, Any] | None:
 
     Cut at the antimeridian.
     """
-    if labels.transform is None or not labels.crs_wkt:
+    if labels.transform is None or not labels.crs_wkt or not _is_flat(CRS.from_wkt(labels.crs_wkt)):
         return None
     outline = {"type": "Polygon", "coordinates": [list(_outline(labels, labels.transform))]}
     try:
@@ -156,6 +157,11 @@ def footprint(labels: Labels) -> dict[str, Any] | None:
     points = np.concatenate([ring for part in _parts(drawn) for ring in part])
     on_earth = np.isfinite(points).all() and (np.abs(points) <= (180, 90)).all()
     return {"type": drawn["type"], "coordinates": drawn["coordinates"]} if on_earth else None
+
+
+def _is_flat(crs: CRS) -> bool:
+    # Of a geocentric one PROJ would take x and y for a point at the height 0.
+    return bool(crs.is_geographic or crs.is_projected)
 
 
 def _outline(labels: Labels, transform: Affine) -> Iterator[tuple[float, float]]:

@@ -24,6 +24,8 @@ class Stored:
     @cached_property
     def fs(self) -> fsspec.AbstractFileSystem:
         """The file system. Raises ValueError or ImportError where there is no driver."""
+        if self.uri.startswith("/vsi"):
+            raise ValueError(f"{self.uri} is GDAL's alone")
         return fsspec.core.url_to_fs(self.uri)[0]
 
     @cached_property

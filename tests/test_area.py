@@ -1,13 +1,18 @@
 """Parts of a scene: boxes and polygons, against plain geometry."""
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
+from rasterio.warp import transform
 
 from pipeline.area import Area, box_window, load_area
 from pipeline.errors import Refusal
@@ -82,6 +87,67 @@ def test_a_geojson_file_in_the_scenes_crs(tmp_path):
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     area = load_area(placed(Affine(0.1, 0, 10, 0, -0.1, 50)), str(path))
     assert area.window == Window(20, 5, 20, 15)
+
+
+WIDE = {
+    "UTM": (32632, Affine(0.5, 0, 380000, 0, -0.5, 5220000)),
+    "polar": (3413, Affine(100, 0, -2.1e6, 0, -100, 2.9e6)),
+    "feet": (2263, Affine(2, 0, 8e5, 0, -2, 3e5)),
+    "degrees": (4326, Affine(1e-4, 0, 5, 0, -1e-4, 50)),
+}
+SIDE = 40_000
+SHARES = st.tuples(st.floats(0.1, 0.4), st.floats(0.6, 0.9))
+
+
+@dataclass
+class Sheet:
+    """A scene of which nothing is read."""
+
+    transform: Affine
+    crs_wkt: str
+    height: int = SIDE
+    width: int = SIDE
+
+
+@given(st.sampled_from(sorted(WIDE)), SHARES, SHARES)
+@settings(max_examples=30)
+def test_edges_that_bend_in_the_scene_are_bent(name, cols, rows):
+    code, place = WIDE[name]
+    crs = CRS.from_epsg(code)
+    corners = [place @ (col * SIDE, row * SIDE) for col in cols for row in rows]
+    lon, lat = transform(crs, "OGC:CRS84", *zip(*corners, strict=True))
+    shape = square(min(lon), min(lat), max(lon), max(lat))
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "area.geojson")
+        path.write_text(json.dumps(shape))
+        area = load_area(Sheet(place, crs.to_wkt()), str(path))
+    edge = shapely.transform(
+        shapely.geometry.shape(area.polygons[0]).exterior,
+        lambda points: np.array([~place @ tuple(point) for point in points]),
+    )
+    along = shapely.geometry.shape(shape).exterior.segmentize(max(np.ptp(lon), np.ptp(lat)) / 300)
+    xs, ys = transform("OGC:CRS84", crs, *along.xy)
+    pixels = shapely.points([~place @ point for point in zip(xs, ys, strict=True)])
+    assert shapely.distance(pixels, edge).max() < 0.02
+    left, top, right, bottom = np.clip(shapely.total_bounds(pixels), 0, SIDE)
+    window = area.window
+    assert window.col <= left + 0.02 <= right - 0.02 <= window.col_stop
+    assert window.row <= top + 0.02 <= bottom - 0.02 <= window.row_stop
+
+
+def test_an_edge_that_jumps_is_refused(tmp_path):
+    path = tmp_path / "area.geojson"
+    path.write_text(json.dumps(square(-170, -80, 170, 80)))
+    torn = Sheet(Affine(100, 0, -2e6, 0, -100, 2e6), CRS.from_string("+proj=igh").to_wkt())
+    with pytest.raises(Refusal, match="jumps"):
+        load_area(torn, str(path))
+
+
+def test_an_edge_that_does_not_bend_gets_no_points(tmp_path):
+    path = tmp_path / "area.geojson"
+    path.write_text(json.dumps(square(10.5, 46, 12, 48)))
+    area = load_area(placed(Affine(0.1, 0, 10, 0, -0.1, 50)), str(path))
+    assert len(area.polygons[0]["coordinates"][0]) == 5
 
 
 @pytest.mark.parametrize(

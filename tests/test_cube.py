@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipeline.cube import CubeSpec, SpectralCube, quantise
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
+from pipeline.layout import axis_attributes
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
@@ -123,6 +124,24 @@ def test_xarray_sees_labels(tmp_path: Path, zarr_format: int) -> None:
         values, valid = content()
         np.testing.assert_array_equal(cube[0].notnull(), valid)
         np.testing.assert_allclose(cube.to_numpy()[:, valid], values[:, valid], atol=5.1e-5)
+
+
+@pytest.mark.parametrize(
+    ("crs", "units"),
+    [
+        (UTM, "metre"),
+        ("EPSG:2263", "US_survey_foot"),
+        ("EPSG:2223", "foot"),
+        ("+proj=utm +zone=32 +units=km", "kilometre"),
+        ("+proj=utm +zone=32 +units=link", "0.201168 metre"),
+        ("EPSG:4326", "degrees_east"),
+        ("EPSG:4807", "0.9 degree"),
+        ('LOCAL_CS["site",UNIT["foot",0.3048]]', None),
+    ],
+)
+def test_coordinates_are_in_the_units_of_the_crs(crs: str, units: str | None) -> None:
+    wkt = rasterio.crs.CRS.from_user_input(crs).to_wkt()
+    assert axis_attributes("x", spec(crs_wkt=wkt)).get("units") == units
 
 
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # rioxarray's

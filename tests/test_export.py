@@ -1,6 +1,9 @@
 """Exports come back with the values, the place, the nodata and the wavelengths of the cube."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import fsspec
 import h5py
@@ -10,12 +13,16 @@ import rasterio
 import rioxarray  # noqa: F401 (gives xarray its .rio)
 import spectral
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
-from pipeline.export import FORMS, SUFFIXES, export
+from pipeline.export import FORMS, SUFFIXES, export, refuse_moved, write_envi
 from pipeline.grid import Window
+from pipeline.labels import Labels
 from tests.cubes import (
     HEIGHT,
     PLACE,
@@ -135,14 +142,74 @@ def test_what_spy_reads(tmp_path):
     "transform",
     [
         PLACE @ Affine.shear(10, 0),
+        PLACE @ Affine.shear(1e-2, 0),
         PLACE @ Affine.rotation(30) @ Affine.scale(1, 2),
+        PLACE @ Affine.rotation(30) @ Affine.scale(1, 1.0001),
         TURNED @ Affine.scale(1, -1),
+        PLACE @ Affine.scale(1, -1),
+        PLACE @ Affine.scale(-1, 1),
+        PLACE @ Affine.scale(-1, -1),
+        PLACE @ Affine.rotation(180),
+        PLACE @ Affine.rotation(180 - 1e-13),
     ],
 )
-def test_a_place_that_envi_cannot_hold_is_refused(tmp_path, transform):
-    with pytest.raises(Refusal, match="no shear"):
-        exported(tmp_path, "envi", transform=transform)
+@pytest.mark.parametrize("crs_wkt", [UTM, None])
+def test_a_place_that_envi_cannot_hold_is_refused(tmp_path, transform, crs_wkt):
+    with pytest.raises(Refusal, match="no shear, mirroring or half turn"):
+        exported(tmp_path, "envi", transform=transform, crs_wkt=crs_wkt)
     assert not list(tmp_path.glob("a.img*"))
+
+
+@settings(max_examples=40)
+@given(
+    st.floats(-179.99, 179.99),
+    st.floats(1e-6, 100),
+    st.tuples(st.floats(-1e7, 1e7), st.floats(-1e7, 1e7)),
+    st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)),
+    st.sampled_from([None, UTM]),
+)
+def test_a_turn_that_envi_holds_comes_back_in_every_corner(turn, size, corner, sides, crs_wkt):
+    there = Affine.translation(*corner) @ Affine.rotation(turn) @ Affine.scale(size, -size)
+    with TemporaryDirectory() as folder:
+        out = Path(folder, "a.img")
+        labels = Labels.of(make(f"{folder}/a.zarr", settings=SETTINGS))
+        height, width = sides
+        whole = replace(labels, height=height, width=width, transform=there, crs_wkt=crs_wkt)
+        try:
+            refuse_moved(out, whole)
+        except Refusal:
+            # Of so small a turn GDAL makes none; of so far a corner it writes fifteen digits.
+            assert 0 < abs(turn) < 1e-2 or np.abs(corner).max() / size > 1e10
+            return
+        write_envi(out, replace(whole, height=1, width=1), iter(()))
+        with rasterio.open(out) as file:
+            for pixel in ((0, 0), (width, 0), (0, height), (width, height)):
+                np.testing.assert_allclose(~there @ (file.transform @ pixel), pixel, atol=2e-3)
+
+
+FEET, GRADS = (CRS.from_epsg(code).to_wkt() for code in (2263, 4807))
+CHAINS = CRS.from_string("+proj=tmerc +lon_0=9 +datum=WGS84 +units=us-ch").to_wkt()
+
+
+@pytest.mark.parametrize(("crs_wkt", "unit"), [(FEET, "survey foot"), (GRADS, "grad"),
+                                               (CHAINS, "chain")])  # fmt: skip
+def test_units_that_envi_has_no_word_for_are_refused(tmp_path, crs_wkt, unit):
+    with pytest.raises(Refusal, match=rf"metres, degrees or feet of 0.3048 m.*{unit}"):
+        exported(tmp_path, "envi", crs_wkt=crs_wkt)
+
+
+@pytest.mark.parametrize("code", [2223, 2193, 3031, 4326, 5514, 27572])
+def test_envi_keeps_the_crs(tmp_path, code):
+    crs = CRS.from_epsg(code)
+    with rasterio.open(exported(tmp_path, "envi", crs_wkt=crs.to_wkt())) as file:
+        assert file.crs == crs
+        assert file.transform == PLACE
+    assert ("units=Feet" in (tmp_path / "a.hdr").read_text()) == (code == 2223)
+
+
+def test_a_crs_without_places_on_a_map_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="no shear"):
+        exported(tmp_path, "envi", crs_wkt=CRS.from_epsg(4978).to_wkt())
 
 
 @pytest.mark.parametrize("window", [None, PART])
@@ -201,6 +268,65 @@ def test_what_numpy_reads(tmp_path, window):
     assert about["wavelength_nm"] == list(WAVELENGTHS)
     assert about["transform"] == list(moved(PLACE, window))[:6]
     assert about["note"] == "estimated from RGB, not measured"
+
+
+@pytest.mark.parametrize("where", ["upright", "turned", "degrees", "unplaced"])
+def test_gdal_puts_netcdf_in_its_place_or_in_none(tmp_path, where):
+    facts = (PLACES | {"unplaced": {"transform": None}})[where]
+    with rasterio.open(exported(tmp_path, "netcdf", **facts)) as file:
+        if file.crs is None:
+            assert where in ("turned", "unplaced")
+        else:
+            transform = facts.get("transform", PLACE)
+            np.testing.assert_allclose(file.transform[:6], transform[:6], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("cols", "rows"), [(1, -1), (-1, 1), (-1, -1)])
+@pytest.mark.parametrize("form", ["cog", "netcdf"])
+def test_mirrored_rasters_have_each_pixel_in_its_place(tmp_path, form, cols, rows):
+    there = PLACE @ Affine.scale(cols, rows)
+    with rasterio.open(exported(tmp_path, form, transform=there)) as file:
+        col, row = ~file.transform @ (there @ (10.5, 25.5))
+        spectrum = file.read()[:, int(row), int(col)]
+    np.testing.assert_array_equal(spectrum, stored()[:, 25, 10])
+
+
+START = {"row0": 7, "col0": 11, "settings": SETTINGS}
+
+
+@pytest.mark.parametrize("window", [None, PART])
+@pytest.mark.parametrize("transform", [None, TURNED])
+def test_pixel_coordinates_of_netcdf_count_from_the_scene(tmp_path, transform, window):
+    crs_wkt = UTM if transform else None
+    cube = make(tmp_path / "a.zarr", transform=transform, crs_wkt=crs_wkt, **START)
+    export(cube, str(tmp_path / "a.nc"), window=window)
+    row, col = (window.row, window.col) if window else (0, 0)
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf", decode_coords="all") as file:
+        assert (file.y[0], file.x[0]) == (7 + row + 0.5, 11 + col + 0.5)
+        if transform:
+            there = transform @ Affine.translation(11 + col, 7 + row)
+            np.testing.assert_allclose(file.rio.transform()[:6], there[:6], rtol=1e-15)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_has_no_place_says_where_in_the_scene_it_was(tmp_path, form):
+    cube = make(tmp_path / "a.zarr", transform=None, crs_wkt=None, **START)
+    out = tmp_path / f"a{ENDINGS[form]}"
+    export(cube, str(out), form, PART)
+    said = "first pixel row 14, column 22 of the scene"
+    if form in ("cog", "netcdf"):
+        opened = rasterio.open(out) if form == "cog" else h5py.File(out)
+        with opened as file:
+            assert said in (file.tags()["DESCRIPTION"] if form == "cog" else file.attrs["comment"])
+    elif form == "envi":
+        found = spectral.envi.read_envi_header(str(out.with_suffix(".hdr")))
+        assert (found["x start"], found["y start"]) == ("23", "15")
+        assert said in found["description"]
+    elif form == "npy":
+        assert json.loads(out.with_name("a.npy.json").read_text())["window"] == [14, 22, 30, 25]
+    else:
+        with h5py.File(out) as file:
+            assert said in bytes(np.asarray(file["note"]).tobytes()).decode("utf-16-le")
 
 
 @pytest.mark.parametrize("form", FORMS)

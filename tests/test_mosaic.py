@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import mosaic
+from pipeline.camera import load_camera
 from pipeline.errors import Refusal
+from pipeline.exposure import scale_of, scene_scale
 from pipeline.grid import Window
 from pipeline.mosaic import MosaicScene, open_scene
 from pipeline.scene import RasterScene
@@ -139,3 +141,16 @@ def test_a_pattern_that_matches_nothing_is_refused_and_a_file_of_that_name_is_a_
     with pytest.raises(Refusal, match="matches a file"):
         open_scene(str(tmp_path / "*.tif"))
     assert isinstance(open_scene(save(tmp_path / "a*.tif", whole())), RasterScene)
+
+
+def test_sheets_with_gaps_have_a_scale_of_their_own(tmp_path):
+    # Between the first windows of their union.
+    values = np.random.default_rng(0).integers(1, 100, (3, 90, 90), np.uint8)
+    places = {"a": (0, 400), "b": (1500, 0), "c": (1500, 2400), "d": (3000, 400)}
+    for times in (1, 2):
+        for name, (row, col) in places.items():
+            save(tmp_path / f"{name}{times}.tif", times * values, row, col)
+    camera = load_camera("srgb").reading("linear", 255.0)
+    dim, bright = (scene_scale(open_scene(str(tmp_path / f"*{n}.tif")), camera) for n in (1, 2))
+    assert dim == pytest.approx(scale_of(camera.decode(values)))
+    assert bright == pytest.approx(2 * dim)

@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.scene import RasterScene, Scene, scale_windows
+from pipeline.scene import RasterScene, Scene
 from tests.tiff import PHOTOMETRIC, SEPARATED, YCBCR, patched
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -367,15 +365,3 @@ def test_bands_outside_the_image_are_refused(tmp_path: Path) -> None:
 def test_real_images_open_and_their_masks_are_rasterios(data_root: Path) -> None:
     for path in sorted((data_root / "rgb").iterdir()):
         assert_reads_as_rasterio(RasterScene.open(str(path)), str(path))
-
-
-@given(st.integers(1, 20_000), st.integers(1, 20_000))
-def test_scale_windows_are_few_inside_and_distinct(height: int, width: int) -> None:
-    windows = scale_windows(height, width)
-    scene = Window(0, 0, height, width)
-    assert len(windows) == len(set(windows)) <= 16
-    for window in windows:
-        assert window.intersection(scene) == window
-        assert max(window.height, window.width) <= 256
-    assert (windows[0].row, windows[0].col) == (0, 0)
-    assert (windows[-1].row_stop, windows[-1].col_stop) == (height, width)

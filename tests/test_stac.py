@@ -125,11 +125,21 @@ def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path):
     "changes",
     [
         {"crs_wkt": 'LOCAL_CS["site",UNIT["metre",1]]'},
+        {"crs_wkt": CRS.from_epsg(4978).to_wkt()},
         {"transform": Affine(1e6, 0, 0, 0, -1e6, 0), "crs_wkt": CRS.from_epsg(4326).to_wkt()},
     ],
 )
 def test_what_is_not_on_earth_has_no_footprint(tmp_path, changes):
     assert footprint(labels(tmp_path, **changes)) is None
+
+
+def test_a_footprint_of_grads_from_paris_is_in_degrees_from_greenwich(tmp_path):
+    # 52 grads north, 2 east of Paris, whose meridian is 2.5969213 grads.
+    facts = labels(tmp_path, transform=Affine(1e-4, 0, 2, 0, -1e-4, 52),
+                   crs_wkt=CRS.from_epsg(4807).to_wkt())  # fmt: skip
+    west, _, _, north = shape(footprint(facts)).bounds
+    # NTF is some hundred metres from WGS 84.
+    assert (west, north) == pytest.approx((0.9 * 4.5969213, 0.9 * 52), abs=2e-3)
 
 
 def test_a_mirrored_footprint_still_goes_counterclockwise(tmp_path):

@@ -24,10 +24,11 @@ from pipeline.arad import arad
 from pipeline.area import load_area
 from pipeline.camera import load_camera
 from pipeline.errors import Refusal
+from pipeline.exposure import scale_windows
 from pipeline.grid import Window
 from pipeline.guard import refuse_too_many
 from pipeline.harvard import harvard
-from pipeline.scene import RasterScene, scale_windows
+from pipeline.scene import RasterScene
 from tests.model_fixtures import prior
 from tests.owners import cube_of
 
