@@ -18,7 +18,8 @@ class Case:
     engine: str = ""
     """What computes it; empty for the project's default."""
     size: int = 512
-    """Rows and columns of the scene."""
+    """Columns of the scene, and rows where these are not given."""
+    rows: int = 0
     tile: int = 256
     overlap: int = 32
     batch: int = 1
@@ -30,6 +31,11 @@ class Case:
     """Whether the model takes values as they are, not scaled to the scene."""
     mst: str = ""
     """Folder of the MST++ code."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the scene."""
+        return self.rows or self.size
 
 
 Job = Callable[[Case, Path], Steps]

@@ -84,8 +84,8 @@ def seen(case: Case) -> tuple[Repeated, Camera]:
     """
     if case.network in HELD:
         stride = counts(case, case.tile - case.overlap)
-        return shown(stride.astype(np.float32) * np.float32(_COUNT), case.size)
-    return photograph(case.size), camera(WAVELENGTHS)
+        return shown(stride.astype(np.float32) * np.float32(_COUNT), case.size, case.height)
+    return photograph(case.size, case.height), camera(WAVELENGTHS)
 
 
 def reconstructor(case: Case, scene: Repeated) -> Reconstructor:

@@ -54,10 +54,10 @@ def unwritten(case: Case, folder: Path) -> Steps:
 
 def _stream(case: Case, kind: type[SpectralCube], path: Path) -> Stream:
     scene, lens = seen(case)
-    cube = kind.create(str(path), CubeSpec(case.size, case.size, WAVELENGTHS, CHUNK))
+    cube = kind.create(str(path), CubeSpec(case.height, case.size, WAVELENGTHS, CHUNK))
     network = reconstructor(case, scene)
     _warm(network, case, scene)
-    whole = Window(0, 0, case.size, case.size)
+    whole = Window(0, 0, case.height, case.size)
     return Stream(
         scene,
         lens,
@@ -72,12 +72,12 @@ def _stream(case: Case, kind: type[SpectralCube], path: Path) -> Stream:
 
 
 def _run(stream: Stream, case: Case) -> None:
-    stream.run(Window(0, 0, case.size, case.size))
+    stream.run(Window(0, 0, case.height, case.size))
 
 
 def grid(case: Case) -> TileGrid:
     """A case's lattice."""
-    return TileGrid(case.size, case.size, case.tile, case.overlap)
+    return TileGrid(case.height, case.size, case.tile, case.overlap)
 
 
 def inputs(case: Case, scene: Repeated) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ def model_alone(case: Case, _folder: Path) -> Steps:
 
 
 def _windows(case: Case) -> Iterator[Window]:
-    lattice, whole = grid(case), Window(0, 0, case.size, case.size)
+    lattice, whole = grid(case), Window(0, 0, case.height, case.size)
     for index in lattice.covering(whole):
         tile = lattice.window(index).intersection(whole)
         assert tile is not None

@@ -46,17 +46,17 @@ class Repeated:
         return np.minimum(phase, 2 * size - 1 - phase)
 
 
-def photograph(size: int) -> Repeated:
-    """A photograph of scikit-image's, uint8 sRGB, over size x size pixels."""
+def photograph(size: int, height: int = 0) -> Repeated:
+    """A photograph of scikit-image's, uint8 sRGB, over size columns and as many rows, or others."""
     load: Any = data.astronaut
     image = np.ascontiguousarray(np.moveaxis(load(), 2, 0))
-    return Repeated(image, size, size)
+    return Repeated(image, height or size, size)
 
 
-def shown(values: NDArray[np.float32], size: int) -> tuple[Repeated, Camera]:
+def shown(values: NDArray[np.float32], size: int, height: int) -> tuple[Repeated, Camera]:
     """What a camera sees of a cube (C, h, w) that is repeated, linear, and that camera."""
     lens = camera(tuple(np.linspace(400, 700, len(values)).tolist())).reading("linear", 1.0)
-    return Repeated(lens.render(values), size, size, mirrored=False), lens
+    return Repeated(lens.render(values), height, size, mirrored=False), lens
 
 
 def camera(wavelengths: tuple[float, ...]) -> Camera:

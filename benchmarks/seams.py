@@ -25,7 +25,7 @@ def seam(path: Path, case: Case) -> float | None:
     cube too large, of too few tiles, or not of the scene.
     """
     axis = Axis(case.size, case.tile, case.overlap)
-    if axis.count < 4 or case.size > LARGEST or case.network in HELD:
+    if axis.count < 4 or case.height != case.size or case.size > LARGEST or case.network in HELD:
         return None
     array = zarr.open_array(str(path), mode="r")
     rgb, _ = photograph(case.size).read(Window(0, 0, case.size, case.size))
