@@ -109,6 +109,7 @@ ROWS = {
     "3 steps": Row(schedule=Schedule.linear(3)),
     "10 steps": Row(schedule=Schedule.linear(10)),
     "cosine schedule": Row(schedule=COSINE),
+    "metamers": Row({"metamers": 0.3}),
     "from noise": Row({"from_zero": 0.0}),
     "from noise, and its noise is learnt": Row({"from_zero": 0.0}, noise=True),
 }

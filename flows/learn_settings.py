@@ -108,8 +108,10 @@ class TrainSettings(Settings):
     """Checkpoint that training starts from (none: random weights)."""
     repaint: float = Field(0.0, ge=0, le=1)
     """Share of the crops whose materials are exchanged for measured ones."""
+    metamers: float = Field(0.0, ge=0, le=1)
+    """Share of the crops moved to other spectra that their camera sees alike."""
     reflectances: str | None = None
-    """Measured reflectances to repaint with, an .npz file."""
+    """Measured reflectances for both, an .npz file."""
     network: NetworkSettings = NetworkSettings()
 
     alternatives: ClassVar = (("scenes", "split"),)

@@ -47,6 +47,7 @@ def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
         flips=settings.flips,
         rotations=settings.rotations,
         mix=settings.mix,
+        metamers=settings.metamers,
         noise=settings.noise,
         resident=settings.resident,
         visit=settings.visit,
@@ -72,12 +73,13 @@ def _cube(dataset: DataSet, name: str, wavelengths: tuple[float, ...]) -> Floats
 
 
 def _materials(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Floats:
-    """Measured reflectances (n, bands), none where nothing is repainted."""
-    if not settings.repaint:
+    """Measured reflectances (n, bands), none where no crop is moved by them."""
+    if not (settings.repaint or settings.metamers):
         return np.empty((0, len(wavelengths)), np.float32)
     if settings.reflectances is None:
-        fix = "Give --reflectances, or --repaint 0."
-        raise Refusal("repainting needs measured reflectances", settings.repaint, fix)
+        found = f"--repaint {settings.repaint:g} --metamers {settings.metamers:g} without"
+        fix = "Give --reflectances, or 0 for both."
+        raise Refusal("repainting and metamers need measured reflectances", found, fix)
     return measured_reflectances(Path(settings.reflectances), wavelengths)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.camera import Camera, Floats
 from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
-from pipeline.materials import repaint
+from pipeline.materials import metameric, repaint
 from pipeline.rendering import developed, exposure_of, photograph
 
 Sample = tuple[Floats, Floats, Floats]
@@ -68,11 +68,13 @@ class Crops:
     repaint: float
     """Share of the crops that are repainted."""
     materials: Floats
-    """Measured reflectances (n, bands) to repaint with; not looked at where the share is 0."""
+    """Measured reflectances (n, bands) for both; not looked at where their shares are 0."""
     flips: bool = True
     rotations: bool = True
     mix: float = 0.0
     """Share of the crops into which up to half of another scene's crop is mixed."""
+    metamers: float = 0.0
+    """Share of the crops that become other spectra which their camera sees alike."""
     noise: float = 0.0
     """Share of the crops photographed as in NTIRE 2022: shot noise, 8 bits, JPEG."""
     resident: int | None = None
@@ -123,6 +125,8 @@ class Crops:
             weight = random.uniform(0, 0.5)
             level = np.float32(one / self.seen(other).scales[which])
             part = (1 - weight) * part + weight * level * self._part(other, random)
+        if self.metamers and random.random() < self.metamers:
+            part = metameric(part, camera.sensitivities, self.materials, random)
         cube = np.ascontiguousarray(part / scale, np.float32)
         rgb = np.maximum(camera.render(cube), 0)
         if self.noise and random.random() < self.noise:

@@ -1,4 +1,4 @@
-"""Measured reflectances, and crops repainted with them: materials that few scenes do not hold."""
+"""Measured reflectances, and crops moved by them: materials that few scenes do not hold."""
 
 from pathlib import Path
 
@@ -84,3 +84,26 @@ def _shares(hues: Floats, centres: Floats) -> Floats:
     shares = np.exp((nearest - distance) / max(nearest.mean(), ALIKE))
     whole: Floats = shares / shares.sum(axis=0)
     return whole
+
+
+def metameric(
+    cube: Floats, sensitivities: Floats, materials: Floats, random: np.random.Generator
+) -> Floats:
+    """The cube (bands, height, width) as other spectra that a camera (3, bands) sees alike.
+
+    All move one way, each as far as it is bright: by the difference of two measured materials of
+    (n, bands), less what the camera sees of it, a metameric black (Cohen and Kappauf 1982). A pixel
+    stops where it would leave, at any wavelength, the range of the materials at its brightness.
+    """
+    seen = sensitivities.astype(np.float64)
+    hues = materials / (materials @ seen.T).mean(axis=1, keepdims=True)
+    one, other = hues[random.integers(len(hues), size=2)]
+    black = other - one - np.linalg.pinv(seen) @ (seen @ (other - one))
+    spectra = cube.reshape(len(cube), -1).astype(np.float64)
+    bright = np.maximum(seen.mean(axis=0) @ spectra, 0)
+    step = np.outer(black, bright)
+    ends = np.where(black > 0, hues.max(axis=0), hues.min(axis=0))
+    room = np.outer(ends, bright) - spectra
+    share = np.divide(room, step, out=np.ones_like(step), where=step != 0).min(axis=0)
+    moved: Floats = (spectra + np.clip(share, 0, 1) * step).astype(np.float32)
+    return moved.reshape(cube.shape)

@@ -11,7 +11,8 @@ from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
 
 SIDE = 20
-EVERYTHING = {"mix": 0.5, "noise": 0.5, "resident": 1, "visit": 2}
+EVERYTHING = {"mix": 0.5, "metamers": 0.5, "noise": 0.5, "resident": 1, "visit": 2}
+MATERIALS = np.random.default_rng(0).random((9, 31), np.float32) + np.float32(0.1)
 CAMERAS = ["srgb", "nikon-d700", "basler-a2a5320-23uc"]
 
 
@@ -19,7 +20,7 @@ def crops(**changes: object) -> Crops:
     random = np.random.default_rng(1)
     cubes = [random.random((31, SIDE, width), np.float32) ** 2 for width in (SIDE, 30)]
     cameras = [load_camera(name) for name in CAMERAS]
-    plain = Crops(cubes, cameras, [0.5, 0.3, 0.2], 8, 16, 0.3, 5, repaint=0, materials=cubes[0][:0])
+    plain = Crops(cubes, cameras, [0.5, 0.3, 0.2], 8, 16, 0.3, 5, repaint=0, materials=MATERIALS)
     return replace(plain, **changes)
 
 
@@ -103,7 +104,7 @@ def test_the_prior_does_not_depend_on_a_scenes_exposure() -> None:
     np.testing.assert_allclose(spectral_prior(crops(cubes=darker)), spectral_prior(crop), rtol=1e-5)
 
 
-@pytest.mark.parametrize("switch", ["flips", "rotations", "exposure", "mix", "noise"])
+@pytest.mark.parametrize("switch", ["flips", "rotations", "exposure", "mix", "metamers", "noise"])
 def test_each_augmentation_can_be_switched_off(switch: str) -> None:
     rows = np.linspace(0.1, 1, SIDE, dtype=np.float32)
     ramp = np.tile(rows[:, None] + 2 * rows, (31, 1, 1))
@@ -113,6 +114,7 @@ def test_each_augmentation_can_be_switched_off(switch: str) -> None:
         "cameras": [load_camera("srgb")], "shares": [1.0], "batch": 24,
     }  # fmt: skip
     on = {"flips": True, "rotations": True, "exposure": 0.3, "mix": 1.0, "noise": 1.0}
+    on["metamers"] = 1.0
     plain, changed = crops(**off), crops(**{**off, switch: on[switch]})
 
     def rising(crop: Crops) -> bool:
@@ -122,10 +124,11 @@ def test_each_augmentation_can_be_switched_off(switch: str) -> None:
     assert rising(plain)
     assert rising(changed) == (switch not in ("flips", "rotations"))
     rgb, cube, _ = (array[:1] for array in changed.at(0))
-    if switch in ("exposure", "mix", "noise"):
+    if switch in ("exposure", "mix", "metamers", "noise"):
         # What comes before it in the first sample is the same.
-        assert not np.array_equal(plain.at(0)[0][:1], rgb)
-        assert np.array_equal(plain.at(0)[1][:1], cube) == (switch == "noise")
+        seen, was = (array[:1] for array in plain.at(0)[:2])
+        assert np.allclose(seen, rgb, atol=1e-5) == (switch == "metamers")
+        assert np.array_equal(was, cube) == (switch == "noise")
 
 
 def test_a_noisy_crop_has_its_cubes_level() -> None:

@@ -13,7 +13,7 @@ import rasterio
 import rioxarray  # noqa: F401 (gives xarray its .rio)
 import spectral
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import Affine
@@ -169,6 +169,8 @@ def test_a_place_that_envi_cannot_hold_is_refused(tmp_path, transform, crs_wkt):
     st.sampled_from([None, UTM]),
 )
 def test_a_turn_that_envi_holds_comes_back_in_every_corner(turn, size, corner, sides, crs_wkt):
+    # Of a corner farther off, in pixels, the header's fifteen digits may or may not do.
+    assume(np.abs(corner).max() / size <= 1e10)
     there = Affine.translation(*corner) @ Affine.rotation(turn) @ Affine.scale(size, -size)
     with TemporaryDirectory() as folder:
         out = Path(folder, "a.img")
@@ -178,8 +180,7 @@ def test_a_turn_that_envi_holds_comes_back_in_every_corner(turn, size, corner, s
         try:
             refuse_moved(out, whole)
         except Refusal:
-            # Of so small a turn GDAL makes none; of so far a corner it writes fifteen digits.
-            assert 0 < abs(turn) < 1e-2 or np.abs(corner).max() / size > 1e10
+            assert 0 < abs(turn) < 1e-2, "of so small a turn GDAL makes none"
             return
         write_envi(out, replace(whole, height=1, width=1), iter(()))
         with rasterio.open(out) as file:

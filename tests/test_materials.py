@@ -2,9 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
-from pipeline.materials import measured_reflectances, repaint
+from pipeline.materials import measured_reflectances, metameric, repaint
 
 NM = (400.0, 500.0, 600.0, 700.0)
 RED = np.array([0.1, 0.1, 0.2, 0.8], np.float32)
@@ -79,6 +81,40 @@ def test_it_is_a_function_of_the_generator() -> None:
     one, same, other = (repaint(shaded(RED, BLUE), many, generator(s)) for s in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other, atol=0.01)
+
+
+EYES = np.array([[0, 0, 0.3, 0.7], [0, 0.4, 0.6, 0], [0.5, 0.5, 0, 0]], np.float32)
+
+
+def hues_seen(spectra: np.ndarray) -> np.ndarray:
+    """Spectra (bands, ...) over what the camera's bands see of them in the mean."""
+    return spectra / np.tensordot(EYES.mean(axis=0), spectra, axes=1)
+
+
+@given(st.integers(0, 99))
+def test_a_camera_does_not_see_that_a_crop_became_metamers(seed: int) -> None:
+    many = generator(seed).uniform(0.05, 1, (50, 4)).astype(np.float32)
+    cube = shaded(many[0], many[1], many[2])
+    moved = metameric(cube, EYES, many, generator(seed))
+    seen, now = (np.tensordot(EYES, x, axes=1) for x in (cube, moved))
+    np.testing.assert_allclose(now, seen, atol=1e-6)
+    # What began within the range of the materials, as these, stays there.
+    low, high = (of(hues_seen(many.T), axis=1)[:, None, None] for of in (np.min, np.max))
+    assert (hues_seen(moved) >= low - 1e-5).all()
+    assert (hues_seen(moved) <= high + 1e-5).all()
+
+
+def test_metamers_are_other_spectra() -> None:
+    many = generator(7).uniform(0.05, 1, (50, 4)).astype(np.float32)
+    cube = shaded(many[0], many[1])
+    moves = [np.abs(metameric(cube, EYES, many, generator(i)) - cube).mean() for i in range(20)]
+    assert np.median(moves) > 0.005
+
+
+def test_a_pixel_beyond_the_measured_and_a_black_one_stay() -> None:
+    many = generator(7).uniform(0.4, 0.6, (50, 4)).astype(np.float32)
+    cube = np.stack([np.zeros(4), RED], axis=1).astype(np.float32)[:, :, None]
+    np.testing.assert_allclose(metameric(cube, EYES, many, generator()), cube, atol=1e-7)
 
 
 def test_measured_spectra_are_read_and_simulated_and_black_ones_left_out(tmp_path: Path) -> None:
