@@ -9,12 +9,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 import model
 from benchmarks.learning import BASLER
-from benchmarks.recipes import compared
+from benchmarks.recipes import chain, compared
 from flows.learn_settings import EvaluateSettings
 from flows.settings import load
 from model.lift import apply_matrix, wiener_lift
@@ -33,10 +32,6 @@ def main() -> None:
     given = parser.parse_args()
     network, scenes = model.load(), load(EvaluateSettings, "evaluate-cave.toml").scenes
 
-    def diffused(rgb: Tensor, camera: Tensor) -> Tensor:
-        start = torch.zeros(1, network.config.bands, *rgb.shape[2:])
-        return network.guided(rgb, camera, len(network.schedule))(start)
-
     def lifted(rgb: Tensor, camera: Tensor) -> Tensor:
         return apply_matrix(wiener_lift(camera, network.prior), rgb)
 
@@ -45,7 +40,7 @@ def main() -> None:
         for light in given.lights:
             lens = load_camera(name, load_light(light))
             cells = []
-            for way in (diffused, lifted):
+            for way in (chain(network, len(network.schedule)), lifted):
                 rows = [compared(way, given.root, scene, slice(None), lens) for scene in scenes]
                 cells.append("{:.2f}, {:.1f}, {:.3f}".format(*np.mean(rows, axis=0)))
             print(f"| {name} | {light} |", " | ".join(cells), "|", flush=True)

@@ -25,7 +25,7 @@ from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.exposure import scene_scale
 from pipeline.metrics import mrae, psnr, sam
-from pipeline.reference import ReferenceScene
+from pipeline.reference import Reference, ReferenceScene
 
 LEFT_OUT = (
     "beads", "clay", "glass_tiles", "stuffed_toys", "watercolors", "face", "photo_and_face",
@@ -75,14 +75,21 @@ def score(
     zero: bool = True,
 ) -> list[float]:
     """PSNR, SAM and MRAE of a part of a scene, each way, at one go from zero or from noise."""
+    return compared(chain(network, steps, zero), root, name, part)
+
+
+def chain(network: R2HDiff, steps: int, zero: bool = True) -> Callable[[Tensor, Tensor], Tensor]:
+    """The network as what answers RGB (1, 3, H, W) and sensitivities (1, 3, bands) at one go."""
 
     def answer(rgb: Tensor, camera: Tensor) -> Tensor:
-        shape = (1, network.config.bands, *rgb.shape[2:])
+        height, width = rgb.shape[2:]
+        whole = torch.nn.functional.pad(rgb, (0, -width % 8, 0, -height % 8), mode="reflect")
+        shape = (1, network.config.bands, *whole.shape[2:])
         random = torch.Generator().manual_seed(0)
         start = torch.zeros(shape) if zero else torch.randn(shape, generator=random)
-        return network.guided(rgb, camera, steps)(start)
+        return network.guided(whole, camera, steps)(start)[..., :height, :width]
 
-    return compared(answer, root, name, part)
+    return answer
 
 
 def compared(
@@ -96,8 +103,17 @@ def compared(
 
     By the Basler camera unless another ``lens`` is given.
     """
+    return of_reference(answer, cave(root).read(name), part, lens)
+
+
+def of_reference(
+    answer: Callable[[Tensor, Tensor], Tensor],
+    reference: Reference,
+    part: slice = slice(None),
+    lens: Camera | None = None,
+) -> list[float]:
+    """The same of any scene at CAVE's wavelengths."""
     camera = resampled(lens or load_camera(BASLER), WAVELENGTHS)
-    reference = cave(root).read(name)
     scale = np.float32(scene_scale(ReferenceScene.rendered(reference, camera), camera))
     truth = np.ascontiguousarray(reference.cube[:, part, part])
     rgb = torch.from_numpy(np.maximum(camera.render(truth), 0) / scale)[None]
