@@ -24,7 +24,8 @@ from benchmarks.recipes import LEFT_OUT, MIDDLE, RECIPES, SMALL, compared, left_
 from flows.baseline import fit_baseline
 from flows.learn_settings import TrainSettings
 from flows.settings import load
-from flows.train import crops_of, new_model
+from flows.shown import crops_of
+from flows.train import new_model
 from model import R2HDiff
 from model.baseline import RootPolynomial
 from model.diffusion import Schedule

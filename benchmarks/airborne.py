@@ -6,28 +6,23 @@ and three other airborne ones are scored: means of PSNR (dB), SAM (degrees) and 
 ``--checkpoint`` weights are scored alone, on scenes that are named, in five steps and in one.
 Validation is not read unless it is named. What FOLDER holds is not trained again.
 
-AIRBORNE holds ``NAME.npz``: ``cube`` (row, col, bands), ``wavelength_nm``. Reflectance is on the
-scale of each scene's own 99th percentile: what whole numbers mean differs.
+AIRBORNE is a folder as `pipeline.own` reads it: each scene on the scale of its 99th percentile.
 """
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 import model
 from benchmarks.learning import learnt
 from benchmarks.recipes import LEFT_OUT, RECIPES, SMALL, chain, left_out, mean, of_reference
 from flows.learn_settings import TrainSettings
 from flows.settings import load
-from flows.train import crops_of, new_model
+from flows.shown import crops_of
+from flows.train import new_model
 from model import R2HDiff
-from pipeline.camera import Floats
 from pipeline.cave import WAVELENGTHS
-from pipeline.crops import Crops
-from pipeline.reference import Reference
+from pipeline.own import own
 
 TRAINED = (
     "abu_airport_1", "abu_airport_2", "abu_airport_3", "abu_urban_1", "abu_urban_2",
@@ -37,36 +32,10 @@ UNSEEN = ("abu_urban_4", "abu_urban_5", "gatorsense_vi_aviris_90x90")
 """Of the training scenes those that are scored."""
 
 
-def airborne(folder: Path, name: str) -> Reference:
-    """A scene at CAVE's wavelengths, between which its own bands are taken for straight."""
-    with np.load(folder / f"{name}.npz") as file:
-        cube, nm = file["cube"].astype(np.float64), file["wavelength_nm"].astype(np.float64)
-    # Two of AVIRIS' spectrometers overlap.
-    order = np.argsort(nm)
-    at = np.clip(np.searchsorted(nm[order], WAVELENGTHS), 1, len(nm) - 1)
-    low, high = nm[order][at - 1], nm[order][at]
-    share = (np.array(WAVELENGTHS) - low) / (high - low)
-    bands = cube[..., order]
-    spectra = bands[..., at - 1] * (1 - share) + bands[..., at] * share
-    whole: Floats = np.maximum(spectra / np.percentile(spectra, 99), 0).astype(np.float32)
-    valid = np.ones(whole.shape[:2], np.bool_)
-    return Reference(name, np.ascontiguousarray(whole.transpose(2, 0, 1)), WAVELENGTHS, valid)
-
-
-def scored(network: R2HDiff, folder: Path, names: tuple[str, ...], steps: int) -> list[float]:
+def scored(network: R2HDiff, root: Path, names: tuple[str, ...], steps: int) -> list[float]:
     """Means over airborne scenes."""
-    return mean([of_reference(chain(network, steps), airborne(folder, name)) for name in names])
-
-
-def with_airborne(crops: Crops, folder: Path) -> Crops:
-    """The same crops, half of them of airborne scenes: mirrored beyond their edges where small."""
-    cubes = []
-    for name in TRAINED:
-        cube = airborne(folder, name).cube
-        pad = [(0, 0), *((0, max(0, crops.crop - side)) for side in cube.shape[1:])]
-        cubes.append(np.pad(cube, pad, mode="reflect"))
-    times = -(-len(crops.cubes) // len(cubes))
-    return replace(crops, cubes=[*crops.cubes, *cubes * times])
+    scenes = own(root, WAVELENGTHS)
+    return mean([of_reference(chain(network, steps), scenes.read(name)) for name in names])
 
 
 def run(name: str, seed: int, given: argparse.Namespace) -> None:
@@ -80,14 +49,14 @@ def run(name: str, seed: int, given: argparse.Namespace) -> None:
         "iterations": given.iterations,
         "seed": seed,
     }
+    if name == "both":
+        changed |= {"beside": str(given.airborne), "beside_scenes": TRAINED}
     settings = TrainSettings(**{**recipe.model_dump(), **changed})
     folder = given.folder / f"{name.replace(' ', '-')}-{given.iterations}-{seed}"
     kept = folder / "airborne.json"
     if not kept.exists():
         crops = crops_of(settings, given.root)
-        network = new_model(settings, crops)
-        seen = with_airborne(crops, given.airborne) if name == "both" else crops
-        trained, _ = learnt(network, settings, seen, folder)
+        trained, _ = learnt(new_model(settings, crops), settings, crops, folder)
         rows = [left_out(trained, given.root, 5), scored(trained, given.airborne, UNSEEN, 5)]
         kept.write_text(json.dumps(rows))
     _line(f"{name}, seed {seed}", *json.loads(kept.read_text()))

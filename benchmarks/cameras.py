@@ -22,7 +22,7 @@ from flows.evaluate import through_tiles
 from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.scorebook import FITTED
 from flows.settings import load
-from flows.train import camera_shares
+from flows.shown import camera_shares
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED, describe
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled, to_srgb

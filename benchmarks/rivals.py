@@ -27,7 +27,8 @@ from benchmarks.recipes import score
 from benchmarks.toolbox import toolbox
 from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.settings import load
-from flows.train import crops_of, new_model, trainer_config
+from flows.shown import crops_of
+from flows.train import new_model, trainer_config
 from model import R2HDiff
 from model.train import Trainer
 from pipeline.crops import Crops

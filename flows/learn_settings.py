@@ -112,6 +112,12 @@ class TrainSettings(Settings):
     """Share of the crops moved to other spectra that their camera sees alike."""
     reflectances: str | None = None
     """Measured reflectances for both, an .npz file."""
+    beside: str | None = None
+    """A folder of other cubes, NAME.npz, from which crops are taken too."""
+    beside_scenes: tuple[str, ...] = ()
+    """Those of them that are trained on, by name (none: all)."""
+    beside_share: float = Field(0.5, gt=0, lt=1)
+    """Share of the crops that come from them, to one in a hundred or so."""
     network: NetworkSettings = NetworkSettings()
 
     alternatives: ClassVar = (("scenes", "split"),)

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,90 +13,15 @@ import torch.distributed as dist
 
 from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
-from flows.scenes import scenes_of, seen_by
+from flows.shown import crops_of
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, save
 from model.train import Batch, TrainConfig, Trainer
-from pipeline.camera import Floats, library, load_camera, resampled
-from pipeline.crops import Crops, Cubes, spectral_prior
+from pipeline.crops import Crops, spectral_prior
 from pipeline.errors import Refusal
-from pipeline.materials import measured_reflectances
-from pipeline.reference import DataSet
 
 MACHINE = {"device", "tensorboard"}
 """Settings that a run may go on under other values of: they say where, not what."""
-
-
-def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
-    """The training crops of a data set's folder under these settings."""
-    dataset, names = scenes_of(settings, settings.dataset, root)
-    shares = camera_shares(settings)
-    wavelengths = wavelengths_of(settings, dataset)
-    reads = [partial(_cube, dataset, name, wavelengths) for name in names]
-    return Crops(
-        cubes=Cubes(reads, keep=settings.resident or len(names)),
-        cameras=[resampled(load_camera(name), wavelengths) for name in shares],
-        shares=list(shares.values()),
-        crop=settings.crop,
-        batch=settings.batch,
-        exposure=settings.exposure,
-        seed=settings.seed,
-        repaint=settings.repaint,
-        materials=_materials(settings, wavelengths),
-        flips=settings.flips,
-        rotations=settings.rotations,
-        mix=settings.mix,
-        metamers=settings.metamers,
-        noise=settings.noise,
-        resident=settings.resident,
-        visit=settings.visit,
-    )
-
-
-def wavelengths_of(settings: TrainSettings, dataset: DataSet) -> tuple[float, ...]:
-    """The data set's wavelengths (nm) that every camera's table spans."""
-    wavelengths = dataset.wavelengths
-    for name in camera_shares(settings):
-        wavelengths = seen_by(load_camera(name), wavelengths)
-    return wavelengths
-
-
-def _cube(dataset: DataSet, name: str, wavelengths: tuple[float, ...]) -> Floats:
-    """A scene's cube with NaN where it is masked."""
-    reference = dataset.read(name)
-    if wavelengths == reference.wavelengths and reference.valid.all():
-        return reference.cube
-    cube = reference.at(wavelengths)
-    cube[:, ~reference.valid] = np.nan
-    return cube
-
-
-def _materials(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Floats:
-    """Measured reflectances (n, bands), none where no crop is moved by them."""
-    if not (settings.repaint or settings.metamers):
-        return np.empty((0, len(wavelengths)), np.float32)
-    if settings.reflectances is None:
-        found = f"--repaint {settings.repaint:g} --metamers {settings.metamers:g} without"
-        fix = "Give --reflectances, or 0 for both."
-        raise Refusal("repainting and metamers need measured reflectances", found, fix)
-    return measured_reflectances(Path(settings.reflectances), wavelengths)
-
-
-def camera_shares(settings: TrainSettings) -> dict[str, float]:
-    """Probability of each camera; 'library' is spread over the cameras not named otherwise."""
-    known = library()
-    if unknown := {*settings.cameras, *settings.held_out_cameras} - {*known, "library"}:
-        # A misspelt name would otherwise be trained on in silence.
-        raise Refusal("every camera named must be in the library", unknown, "See configs/cameras.")
-    shares = {name: share for name, share in settings.cameras.items() if name != "library"}
-    out = {*shares, *settings.held_out_cameras}
-    rest = [name for name in known if name not in out]
-    spread = settings.cameras.get("library", 0.0)
-    shares |= {name: spread / len(rest) for name in rest if spread}
-    total = sum(shares.values())
-    if not total > 0 or min(shares.values()) < 0:
-        raise Refusal("cameras must have shares that sum above 0", settings.cameras, "Raise one.")
-    return {name: share / total for name, share in shares.items()}
 
 
 def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
@@ -222,7 +146,7 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
 def provenance(settings: TrainSettings) -> dict[str, Any]:
     """The settings as a checkpoint keeps them: its start by digest, files without their folders."""
     kept = settings.model_dump(mode="json", exclude=MACHINE)
-    names = {key: Path(kept[key]).name for key in ("init", "reflectances") if kept[key]}
+    names = {key: Path(kept[key]).name for key in ("init", "reflectances", "beside") if kept[key]}
     start = {"init_digest": describe(Path(settings.init))["digest"]} if settings.init else {}
     return kept | names | start
 

@@ -7,7 +7,7 @@ import pytest
 from flows.batch import BatchSettings
 from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
 from flows.settings import ReconstructSettings, load
-from flows.train import camera_shares
+from flows.shown import camera_shares
 from pipeline.errors import Refusal
 
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,8 @@ import model as r2h
 from flows import cli
 from flows.learn_settings import NetworkSettings, TrainSettings
 from flows.settings import load
-from flows.train import crops_of, start_of, train
+from flows.shown import crops_of
+from flows.train import start_of, train
 from model.checkpoint import SHIPPED, save
 from model.diagnosis import Diverged
 from pipeline.cave import WAVELENGTHS
@@ -77,6 +78,21 @@ def test_a_start_at_other_wavelengths_is_refused(root: Path) -> None:
     settings = asked(init=str(root / "other.safetensors"))
     with pytest.raises(Refusal, match="wavelengths"):
         start_of(settings, crops_of(settings, root))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_crops_come_from_cubes_beside_the_benchmark_too(root: Path, share: float) -> None:
+    (beside := root / "beside").mkdir()
+    for number, name in enumerate(("red", "left")):
+        rising = np.linspace(0.1, 1, 31) * np.ones((5, 6, 1)) + number
+        np.savez(beside / f"{name}.npz", cube=rising, wavelength_nm=np.array(WAVELENGTHS))
+    settings = asked(beside=str(beside), beside_scenes=("red",), beside_share=share, batch=400)
+    cubes = crops_of(settings, root).at(0)[1]
+    hues = cubes / cubes.mean(axis=1, keepdims=True)
+    # Those of the scenes are noise; these are one spectrum, mirrored beyond their edges.
+    alike = np.abs(hues - hues[:, :, :1, :1]).max(axis=(1, 2, 3)) < 1e-3
+    assert alike.mean() == pytest.approx(share, abs=0.08)
+    assert np.ptp(hues[alike], axis=0).max() < 1e-3
 
 
 def test_repainted_crops_hold_measured_materials(root: Path) -> None:

@@ -1,0 +1,109 @@
+"""What training is shown: the crops that its settings ask for."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from flows.learn_settings import TrainSettings
+from flows.scenes import scenes_of, seen_by
+from pipeline.camera import Floats, library, load_camera, resampled
+from pipeline.crops import Crops, Cubes
+from pipeline.errors import Refusal
+from pipeline.materials import measured_reflectances
+from pipeline.own import own
+from pipeline.reference import DataSet
+
+
+def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
+    """The training crops of a data set's folder under these settings."""
+    dataset, names = scenes_of(settings, settings.dataset, root)
+    shares = camera_shares(settings)
+    wavelengths = wavelengths_of(settings, dataset)
+    reads: list[Callable[[], Floats]] = []
+    reads += [partial(_cube, dataset, name, wavelengths) for name in names]
+    reads += _beside(settings, wavelengths, len(reads))
+    return Crops(
+        cubes=Cubes(reads, keep=settings.resident or len(reads)),
+        cameras=[resampled(load_camera(name), wavelengths) for name in shares],
+        shares=list(shares.values()),
+        crop=settings.crop,
+        batch=settings.batch,
+        exposure=settings.exposure,
+        seed=settings.seed,
+        repaint=settings.repaint,
+        materials=_materials(settings, wavelengths),
+        flips=settings.flips,
+        rotations=settings.rotations,
+        mix=settings.mix,
+        metamers=settings.metamers,
+        noise=settings.noise,
+        resident=settings.resident,
+        visit=settings.visit,
+    )
+
+
+def wavelengths_of(settings: TrainSettings, dataset: DataSet) -> tuple[float, ...]:
+    """The data set's wavelengths (nm) that every camera's table spans."""
+    wavelengths = dataset.wavelengths
+    for name in camera_shares(settings):
+        wavelengths = seen_by(load_camera(name), wavelengths)
+    return wavelengths
+
+
+def _cube(dataset: DataSet, name: str, wavelengths: tuple[float, ...]) -> Floats:
+    """A scene's cube with NaN where it is masked."""
+    reference = dataset.read(name)
+    if wavelengths == reference.wavelengths and reference.valid.all():
+        return reference.cube
+    cube = reference.at(wavelengths)
+    cube[:, ~reference.valid] = np.nan
+    return cube
+
+
+def _beside(
+    settings: TrainSettings, wavelengths: tuple[float, ...], count: int
+) -> Sequence[Callable[[], Floats]]:
+    """The cubes beside ``count`` others, each as often as makes their share."""
+    if settings.beside is None:
+        return []
+    dataset = own(settings.beside, wavelengths)
+    names = dataset.named(settings.beside_scenes or tuple(dataset.paths))
+    times = round(count * settings.beside_share / (1 - settings.beside_share) / len(names)) or 1
+
+    def read(name: str) -> Floats:
+        cube = dataset.read(name).cube
+        # Small ones are mirrored beyond their edges, as the last tiles of a scene are.
+        pad = [(0, 0), *((0, max(0, settings.crop - side)) for side in cube.shape[1:])]
+        return np.pad(cube, pad, mode="reflect")
+
+    return [partial(read, name) for name in names] * times
+
+
+def _materials(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Floats:
+    """Measured reflectances (n, bands), none where no crop is moved by them."""
+    if not (settings.repaint or settings.metamers):
+        return np.empty((0, len(wavelengths)), np.float32)
+    if settings.reflectances is None:
+        found = f"--repaint {settings.repaint:g} --metamers {settings.metamers:g} without"
+        fix = "Give --reflectances, or 0 for both."
+        raise Refusal("repainting and metamers need measured reflectances", found, fix)
+    return measured_reflectances(Path(settings.reflectances), wavelengths)
+
+
+def camera_shares(settings: TrainSettings) -> dict[str, float]:
+    """Probability of each camera; 'library' is spread over the cameras not named otherwise."""
+    known = library()
+    if unknown := {*settings.cameras, *settings.held_out_cameras} - {*known, "library"}:
+        # A misspelt name would otherwise be trained on in silence.
+        raise Refusal("every camera named must be in the library", unknown, "See configs/cameras.")
+    shares = {name: share for name, share in settings.cameras.items() if name != "library"}
+    out = {*shares, *settings.held_out_cameras}
+    rest = [name for name in known if name not in out]
+    spread = settings.cameras.get("library", 0.0)
+    shares |= {name: spread / len(rest) for name in rest if spread}
+    total = sum(shares.values())
+    if not total > 0 or min(shares.values()) < 0:
+        raise Refusal("cameras must have shares that sum above 0", settings.cameras, "Raise one.")
+    return {name: share / total for name, share in shares.items()}

@@ -1,0 +1,56 @@
+"""Cubes of one's own, to train on beside a benchmark: a folder of NAME.npz."""
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from pipeline.camera import Floats
+from pipeline.errors import Refusal
+from pipeline.reference import DataSet, Folder, Reference
+
+_RULE = "a cube of one's own is an .npz of `cube` (row, column, band) and `wavelength_nm`"
+_FIX = "Save it with numpy.savez."
+
+
+def own(root: str | Path, wavelengths: tuple[float, ...]) -> DataSet:
+    """The cubes in a folder, at ``wavelengths`` (nm), which their own must span.
+
+    Between its bands a spectrum is taken for straight. Each cube is divided by its 99th percentile,
+    as what its numbers mean is not said, and negative values are set to 0. Raises Refusal where
+    there is none.
+    """
+    folder = Folder(root)
+    paths = {name.removesuffix(".npz"): name for name in folder.names() if name.endswith(".npz")}
+    if not paths:
+        raise Refusal(_RULE, f"none in {root}", _FIX)
+
+    def read(name: str) -> Reference:
+        cube = _cube(folder, paths[name], np.array(wavelengths))
+        return Reference(name, cube, wavelengths, np.ones(cube.shape[1:], bool))
+
+    return DataSet("own", wavelengths, paths, {}, read)
+
+
+def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
+    try:
+        with folder.open(name) as file, np.load(file) as held:
+            values, nm = held["cube"].astype(np.float64), held["wavelength_nm"].astype(np.float64)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise Refusal(_RULE, f"{name}: {error}", _FIX) from None
+    if values.ndim != 3 or nm.shape != values.shape[2:] or not np.isfinite(values).all():
+        raise Refusal(_RULE, f"{name} of {values.shape} and {nm.shape}, or not finite", _FIX)
+    if nm.min() > wanted[0] or nm.max() < wanted[-1]:
+        found = f"{name} from {nm.min():g} to {nm.max():g} nm"
+        raise Refusal(f"a cube spans {wanted[0]:g} to {wanted[-1]:g} nm", found, "Leave it out.")
+    # Spectrometers of one instrument may overlap, so that wavelengths do not ascend.
+    order = np.argsort(nm)
+    nm, values = nm[order], values[..., order]
+    high = np.clip(np.searchsorted(nm, wanted), 1, len(nm) - 1)
+    share = (wanted - nm[high - 1]) / (nm[high] - nm[high - 1])
+    spectra = values[..., high - 1] * (1 - share) + values[..., high] * share
+    scale = np.percentile(spectra, 99)
+    if not scale > 0:
+        raise Refusal("a cube reflects something", name, "Leave it out.")
+    cube: Floats = np.maximum(spectra / scale, 0).astype(np.float32)
+    return np.ascontiguousarray(cube.transpose(2, 0, 1))
