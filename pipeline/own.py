@@ -38,8 +38,8 @@ def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
             values, nm = held["cube"].astype(np.float64), held["wavelength_nm"].astype(np.float64)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise Refusal(_RULE, f"{name}: {error}", _FIX) from None
-    if values.ndim != 3 or nm.shape != values.shape[2:] or not np.isfinite(values).all():
-        raise Refusal(_RULE, f"{name} of {values.shape} and {nm.shape}, or not finite", _FIX)
+    if values.ndim != 3 or nm.shape != values.shape[2:]:
+        raise Refusal(_RULE, f"{name} of {values.shape} and {nm.shape}", _FIX)
     if nm.min() > wanted[0] or nm.max() < wanted[-1]:
         found = f"{name} from {nm.min():g} to {nm.max():g} nm"
         raise Refusal(f"a cube spans {wanted[0]:g} to {wanted[-1]:g} nm", found, "Leave it out.")
@@ -50,7 +50,7 @@ def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
     share = (wanted - nm[high - 1]) / (nm[high] - nm[high - 1])
     spectra = values[..., high - 1] * (1 - share) + values[..., high] * share
     scale = np.percentile(spectra, 99)
-    if not scale > 0:
-        raise Refusal("a cube reflects something", name, "Leave it out.")
+    if not scale > 0 or not np.isfinite(spectra).all():
+        raise Refusal("a cube's spectra are finite and reflect something", name, "Leave it out.")
     cube: Floats = np.maximum(spectra / scale, 0).astype(np.float32)
     return np.ascontiguousarray(cube.transpose(2, 0, 1))

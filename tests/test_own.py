@@ -11,8 +11,9 @@ NM = (400.0, 500.0, 600.0)
 
 def saved(folder: Path, **changes: object) -> Path:
     # Two spectrometers that overlap: wavelengths do not ascend.
-    nm = np.array([380.0, 420, 560, 540, 620])
-    cube = np.broadcast_to(nm, (4, 5, 5)) * np.arange(1, 5)[:, None, None]
+    nm = np.array([380.0, 420, 560, 540, 620, 940])
+    cube = np.broadcast_to(nm, (4, 5, 6)) * np.arange(1.0, 5)[:, None, None]
+    cube[..., -1] = np.nan  # where the air lets nothing through, and nobody asks
     np.savez(folder / "field.npz", **{"cube": cube, "wavelength_nm": nm, **changes})
     return folder
 
@@ -29,10 +30,10 @@ def test_spectra_are_read_between_bands_and_scaled_alike(tmp_path: Path) -> None
     "changes",
     [
         {"cube": np.ones((4, 5))},
-        {"cube": np.full((4, 5, 5), np.nan)},
-        {"cube": np.zeros((4, 5, 5))},
+        {"cube": np.full((4, 5, 6), np.nan)},
+        {"cube": np.zeros((4, 5, 6))},
         {"wavelength_nm": np.arange(4)},
-        {"wavelength_nm": np.array([410.0, 420, 560, 540, 620])},
+        {"wavelength_nm": np.array([410.0, 420, 560, 540, 620, 940])},
     ],
 )
 def test_what_is_no_cube_is_refused(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
