@@ -104,8 +104,12 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
             rule = "a camera's sensitivities are of its raw values, not of a finished photograph"
             fix = "Leave --camera out, or say with --encoding what the values are."
             raise Refusal(rule, f"--camera {settings.camera} for {scene.dtype} values", fix)
+        if scene.colours == "srgb" and scene.declared_white is not None:
+            rule, found = "pixel values are reflectance or in sRGB", "a scale, and a header of sRGB"
+            raise Refusal(rule, found, "Say with --encoding which they are.")
         if scene.colours == "other":
-            rule, found = "a finished photograph is in sRGB", "a header that says it may not be"
+            rule = "a finished photograph is in sRGB"
+            found = "a header that says it may not be, or cannot be read"
             fix = "Convert it to sRGB, or say with --encoding what its values are."
             raise Refusal(rule, found, fix)
     white = settings.white or scene.declared_white or (255.0 if eight_bit else None)

@@ -117,7 +117,7 @@ class TrainSettings(Settings):
     beside_scenes: tuple[str, ...] = ()
     """Those of them that are trained on, by name (none: all)."""
     beside_share: float = Field(0.5, gt=0, lt=1)
-    """Share of the crops that come from them, to one in a hundred or so."""
+    """Share of the crops that come from them."""
     network: NetworkSettings = NetworkSettings()
 
     alternatives: ClassVar = (("scenes", "split"),)

@@ -21,11 +21,12 @@ def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
     dataset, names = scenes_of(settings, settings.dataset, root)
     shares = camera_shares(settings)
     wavelengths = wavelengths_of(settings, dataset)
-    reads: list[Callable[[], Floats]] = []
-    reads += [partial(_cube, dataset, name, wavelengths) for name in names]
-    reads += _beside(settings, wavelengths, len(reads))
+    reads = [partial(_cube, dataset, name, wavelengths) for name in names]
+    others = _beside(settings, wavelengths)
     return Crops(
-        cubes=Cubes(reads, keep=settings.resident or len(reads)),
+        cubes=Cubes([*reads, *others], keep=(settings.resident or len(reads)) + len(others)),
+        beside=len(others),
+        beside_share=settings.beside_share,
         cameras=[resampled(load_camera(name), wavelengths) for name in shares],
         shares=list(shares.values()),
         crop=settings.crop,
@@ -63,14 +64,12 @@ def _cube(dataset: DataSet, name: str, wavelengths: tuple[float, ...]) -> Floats
 
 
 def _beside(
-    settings: TrainSettings, wavelengths: tuple[float, ...], count: int
+    settings: TrainSettings, wavelengths: tuple[float, ...]
 ) -> Sequence[Callable[[], Floats]]:
-    """The cubes beside ``count`` others, each as often as makes their share."""
+    """The cubes of another domain."""
     if settings.beside is None:
         return []
     dataset = own(settings.beside, wavelengths)
-    names = dataset.named(settings.beside_scenes or tuple(dataset.paths))
-    times = round(count * settings.beside_share / (1 - settings.beside_share) / len(names)) or 1
 
     def read(name: str) -> Floats:
         cube = dataset.read(name).cube
@@ -78,7 +77,8 @@ def _beside(
         pad = [(0, 0), *((0, max(0, settings.crop - side)) for side in cube.shape[1:])]
         return np.pad(cube, pad, mode="reflect")
 
-    return [partial(read, name) for name in names] * times
+    names = dataset.named(settings.beside_scenes or tuple(dataset.paths))
+    return [partial(read, name) for name in names]
 
 
 def _materials(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Floats:

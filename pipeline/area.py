@@ -201,6 +201,8 @@ def _rings(shape: dict[str, Any]) -> Iterator[NDArray[np.float64]]:
             points = np.asarray(ring, np.float64)
             if points.ndim != 2 or points.shape[0] < 4 or points.shape[1] < 2:
                 raise ValueError("a ring needs four points or more")
+            if (points[0, :2] != points[-1, :2]).any():
+                raise ValueError("a ring ends where it begins")
             yield points[:, :2]
 
 

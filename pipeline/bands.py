@@ -17,8 +17,12 @@ _SILENT = {"undefined", "gray"}
 _NOT_RGB_BANDS = {"cyan", "magenta", "yellow", "black", "hue", "saturation", "lightness"}
 _NOT_RGB_BANDS |= {"Y", "Cb", "Cr"}
 _NOT_RGB_STORAGE = {"CMYK", "YCCK", "CIELAB", "ICCLAB", "ITULAB"}
-# Sentinel-2's, which Landsat 8 shares. One digit says nothing: B4 is red here, infrared there.
+# Sentinel-2's, which Landsat 8 shares.
 _CODES = {"b02": "blue", "b03": "green", "b04": "red"}
+_LETTERS = {"r": "red", "g": "green", "b": "blue", "n": "nir"}
+# With one digit a band says nothing, as B4 is red here and infrared there; but three do: these are
+# red, green and blue of Sentinel-2 and Landsat 8, of older Landsats, or a file's own numbers.
+_IN_ORDER = {"432", "321", "123"}
 _OTHERS = re.compile(r"(nir|swir|rededge|edge)\d?|tir|infra|infrared|b(01|0[5-9]|1[0-2]|8a)")
 
 
@@ -52,23 +56,44 @@ def rgb_bands(dataset: DatasetReader) -> tuple[int, int, int]:
         chosen = [kinds.index(colour) + 1 for colour in RGB]
     else:
         chosen = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha.name]
-    said = [{kinds[band - 1], described(dataset.descriptions[band - 1])} for band in chosen]
-    if len(chosen) != 3 or any(
-        words - _SILENT - {colour} for words, colour in zip(said, RGB, strict=True)
+    names = [dataset.descriptions[band - 1] for band in chosen]
+    said = [{kinds[band - 1], described(name)} for band, name in zip(chosen, names, strict=True)]
+    digits = [word[1] for name in names for word in _words(name) if re.fullmatch(r"b\d", word)]
+    if (
+        len(chosen) != 3
+        or any(words - _SILENT - {colour} for words, colour in zip(said, RGB, strict=True))
+        or (len(digits) == len(names) and "".join(digits) not in _IN_ORDER)
     ):
         rule = "it is known which bands are red, green and blue"
-        names = [name for name in dataset.descriptions if name]
-        raise Refusal(rule, [*kinds, *names], "Name them with --bands.")
+        told = [name for name in dataset.descriptions if name]
+        raise Refusal(rule, [*kinds, *told], "Name them with --bands.")
     return chosen[0], chosen[1], chosen[2]
 
 
 def described(text: str | None) -> str:
     """What a band's description says it is: red, green, blue, other, or undefined."""
-    words = re.split(r"[^a-z0-9]+", (text or "").lower())
+    words = _words(text)
+    words = [_LETTERS.get(word, word) for word in words] if len(words) == 1 else words
     if any(_OTHERS.fullmatch(word) for word in words):
         return "other"
     colours = {_CODES.get(word, word) for word in words} & set(RGB)
     return colours.pop() if len(colours) == 1 else "undefined"
+
+
+def _words(text: str | None) -> list[str]:
+    return re.findall(r"[a-z0-9]+", (text or "").lower())
+
+
+def alpha_of(dataset: DatasetReader, bands: tuple[int, int, int]) -> int | None:
+    """The alpha band, from 1: not one that is read for colour, or whose description says another.
+
+    GDAL calls the fourth of four 8-bit bands alpha where nobody said what it is.
+    """
+    kinds = [kind.name for kind in dataset.colorinterp]
+    band = kinds.index("alpha") + 1 if "alpha" in kinds else None
+    if band is None or band in bands or described(dataset.descriptions[band - 1]) != "undefined":
+        return None
+    return band
 
 
 def shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dtype[Any]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
+from pipeline.bands import alpha_of
 from pipeline.damage import undamaged
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -27,8 +28,6 @@ KEPT = 256e6
 """Most bytes of decoded blocks that are kept."""
 Key = tuple[int, int]
 Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
-_BRIGHTEST = 65535
-"""A nodata value from 0 to this may be one band's light; it is nodata in all three at once."""
 _UNMASKED = ([MaskFlags.all_valid], [MaskFlags.nodata])
 
 
@@ -51,17 +50,22 @@ def _known(
     Each is asked for itself: to GDAL a mask hides nodata and alpha, and nodata hides alpha.
     """
     known = np.ones(values.shape[1:], np.bool_)
-    flags = dataset.mask_flag_enums
-    if masked := [band for band in bands if flags[band - 1] not in _UNMASKED]:
+    flags = [dataset.mask_flag_enums[band - 1] for band in bands]
+    masked = [band for band, kinds in zip(bands, flags, strict=True) if _has_mask(kinds)]
+    if masked:
         known &= dataset.read_masks(masked, window=part).all(axis=0)
-    kinds = dataset.colorinterp
-    if ColorInterp.alpha in kinds and MaskFlags.alpha not in flags[bands[0] - 1]:
-        known &= dataset.read(kinds.index(ColorInterp.alpha) + 1, window=part) != 0
+    if alpha := alpha_of(dataset, bands):
+        known &= dataset.read(alpha, window=part) != 0
     nodata = [dataset.nodatavals[band - 1] for band in bands]
     held = [plane == value for plane, value in zip(values, nodata, strict=True)]
-    together = all(value is not None and 0 <= value <= _BRIGHTEST for value in nodata)
-    known &= ~(np.all(held, axis=0) if together else np.any(held, axis=0))
+    colour = {0, 255} if values.dtype == np.uint8 else {0}
+    known &= ~(np.all(held, axis=0) if set(nodata) <= colour else np.any(held, axis=0))
     return known
+
+
+def _has_mask(kinds: list[MaskFlags]) -> bool:
+    """Whether a mask tells where a band is known; alpha is looked at by itself."""
+    return kinds not in _UNMASKED and MaskFlags.alpha not in kinds
 
 
 class Blocks:

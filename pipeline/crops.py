@@ -73,6 +73,10 @@ class Crops:
     rotations: bool = True
     mix: float = 0.0
     """Share of the crops into which up to half of another scene's crop is mixed."""
+    beside: int = 0
+    """How many of the cubes, the last ones, are of another domain."""
+    beside_share: float = 0.0
+    """Share of the crops that come from those."""
     metamers: float = 0.0
     """Share of the crops that become other spectra which their camera sees alike."""
     noise: float = 0.0
@@ -103,8 +107,8 @@ class Crops:
         return np.stack(rgb), np.stack(cube), np.stack(cameras)
 
     def scenes(self, iteration: int) -> Sequence[int]:
-        """The scenes that an iteration draws from."""
-        every = range(len(self.cubes))
+        """The scenes of the first domain that an iteration draws from."""
+        every = range(len(self.cubes) - self.beside)
         if self.resident is None or self.resident >= len(every):
             return every
         random = np.random.default_rng([self.seed, iteration // self.visit, len(every)])
@@ -112,14 +116,18 @@ class Crops:
         return chosen
 
     def _sample(self, random: np.random.Generator, scenes: Sequence[int]) -> Sample:
-        scene = scenes[int(random.integers(len(scenes)))]
+        # What is off draws no number: it leaves the stream of random numbers as it was.
+        if self.beside and random.random() < self.beside_share:
+            drawn: Sequence[int] = range(len(self.cubes))[-self.beside :]
+        else:
+            drawn = scenes
+        scene = drawn[int(random.integers(len(drawn)))]
         which = int(random.choice(len(self.cameras), p=self.shares))
         camera, part = self.cameras[which], self._part(scene, random)
         if random.random() < self.repaint:
             part = repaint(part, self.materials, random)
         one, exposure = (values[which] for values in self.seen(scene))
         scale = np.float32(one * np.exp(random.uniform(-self.exposure, self.exposure)))
-        # What is off draws no number: it leaves the stream of random numbers as it was.
         if self.mix and random.random() < self.mix:
             other = scenes[int(random.integers(len(scenes)))]
             weight = random.uniform(0, 0.5)

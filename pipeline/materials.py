@@ -93,7 +93,8 @@ def metameric(
 
     All move one way, each as far as it is bright: by the difference of two measured materials of
     (n, bands), less what the camera sees of it, a metameric black (Cohen and Kappauf 1982). A pixel
-    stops where it would leave, at any wavelength, the range of the materials at its brightness.
+    stops where it would leave, at any wavelength, the range of the materials at its brightness, or
+    go beyond the brightest of them.
     """
     seen = sensitivities.astype(np.float64)
     hues = materials / (materials @ seen.T).mean(axis=1, keepdims=True)
@@ -103,7 +104,8 @@ def metameric(
     bright = np.maximum(seen.mean(axis=0) @ spectra, 0)
     step = np.outer(black, bright)
     ends = np.where(black > 0, hues.max(axis=0), hues.min(axis=0))
-    room = np.outer(ends, bright) - spectra
+    brightest = np.maximum(materials.max(axis=0)[:, None], spectra)
+    room = np.minimum(np.outer(ends, bright), brightest) - spectra
     share = np.divide(room, step, out=np.ones_like(step), where=step != 0).min(axis=0)
     moved: Floats = (spectra + np.clip(share, 0, 1) * step).astype(np.float32)
     return moved.reshape(cube.shape)

@@ -81,8 +81,8 @@ class MosaicScene:
             raise Refusal(_RULE, f"{first.uri} without a transform", "Georeference it.")
         for sheet in sheets[1:]:
             for name in ("crs_wkt", "dtype", "declared_white", "colours"):
-                if getattr(sheet, name) != (wanted := getattr(first, name)):
-                    found = f"{name} {getattr(sheet, name)} in {sheet.uri}, {wanted} before"
+                if (found := _meant(sheet, name)) != (wanted := _meant(first, name)):
+                    found = f"{name} {found} in {sheet.uri}, {wanted} before"
                     raise Refusal(_RULE, found, "Warp or convert the sheets alike.")
         corners = [_corner(first.transform, sheet) for sheet in sheets]
         top, left = min(row for row, _ in corners), min(col for _, col in corners)
@@ -167,6 +167,13 @@ class _Recent:
 
     def __reduce__(self) -> tuple[type[_Recent], tuple[()]]:
         return _Recent, ()
+
+
+def _meant(sheet: RasterScene, name: str) -> Any:
+    """What a sheet says, or where that is nothing is taken to say: 8 bits alone are sRGB."""
+    said = getattr(sheet, name)
+    plain = sheet.dtype == np.uint8 and sheet.declared_white is None
+    return "srgb" if name == "colours" and said is None and plain else said
 
 
 def _corner(origin: Affine, sheet: RasterScene) -> tuple[int, int]:

@@ -122,7 +122,7 @@ class RasterScene:
         """Values (3, height, width) and valid (height, width) of a window inside the scene.
 
         A pixel is valid where mask and alpha are not 0, all three bands are finite, and they do not
-        say nodata: one band alone by a value that no light has, all at once by one that light has.
+        say nodata: all at once by black or 8-bit white, one alone by any other value.
         Raises Refusal where a local file is damaged, OSError where a remote one is out of reach.
         """
         try:

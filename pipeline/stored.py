@@ -35,11 +35,15 @@ class Stored:
 
     @property
     def size(self) -> int | None:
-        """Bytes of the file; None where fsspec has no driver for the URI."""
+        """Bytes of the file; None where fsspec has no driver for the URI, or is refused."""
         try:
             return int(self.fs.size(self.path)) or None
         except (ValueError, ImportError, TypeError):
             return None
+        except Exception as error:  # each store has its own
+            if reach.refused(error):
+                return None
+            raise
 
     def open(self) -> BinaryIO:
         """The file, of which a header's few bytes are wanted: in small blocks, which are kept."""
@@ -47,7 +51,7 @@ class Stored:
         return file
 
     def look(self, find: Callable[[BinaryIO], Found]) -> Found | None:
-        """What is found in the file; None where fsspec has no driver for the URI.
+        """What is found in the file; None where fsspec has no driver for the URI, or is refused.
 
         Raises ConnectionError where it is out of reach.
         """
@@ -61,6 +65,8 @@ class Stored:
         except (ValueError, ImportError):
             return None
         except Exception as error:  # each store has its own
+            if reach.refused(error):
+                return None  # GDAL has it: under another name, or with other credentials
             raise self._away(error) from None
 
     def beside(self) -> dict[str, dict[str, Any]]:

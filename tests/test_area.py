@@ -160,6 +160,7 @@ def test_an_edge_that_does_not_bend_gets_no_points(tmp_path):
         '{"type": "Polygon", "coordinates": [[]]}',
         '{"type": "Polygon", "coordinates": [[["a", "b"], ["c", "d"], ["a", "b"]]]}',
         json.dumps(square(350000, 4060000, 350100, 4060100)),
+        '{"type": "Polygon", "coordinates": [[[10, 46], [11, 46], [11, 47], [10, 47]]]}',
     ],
 )
 def test_files_that_are_no_area_are_refused(tmp_path, text):

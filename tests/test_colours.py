@@ -80,6 +80,16 @@ def test_a_profile_counts_for_any_type(tmp_path, dtype, profile, taken):
     assert coloured(path, white=1000)[1] == taken
 
 
+def test_reflectance_that_also_says_it_is_in_srgb_is_refused_unless_it_is_said_which(tmp_path):
+    path = raster(tmp_path / "a.tif", "uint16", scale=1e-4)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(ns="COLOR_PROFILE", SOURCE_ICC_PROFILE=b64encode(SRGB).decode())
+    with pytest.raises(Refusal, match="reflectance or in sRGB"):
+        seen(path)
+    for encoding in ("linear", "srgb"):
+        assert seen(path, encoding=encoding).encoding == encoding
+
+
 def test_a_finished_photograph_is_not_taken_for_raw_values(tmp_path):
     path = raster(tmp_path / "a.tif", "uint8")
     with pytest.raises(Refusal, match="raw values"):

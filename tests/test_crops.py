@@ -12,7 +12,7 @@ from pipeline.exposure import scale_of
 
 SIDE = 20
 EVERYTHING = {"mix": 0.5, "metamers": 0.5, "noise": 0.5, "resident": 1, "visit": 2}
-MATERIALS = np.random.default_rng(0).random((9, 31), np.float32) + np.float32(0.1)
+MATERIALS = 4 * np.random.default_rng(0).random((9, 31), np.float32) + np.float32(0.1)
 CAMERAS = ["srgb", "nikon-d700", "basler-a2a5320-23uc"]
 
 

@@ -1,4 +1,5 @@
 import pickle
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,6 +8,7 @@ import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ImageCms
 
 from pipeline import mosaic
 from pipeline.camera import load_camera
@@ -135,6 +137,15 @@ def test_sheets_that_do_not_fit_are_refused(tmp_path, case):
     first = save(tmp_path / "0.tif", whole())
     with pytest.raises(Refusal, match=said):
         MosaicScene.open([first, make(tmp_path)])
+
+
+def test_8_bit_sheets_of_which_one_says_srgb_are_alike(tmp_path):
+    first, other = save(tmp_path / "0.tif", whole()), save(tmp_path / "1.tif", whole(), 0, WIDTH)
+    with rasterio.open(other, "r+") as file:
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        file.update_tags(ns="COLOR_PROFILE", SOURCE_ICC_PROFILE=b64encode(profile).decode())
+    assert [RasterScene.open(uri).colours for uri in (first, other)] == [None, "srgb"]
+    assert MosaicScene.open([first, other]).width == 2 * WIDTH
 
 
 def test_a_pattern_that_matches_nothing_is_refused_and_a_file_of_that_name_is_a_file(tmp_path):

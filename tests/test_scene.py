@@ -55,7 +55,7 @@ def assert_reads_as_rasterio(scene: RasterScene, uri: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("nodata", [None, 7])
+@pytest.mark.parametrize("nodata", [None, 0])
 def test_a_geotiff_reads_as_rasterio_reads_it(tmp_path: Path, dtype: str, nodata: Any) -> None:
     uri = save(tmp_path / "a.tif", values(dtype), nodata=nodata)
     assert_reads_as_rasterio(RasterScene.open(uri), uri)
@@ -87,7 +87,7 @@ RED_LACKS, NIR_LACKS, RGB_LACKS, CLEAR, MASKED = range(5)
 
 def lacking(nodata: int, clear: int = 0) -> np.ndarray:
     """Red, green, blue, near infrared and alpha; each column lacks something else."""
-    data = np.full((5, 4, 6), 90, np.uint8 if nodata >= 0 else np.float32)
+    data = np.full((5, 4, 6), 90, np.uint8 if nodata in range(256) else np.float32)
     data[4] = 255 - clear
     data[0, :, RED_LACKS] = data[3, :, NIR_LACKS] = data[:3, :, RGB_LACKS] = nodata
     data[4, :, CLEAR] = clear
@@ -98,7 +98,7 @@ ALPHA = ColorInterp.alpha
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
-@pytest.mark.parametrize("nodata", [0, 255, -9999])
+@pytest.mark.parametrize("nodata", [0, 255, -9999, 32767])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kinds", [RGB, (*RGB, ColorInterp.nir), (*RGB, ColorInterp.nir, ALPHA)])
 def test_nodata_is_what_the_three_bands_say_and_no_other_band_counts(
@@ -110,8 +110,9 @@ def test_nodata_is_what_the_three_bands_say_and_no_other_band_counts(
         about = {"photometric": "rgb", "nodata": nodata, "colorinterp": kinds}
         uri = save(tmp_path / "a.tif", data, mask if masked else None, **about)
     valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
-    # Black and white are colours: they are nodata in all three bands at once; -9999 is in any.
-    lacks = {RGB_LACKS} | ({RED_LACKS} if nodata < 0 else set()) | ({MASKED} if masked else set())
+    # Black and white are colours: they are nodata in all three bands at once; others in any.
+    lacks = {RGB_LACKS} if nodata in (0, 255) else {RGB_LACKS, RED_LACKS}
+    lacks |= {MASKED} if masked else set()
     lacks |= {CLEAR} if ALPHA in kinds else set()
     assert {col for col in range(6) if not valid[:, col].any()} == lacks
     assert {col for col in range(6) if not valid[:, col].all()} == lacks
@@ -125,6 +126,15 @@ def test_alpha_counts_with_nodata_and_with_a_mask(tmp_path: Path) -> None:
             uri = save(tmp_path / f"{name}.tif", data, mask, colorinterp=(*RGB, ALPHA), **about)
         valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
         assert set(np.nonzero(~valid)[1]) == {CLEAR}
+
+
+def test_what_says_it_is_near_infrared_is_no_alpha(tmp_path: Path) -> None:
+    """Of four 8-bit bands GDAL calls the last alpha where nobody said."""
+    uri = save(tmp_path / "a.tif", lacking(0, 200)[[0, 1, 2, 3]], colorinterp=(*RGB, ALPHA))
+    with rasterio.open(uri, "r+") as dataset:
+        dataset.descriptions = ("Red", "Green", "Blue", "NIR")
+    assert RasterScene.open(uri).read(Window(0, 0, 4, 6))[1].all()
+    assert RasterScene.open(uri, (4, 1, 2)).read(Window(0, 0, 4, 6))[1].all()
 
 
 @pytest.mark.parametrize("internal", [True, False])
@@ -193,6 +203,13 @@ def test_colours_that_gdal_makes_rgb_of_are_rgb(tmp_path: Path, compress: str) -
         ("gray,undefined,undefined", "vis-red,vis-green,vis-blue", (1, 2, 3)),
         ("gray,undefined,undefined", "red edge,green,blue", None),
         ("gray,undefined,undefined", "B1,B2,Band 3", (1, 2, 3)),
+        ("gray,undefined,undefined", "B1,B2,B3", (1, 2, 3)),
+        ("gray,undefined,undefined", "SR_B4,SR_B3,SR_B2", (1, 2, 3)),
+        ("gray,undefined,undefined", "B2,B3,B4", None),
+        ("gray,undefined,undefined", "B8,B4,B3", None),
+        ("gray,undefined,undefined", "r,g,b", (1, 2, 3)),
+        ("gray,undefined,undefined", "b,g,r", None),
+        ("gray,undefined,undefined", "N,R,G", None),
         ("undefined,undefined,undefined", "near infra-red", None),
         ("blue,green,red", "Blue,Green,Red", (3, 2, 1)),
         ("coastal,blue,green,yellow,red,nir", "", (5, 3, 2)),
