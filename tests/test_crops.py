@@ -122,7 +122,8 @@ def test_each_augmentation_can_be_switched_off(switch: str) -> None:
         return all((step >= 0).all() for step in steps)
 
     assert rising(plain)
-    assert rising(changed) == (switch not in ("flips", "rotations"))
+    if switch != "metamers":  # what a pixel may become depends on how bright it is
+        assert rising(changed) == (switch not in ("flips", "rotations"))
     rgb, cube, _ = (array[:1] for array in changed.at(0))
     if switch in ("exposure", "mix", "metamers", "noise"):
         # What comes before it in the first sample is the same.
