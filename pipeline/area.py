@@ -131,7 +131,12 @@ def load_area(scene: Scene, path: str) -> Area:
         rule, fix = "the scene's CRS can be reached from longitude and latitude", "Give a window."
         raise Refusal(rule, error, fix) from None
     left, bottom, right, top = _box(path, polygons)
-    return Area(polygons, transform, box_window(scene, (left, bottom, right, top)))
+    area = Area(polygons, transform, box_window(scene, (left, bottom, right, top)))
+    blocks = (block.intersection(area.window) for block in _blocks(area.window))
+    if not any(area(block).any() for block in blocks if block):
+        rule, fix = "an area holds a pixel's centre", "Give a larger one, or a window."
+        raise Refusal(rule, f"{path} with none in {area.window}", fix)
+    return area
 
 
 def _bent(shape: dict[str, Any], crs: CRS, transform: Affine) -> dict[str, Any]:

@@ -143,6 +143,17 @@ def test_an_edge_that_jumps_is_refused(tmp_path):
         load_area(torn, str(path))
 
 
+def test_an_area_without_a_pixels_centre_is_refused(tmp_path):
+    path = tmp_path / "area.geojson"
+    scene = placed(Affine(0.1, 0, 10, 0, -0.1, 50))
+    path.write_text(json.dumps(square(10.51, 48.01, 10.54, 48.04)))
+    with pytest.raises(Refusal, match="a pixel's centre"):
+        load_area(scene, str(path))
+    path.write_text(json.dumps(square(10.51, 48.01, 10.56, 48.06)))
+    area = load_area(scene, str(path))
+    assert area(area.window).sum() == 1
+
+
 def test_an_edge_that_does_not_bend_gets_no_points(tmp_path):
     path = tmp_path / "area.geojson"
     path.write_text(json.dumps(square(10.5, 46, 12, 48)))
