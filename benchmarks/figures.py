@@ -1,6 +1,7 @@
 """Keep evaluations as the figures that `r2h model list` shows.
 
-``python -m benchmarks.figures EVALUATION.json ...`` replaces model/weights/figures.json.
+``python -m benchmarks.figures EVALUATION.json ...`` puts them into model/weights/figures.json, in
+place of what the same weights reached on the same before.
 """
 
 import json
@@ -36,8 +37,10 @@ def figures(whole: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main(*paths: str) -> None:
     """Sum up and write."""
-    rows = [row for path in paths for row in figures(json.loads(Path(path).read_text()))]
-    FIGURES.write_text(json.dumps(rows, indent=1) + "\n")
+    rows = json.loads(FIGURES.read_text())
+    rows += [row for path in paths for row in figures(json.loads(Path(path).read_text()))]
+    latest = {(row["digest"], row["what"]): row for row in rows}
+    FIGURES.write_text(json.dumps(list(latest.values()), indent=1) + "\n")
 
 
 if __name__ == "__main__":

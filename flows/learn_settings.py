@@ -105,7 +105,7 @@ class TrainSettings(Settings):
     seed: int = Field(0, ge=0)
     """Of weights, crops and noise."""
     init: str | None = None
-    """Checkpoint that training starts from (none: random weights)."""
+    """Checkpoint that training starts from, a file or the name of one that ships (none: random)."""
     repaint: float = Field(0.0, ge=0, le=1)
     """Share of the crops whose materials are exchanged for measured ones."""
     metamers: float = Field(0.0, ge=0, le=1)

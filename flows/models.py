@@ -15,16 +15,18 @@ def shipped() -> list[dict[str, Any]]:
     known = json.loads(FIGURES.read_text())
     found = []
     paths = sorted(SHIPPED.parent.glob("*.safetensors"))
-    for path in (path for path in paths if path != beside(SHIPPED)):
+    for path in (path for path in paths if path not in map(beside, paths)):
         about = describe(path)
         training = about["training"]
         scenes = len(training.get("scenes") or ()) or training.get("split")
+        others = len(training.get("beside_scenes") or ())
         found.append(
             {
                 "name": path.name,
                 "kind": about["kind"],
                 "digest": about["digest"],
-                "trained_on": f"{training.get('dataset', 'cave')}, {scenes} scenes",
+                "trained_on": f"{training.get('dataset', 'cave')}, {scenes} scenes"
+                + (f", {others} of others beside" if others else ""),
                 "figures": [f for f in known if f["digest"] == about["digest"]],
             }
         )

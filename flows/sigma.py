@@ -5,7 +5,7 @@ from typing import Any
 
 import model
 from flows.settings import TileSettings
-from model.checkpoint import SHIPPED
+from model.checkpoint import SHIPPED, named
 from model.uncertainty import beside
 from pipeline.errors import Refusal
 
@@ -29,8 +29,8 @@ def sigma_of(settings: TileSettings) -> model.Uncertainty | None:
 
 
 def checkpoint_of(settings: TileSettings) -> Path:
-    """The weights asked for, or the shipped ones."""
-    return Path(settings.checkpoint) if settings.checkpoint else SHIPPED
+    """The weights asked for, by path or by name, or the shipped ones."""
+    return named(settings.checkpoint) if settings.checkpoint else SHIPPED
 
 
 def facts_of(reconstructor: model.Reconstructor | model.Calibrated) -> dict[str, Any] | None:

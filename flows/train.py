@@ -15,7 +15,7 @@ from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
 from flows.shown import crops_of
 from model import NetworkConfig, R2HDiff
-from model.checkpoint import describe, load, save
+from model.checkpoint import describe, load, named, save
 from model.train import Batch, TrainConfig, Trainer
 from pipeline.crops import Crops, spectral_prior
 from pipeline.errors import Refusal
@@ -31,7 +31,7 @@ def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
     """
     if settings.init is None:
         return new_model(settings, crops)
-    model = load(Path(settings.init))
+    model = load(named(settings.init))
     found = {"network": model.config, "wavelengths": tuple(model.wavelengths.tolist())}
     wanted = {"network": _network(settings, crops), "wavelengths": crops.cameras[0].wavelengths}
     if found != wanted:
@@ -147,7 +147,7 @@ def provenance(settings: TrainSettings) -> dict[str, Any]:
     """The settings as a checkpoint keeps them: its start by digest, files without their folders."""
     kept = settings.model_dump(mode="json", exclude=MACHINE)
     names = {key: Path(kept[key]).name for key in ("init", "reflectances", "beside") if kept[key]}
-    start = {"init_digest": describe(Path(settings.init))["digest"]} if settings.init else {}
+    start = {"init_digest": describe(named(settings.init))["digest"]} if settings.init else {}
     return kept | names | start
 
 

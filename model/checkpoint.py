@@ -31,6 +31,12 @@ class CheckpointError(ValueError):
     """A file that is no checkpoint, or not the one it says it is."""
 
 
+def named(name: str | Path) -> Path:
+    """A checkpoint by its path, or by the bare name of one that comes with the package."""
+    path, shipped = Path(name), SHIPPED.with_name(f"{name}.safetensors")
+    return shipped if path.parent == Path() and not path.exists() and shipped.exists() else path
+
+
 def digest(tensors: Mapping[str, Tensor], config: str) -> str:
     """sha256 of the configuration and every tensor's name, shape and bytes, hex."""
     total = hashlib.sha256(config.encode())

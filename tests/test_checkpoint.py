@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import model as r2h
 from model import checkpoint
-from model.checkpoint import CheckpointError, digest
+from model.checkpoint import SHIPPED, CheckpointError, describe, digest, named
 from tests.model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
 
 TRAINING = {"scenes": ["balloons"], "seed": 3}
@@ -162,3 +162,20 @@ def test_a_configuration_that_is_no_table_is_refused(path: Path, text: str) -> N
 def test_garbled_metadata_is_refused(path: Path, text: str) -> None:
     rewrite(path, training=text)
     assert "metadata" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["r2h-cave", "r2h-airborne"])
+def test_weights_that_ship_are_found_by_name_and_their_card_tells_their_digest(name: str) -> None:
+    path = named(name)
+    assert path == SHIPPED.with_name(f"{name}.safetensors")
+    assert describe(path)["digest"] in path.with_suffix(".md").read_text()
+
+
+def test_a_file_goes_before_a_name_and_what_is_no_name_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r2h-cave").touch()
+    assert named("r2h-cave") == Path("r2h-cave")
+    for other in ("no-such", "runs/r2h-airborne", str(SHIPPED)):
+        assert named(other) == Path(other)

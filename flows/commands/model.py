@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import Json, say, show, tell
-from model.checkpoint import SHIPPED
+from model.checkpoint import SHIPPED, named
 
 app = typer.Typer()
 group = typer.Typer(help="Checkpoints.", no_args_is_help=True)
@@ -16,16 +16,18 @@ app.add_typer(group, name="model")
 
 @group.command("info")
 def model_info(
-    checkpoint: Annotated[Path, typer.Argument(help="Weights. [default: shipped]")] = SHIPPED,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A file, or a name. [default: r2h-cave]")
+    ] = SHIPPED,
     as_json: Json = False,
 ) -> None:
     """Say what a checkpoint is: parameters, multiply-adds, steps, wavelengths, digest.
 
-    Example: r2h model info
+    Example: r2h model info r2h-airborne
     """
     from model.cost import cost  # noqa: PLC0415
 
-    show(cost(checkpoint), as_json)
+    show(cost(named(checkpoint)), as_json)
 
 
 @group.command("list")
