@@ -33,7 +33,8 @@ class CheckpointError(ValueError):
 
 def named(name: str | Path) -> Path:
     """A checkpoint by its path, or by the bare name of one that comes with the package."""
-    path, shipped = Path(name), SHIPPED.with_name(f"{name}.safetensors")
+    path = Path(name)
+    shipped = SHIPPED.with_name(f"{path.name}.safetensors")
     return shipped if path.parent == Path() and not path.exists() and shipped.exists() else path
 
 
