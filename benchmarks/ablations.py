@@ -148,7 +148,7 @@ def run(name: str, seed: int, given: argparse.Namespace) -> None:
         kept.write_text(json.dumps({n: left_out(trained, given.root, n, zero) for n in steps}))
     scored = json.loads(kept.read_text())
     one, whole = scored["1"], scored[str(len(row.schedule))]
-    _line(f"{name}, seed {seed}", whole, one)
+    line(f"{name}, seed {seed}", whole, one)
 
 
 def baseline(given: argparse.Namespace) -> None:
@@ -160,10 +160,11 @@ def baseline(given: argparse.Namespace) -> None:
     scored = [
         compared(lambda rgb, _: fitted(rgb, rgb), given.root, name, MIDDLE) for name in LEFT_OUT
     ]
-    _line("root-polynomial", mean(scored))
+    line("root-polynomial", mean(scored))
 
 
-def _line(name: str, *scores: list[float]) -> None:
+def line(name: str, *scores: list[float]) -> None:
+    """Print a row of a table: PSNR, SAM and MRAE of each."""
     cells = ["{:.2f}, {:.1f}, {:.3f}".format(*each) for each in scores]
     print("|", " | ".join([name, *cells]), "|", flush=True)
 

@@ -14,10 +14,9 @@ import json
 from pathlib import Path
 
 import model
+from benchmarks.ablations import Row, line, settings_of
 from benchmarks.learning import learnt
-from benchmarks.recipes import LEFT_OUT, RECIPES, SMALL, chain, left_out, mean, of_reference
-from flows.learn_settings import TrainSettings
-from flows.settings import load
+from benchmarks.recipes import chain, left_out, mean, of_reference
 from flows.shown import crops_of
 from flows.train import new_model
 from model import R2HDiff
@@ -40,18 +39,8 @@ def scored(network: R2HDiff, root: Path, names: tuple[str, ...], steps: int) -> 
 
 def run(name: str, seed: int, given: argparse.Namespace) -> None:
     """Train one, or go on with it; score it; print its row."""
-    recipe = load(TrainSettings, "train-cave.toml")
-    changed = {
-        **SMALL,
-        **RECIPES["most from zero, repainted, noise"],
-        "scenes": tuple(scene for scene in recipe.scenes if scene not in LEFT_OUT),
-        "reflectances": given.reflectances,
-        "iterations": given.iterations,
-        "seed": seed,
-    }
-    if name == "both":
-        changed |= {"beside": str(given.airborne), "beside_scenes": TRAINED}
-    settings = TrainSettings(**{**recipe.model_dump(), **changed})
+    beside = {"beside": str(given.airborne), "beside_scenes": TRAINED}
+    settings = settings_of(Row(beside if name == "both" else {}), seed, given)
     folder = given.folder / f"{name.replace(' ', '-')}-{given.iterations}-{seed}"
     kept = folder / "airborne.json"
     if not kept.exists():
@@ -59,12 +48,7 @@ def run(name: str, seed: int, given: argparse.Namespace) -> None:
         trained, _ = learnt(new_model(settings, crops), settings, crops, folder)
         rows = [left_out(trained, given.root, 5), scored(trained, given.airborne, UNSEEN, 5)]
         kept.write_text(json.dumps(rows))
-    _line(f"{name}, seed {seed}", *json.loads(kept.read_text()))
-
-
-def _line(name: str, *scores: list[float]) -> None:
-    cells = ["{:.2f}, {:.1f}, {:.3f}".format(*each) for each in scores]
-    print("|", " | ".join([name, *cells]), "|", flush=True)
+    line(f"{name}, seed {seed}", *json.loads(kept.read_text()))
 
 
 def main() -> None:
@@ -82,7 +66,7 @@ def main() -> None:
     if given.checkpoint:
         network = model.load(given.checkpoint)
         for name in given.names:
-            _line(name, *(scored(network, given.airborne, (name,), steps) for steps in (5, 1)))
+            line(name, *(scored(network, given.airborne, (name,), steps) for steps in (5, 1)))
         return
     print("| trained on | CAVE: PSNR, SAM, MRAE | airborne |", "|---|---|---|", sep="\n")
     for seed in given.seeds:
