@@ -57,9 +57,10 @@ def _known(
     if alpha := alpha_of(dataset, bands):
         known &= dataset.read(alpha, window=part) != 0
     nodata = [dataset.nodatavals[band - 1] for band in bands]
-    held = [plane == value for plane, value in zip(values, nodata, strict=True)]
-    colour = {0, 255} if values.dtype == np.uint8 else {0}
-    known &= ~(np.all(held, axis=0) if set(nodata) <= colour else np.any(held, axis=0))
+    pairs = zip(values, nodata, strict=True)
+    if held := [plane == value for plane, value in pairs if value is not None]:
+        colour = {0, 255} if values.dtype == np.uint8 else {0}
+        known &= ~(np.all(held, axis=0) if set(nodata) <= colour else np.any(held, axis=0))
     return known
 
 
