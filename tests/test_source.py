@@ -6,6 +6,7 @@ import pytest
 from pipeline import reach
 from pipeline.errors import Refusal
 from pipeline.source import digest, known, state
+from pipeline.stored import Stored
 from tests.faults.proxy import faulty
 from tests.servers import sent, serving
 
@@ -173,6 +174,23 @@ def test_what_a_server_refuses_is_not_beside_as_to_gdal(served):
         proxy.fail(["expired"], r"a\.tif\.msk$", times=10**6)
         uri = f"{proxy.address}/a.tif"
         assert again(bare, uri)["files"] == bare["files"]
+
+
+def test_of_what_a_store_refuses_nothing_is_known_and_of_what_fails_that_is_told(monkeypatch):
+    """GDAL may have it all the same, by other credentials; what fails may come back."""
+
+    def refuse(self, *_, **__):
+        raise error
+
+    stored = Stored("memory://a.tif")
+    for name in ("open", "size"):
+        monkeypatch.setattr(type(stored.fs), name, refuse)
+    error = PermissionError("403")
+    assert (stored.look(lambda file: file.read(1)), stored.size) == (None, None)
+    error = OSError("reset")
+    monkeypatch.setattr(reach.time, "sleep", lambda _: None)
+    with pytest.raises(ConnectionError, match="out of reach"):
+        stored.look(lambda file: file.read(1))
 
 
 def test_behind_a_query_nothing_is_looked_for_beside(served):
