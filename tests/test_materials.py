@@ -102,6 +102,7 @@ def test_a_camera_does_not_see_that_a_crop_became_metamers(seed: int) -> None:
     low, high = (of(hues_seen(many.T), axis=1)[:, None, None] for of in (np.min, np.max))
     assert (hues_seen(moved) >= low - 1e-5).all()
     assert (hues_seen(moved) <= high + 1e-5).all()
+    assert (moved <= np.maximum(many.max(axis=0)[:, None, None], cube) + 1e-5).all()
 
 
 def test_metamers_are_other_spectra() -> None:
