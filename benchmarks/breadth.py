@@ -90,7 +90,7 @@ def leave_groups_out(scenes: dict[str, Floats], share: float, materials: Floats)
         network = fitted(crops([c for n, c in scenes.items() if n not in group], share, materials))
         known = [scenes[name] for name in group]
         of = crops(known, 0, materials)
-        scales = [float(of.seen(scene).scales[0]) for scene in range(len(known))]
+        scales = [of.seen(scene, 0).scale for scene in range(len(known))]
         scores = [scored(network, cube, scale) for cube, scale in zip(known, scales, strict=True)]
         rows.append(np.mean(scores, axis=0))
     return np.array(rows)

@@ -1,12 +1,14 @@
 """Settings of training and evaluation."""
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from flows.settings import Settings, TileSettings
 from pipeline.datasets import Name
 from pipeline.rendering import Rendering
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class EvaluateSettings(TileSettings):
@@ -64,6 +66,11 @@ class TrainSettings(Settings):
     """Iterations after which other scenes are read, where not all are in memory."""
     cameras: dict[str, float] = Field(min_length=1)
     """Share of the crops that each camera sees; 'library' stands for all the others."""
+    lights: dict[str, Share] = Field({})
+    """Share of the crops in lights of each collection of the illuminants; the others are in equal
+    energy."""
+    illuminants: str | None = None
+    """Lights, an .npz file."""
     held_out_cameras: tuple[str, ...] = ()
     """Cameras of the library that training never sees."""
     crop: int = Field(128, ge=8, multiple_of=8)
@@ -123,10 +130,12 @@ class TrainSettings(Settings):
     alternatives: ClassVar = (("scenes", "split"),)
 
     @model_validator(mode="after")
-    def _says_which(self) -> Self:
+    def _says_what(self) -> Self:
         # All of them would hold the scenes that others are scored on.
         if not self.scenes and self.split is None:
             raise ValueError("name scenes or a split to train on")
+        if sum(self.lights.values()) > 1:
+            raise ValueError("shares of lights must sum to 1 at most: the rest is equal energy")
         return self
 
 

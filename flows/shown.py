@@ -8,9 +8,10 @@ import numpy as np
 
 from flows.learn_settings import TrainSettings
 from flows.scenes import scenes_of, seen_by
-from pipeline.camera import Floats, library, load_camera, resampled
-from pipeline.crops import Crops, Cubes
+from pipeline.camera import Camera, Floats, library, load_camera, resampled
+from pipeline.crops import Crops, OnDemand
 from pipeline.errors import Refusal
+from pipeline.light import Light, measured_lights
 from pipeline.materials import measured_reflectances
 from pipeline.own import own
 from pipeline.reference import DataSet
@@ -19,16 +20,16 @@ from pipeline.reference import DataSet
 def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
     """The training crops of a data set's folder under these settings."""
     dataset, names = scenes_of(settings, settings.dataset, root)
-    shares = camera_shares(settings)
     wavelengths = wavelengths_of(settings, dataset)
+    cameras, shares = _cameras(settings, wavelengths)
     reads = [partial(_cube, dataset, name, wavelengths) for name in names]
     others = _beside(settings, wavelengths)
     return Crops(
-        cubes=Cubes([*reads, *others], keep=(settings.resident or len(reads)) + len(others)),
+        cubes=OnDemand([*reads, *others], keep=(settings.resident or len(reads)) + len(others)),
         beside=len(others),
         beside_share=settings.beside_share,
-        cameras=[resampled(load_camera(name), wavelengths) for name in shares],
-        shares=list(shares.values()),
+        cameras=cameras,
+        shares=shares,
         crop=settings.crop,
         batch=settings.batch,
         exposure=settings.exposure,
@@ -90,6 +91,32 @@ def _materials(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Float
         fix = "Give --reflectances, or 0 for both."
         raise Refusal("repainting and metamers need measured reflectances", found, fix)
     return measured_reflectances(Path(settings.reflectances), wavelengths)
+
+
+def _cameras(
+    settings: TrainSettings, wavelengths: tuple[float, ...]
+) -> tuple[Sequence[Camera], list[float]]:
+    """Every camera in equal energy, then in every light, and the probability of each."""
+    of = camera_shares(settings)
+    lights = [(None, 1 - sum(settings.lights.values())), *_lights(settings)]
+    pairs = [(name, light) for light, _ in lights for name in of]
+    seen = OnDemand([partial(_lens, *pair, wavelengths) for pair in pairs], keep=len(pairs))
+    return seen, [share * each for _, share in lights for each in of.values()]
+
+
+def _lens(name: str, light: Light | None, wavelengths: tuple[float, ...]) -> Camera:
+    return resampled(load_camera(name, light), wavelengths)
+
+
+def _lights(settings: TrainSettings) -> list[tuple[Light, float]]:
+    """Each light and its probability."""
+    if not settings.lights:
+        return []
+    if settings.illuminants is None:
+        raise Refusal("lights need a file of them", settings.lights, "Give --illuminants.")
+    known = {name: measured_lights(Path(settings.illuminants), name) for name in settings.lights}
+    shares = settings.lights.items()
+    return [(light, share / len(known[name])) for name, share in shares for light in known[name]]
 
 
 def camera_shares(settings: TrainSettings) -> dict[str, float]:

@@ -146,7 +146,8 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
 def provenance(settings: TrainSettings) -> dict[str, Any]:
     """The settings as a checkpoint keeps them: its start by digest, files without their folders."""
     kept = settings.model_dump(mode="json", exclude=MACHINE)
-    names = {key: Path(kept[key]).name for key in ("init", "reflectances", "beside") if kept[key]}
+    files = ("init", "reflectances", "illuminants", "beside")
+    names = {key: Path(kept[key]).name for key in files if kept[key]}
     start = {"init_digest": describe(named(settings.init))["digest"]} if settings.init else {}
     return kept | names | start
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,35 +17,36 @@ from pipeline.materials import metameric, repaint
 from pipeline.rendering import developed, exposure_of, photograph
 
 Sample = tuple[Floats, Floats, Floats]
+Kind = TypeVar("Kind")
 TRIES = 100
 """Places that are tried for a crop without an unknown pixel."""
 PRIOR_SCENES = 64
 """Most scenes that the prior is taken from, evenly spread."""
 
 
-class Cubes(Sequence[Floats]):
-    """Cubes (bands, height, width) that are read when asked for; the last ``keep`` stay."""
+class OnDemand(Sequence[Kind]):
+    """Things that are made when asked for; the last ``keep`` stay."""
 
-    def __init__(self, reads: Sequence[Callable[[], Floats]], keep: int) -> None:
-        self._count = len(reads)
-        self._read = lru_cache(maxsize=keep)(lambda i: reads[i]())
+    def __init__(self, makers: Sequence[Callable[[], Kind]], keep: int) -> None:
+        self._count = len(makers)
+        self._made = lru_cache(maxsize=keep)(lambda i: makers[i]())
 
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> Floats:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Kind:  # type: ignore[override]
         if not 0 <= index < self._count:
             raise IndexError(index)
-        return self._read(index)
+        return self._made(index)
 
 
 class Seen(NamedTuple):
-    """A scene as each camera sees it."""
+    """A scene as a camera sees it."""
 
-    scales: NDArray[np.float64]
-    """(cameras,): see `scale_of`."""
-    exposures: NDArray[np.float64]
-    """(cameras,): see `pipeline.rendering.photograph`."""
+    scale: float
+    """See `scale_of`."""
+    exposure: float
+    """See `pipeline.rendering.photograph`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +58,9 @@ class Crops:
 
     cubes: Sequence[Floats]
     """(bands, height, width) each; NaN where nothing is known."""
-    cameras: list[Camera]
-    shares: list[float]
+    cameras: Sequence[Camera]
+    """In equal energy or another light."""
+    shares: Sequence[float]
     """Probability of each camera."""
     crop: int
     batch: int
@@ -85,18 +87,16 @@ class Crops:
     """Scenes that crops are drawn from at a time (None: all)."""
     visit: int = 250
     """Iterations after which they are other ones."""
-    _seen: dict[int, Seen] = field(default_factory=dict, init=False, repr=False)
+    _seen: dict[tuple[int, int], Seen] = field(default_factory=dict, init=False, repr=False)
 
-    def seen(self, scene: int) -> Seen:
-        """Scale and exposure of a scene for each camera, from every eighth pixel each way."""
-        if scene not in self._seen:
-            thin = _known(self.cubes[scene][:, ::8, ::8])
-            rgb = [np.maximum(camera.render(thin), 0) for camera in self.cameras]
-            of = zip(self.cameras, rgb, strict=True)
-            signals = [seen * np.array(camera.response)[:, None] for camera, seen in of]
-            scales, exposures = map(scale_of, rgb), map(exposure_of, signals)
-            self._seen[scene] = Seen(np.array(list(scales)), np.array(list(exposures)))
-        return self._seen[scene]
+    def seen(self, scene: int, which: int) -> Seen:
+        """Scale and exposure of a scene for a camera, from every eighth pixel each way."""
+        if (scene, which) not in self._seen:
+            camera, thin = self.cameras[which], _known(self.cubes[scene][:, ::8, ::8])
+            rgb = np.maximum(camera.render(thin), 0)
+            signal = rgb * np.array(camera.response)[:, None]
+            self._seen[scene, which] = Seen(scale_of(rgb), exposure_of(signal))
+        return self._seen[scene, which]
 
     def at(self, iteration: int) -> Sample:
         """rgb (N, 3, T, T), cube (N, bands, T, T), sensitivities (N, 3, bands) of an iteration."""
@@ -126,12 +126,12 @@ class Crops:
         camera, part = self.cameras[which], self._part(scene, random)
         if random.random() < self.repaint:
             part = repaint(part, self.materials, random)
-        one, exposure = (values[which] for values in self.seen(scene))
+        one, exposure = self.seen(scene, which)
         scale = np.float32(one * np.exp(random.uniform(-self.exposure, self.exposure)))
         if self.mix and random.random() < self.mix:
             other = scenes[int(random.integers(len(scenes)))]
             weight = random.uniform(0, 0.5)
-            level = np.float32(one / self.seen(other).scales[which])
+            level = np.float32(one / self.seen(other, which).scale)
             part = (1 - weight) * part + weight * level * self._part(other, random)
         if self.metamers and random.random() < self.metamers:
             part = metameric(part, camera.sensitivities, self.materials, random)
@@ -178,7 +178,7 @@ def spectral_prior(crops: Crops) -> NDArray[np.float64]:
     step = -(-len(crops.cubes) // PRIOR_SCENES)
     moments = []
     for scene in range(0, len(crops.cubes), step):
-        scale = crops.seen(scene).scales[0]
+        scale = crops.seen(scene, 0).scale
         spectra = _known(crops.cubes[scene][:, ::4, ::4]).astype(np.float64) / scale
         moments.append(spectra @ spectra.T / spectra.shape[1])
     total: NDArray[np.float64] = np.mean(moments, axis=0)

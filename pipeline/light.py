@@ -11,6 +11,8 @@ from pipeline.table import averaged, read_table
 
 EQUAL_ENERGY = "E"
 """Name of the light that has the same power at every wavelength."""
+FEWEST = 3.0
+"""Wavelengths, by their share of a light's power, that three bands need to see colours."""
 
 
 class Light(NamedTuple):
@@ -54,6 +56,25 @@ def load_light(name: str) -> Light:
         fix = f"Choose one of {', '.join([EQUAL_ENERGY, *sorted(known)])}, or give a CSV file."
         raise Refusal("the illuminant must be a CIE illuminant or a CSV file", name, fix)
     return _light(name, known[name].wavelengths, known[name].values)
+
+
+def measured_lights(path: Path, collection: str) -> list[Light]:
+    """The lights of a collection (n, wavelengths) of an .npz, which also has ``wavelength_nm``.
+
+    Those with all their power at fewer than three wavelengths, as sodium lamps, are left out: three
+    bands see no colours in them. Raises Refusal for a file that is none.
+    """
+    rule, fix = "lights must be an .npz of wavelength_nm and collections", "Choose another file."
+    try:
+        with np.load(path) as file:
+            known, table = file["wavelength_nm"], file[collection].astype(np.float64)
+    except (OSError, ValueError, KeyError) as error:
+        raise Refusal(rule, f"{path}: {error}", fix) from error
+    if table.shape[1:] != known.shape:
+        raise Refusal(rule, f"{collection} {table.shape} at {known.size} wavelengths", fix)
+    lights = [_light(f"{collection} {i}", known, power) for i, power in enumerate(table)]
+    shows = table.sum(axis=1) ** 2 >= FEWEST * (table**2).sum(axis=1)
+    return [light for light, colours in zip(lights, shows, strict=True) if colours]
 
 
 def _light(name: str, wavelengths: NDArray[Any], power: NDArray[Any]) -> Light:

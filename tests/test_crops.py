@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.camera import load_camera
-from pipeline.crops import Crops, Cubes, spectral_prior
+from pipeline.crops import Crops, OnDemand, spectral_prior
 from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
 
@@ -60,8 +60,8 @@ def test_a_crop_is_a_part_of_a_scene_turned_and_scaled() -> None:
     crop = crops(cubes=cubes, exposure=0.0)
     _, cubes, cameras = crop.at(0)
     scale = {
-        camera.sensitivities.tobytes(): s
-        for camera, s in zip(crop.cameras, crop.seen(0).scales, strict=True)
+        camera.sensitivities.tobytes(): crop.seen(0, which).scale
+        for which, camera in enumerate(crop.cameras)
     }
     for part, camera in zip(cubes, cameras, strict=True):
         whole = part[0] * scale[camera.tobytes()]
@@ -73,8 +73,7 @@ def test_a_crop_is_a_part_of_a_scene_turned_and_scaled() -> None:
 def test_scales_are_those_of_the_thinned_scenes() -> None:
     crop = crops()
     rgb = np.maximum(crop.cameras[2].render(crop.cubes[1][:, ::8, ::8]), 0)
-    assert crop.seen(1).scales.shape == (3,)
-    assert crop.seen(1).scales[2] == pytest.approx(scale_of(rgb))
+    assert crop.seen(1, 2).scale == pytest.approx(scale_of(rgb))
 
 
 def test_exposure_spreads_the_scale() -> None:
@@ -156,7 +155,7 @@ def test_few_scenes_are_in_memory_at_a_time() -> None:
         reads.append(number)
         return np.full((31, SIDE, SIDE), 0.1 + number, np.float32)
 
-    lazy = Cubes([partial(read, number) for number in range(6)], keep=2)
+    lazy = OnDemand([partial(read, number) for number in range(6)], keep=2)
     crop = crops(cubes=lazy, resident=2, visit=4)
     used = [crop.scenes(iteration) for iteration in range(40)]
     assert all(len(scenes) == 2 for scenes in used)

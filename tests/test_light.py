@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.camera import LIBRARY, load_camera
 from pipeline.errors import Refusal
-from pipeline.light import load_light
+from pipeline.light import load_light, measured_lights
 
 NM = np.arange(400.0, 701, 10)
 
@@ -94,3 +94,24 @@ def test_a_light_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 def test_an_unknown_light_is_refused() -> None:
     with pytest.raises(Refusal, match=r"illuminant"):
         load_light("moon")
+
+
+def test_measured_lights_are_those_that_show_colours(tmp_path: Path) -> None:
+    path, sodium = tmp_path / "lights.npz", np.zeros(31, np.float32)
+    sodium[19] = 1
+    np.savez(path, wavelength_nm=NM, lamps=np.stack([np.ones(31), sodium, np.arange(31)]))
+    flat, red = measured_lights(path, "lamps")
+    np.testing.assert_array_equal(flat.at(NM), np.ones(31))
+    np.testing.assert_array_equal(red.power, np.arange(31))
+    # The third kept its number.
+    assert [light.name for light in (flat, red)] == ["lamps 0", "lamps 2"]
+
+
+def test_what_holds_no_lights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lights.npz"
+    np.savez(path, wavelength_nm=NM, lamps=np.ones((2, 30)), dark=np.zeros((1, 31)))
+    for name in ("lamps", "absent", "dark"):
+        with pytest.raises(Refusal, match=name):
+            measured_lights(path, name)
+    with pytest.raises(Refusal, match="none"):
+        measured_lights(tmp_path / "none.npz", "lamps")
