@@ -9,7 +9,12 @@ from benchmarks.options import Options
 from benchmarks.tables import Table, number
 
 _COLUMNS = "s/Mpx | times as fast as eager | largest difference"
-OURS = {"project default": "", "project torch": "torch", "project onnxruntime": "onnxruntime"}
+OURS = {
+    "project default": "",
+    "project torch": "torch",
+    "project torch-bfloat16": "torch-bfloat16",
+    "project onnxruntime": "onnxruntime",
+}
 
 
 def engines(options: Options) -> Table:

@@ -1,4 +1,4 @@
-"""What carries out the model's arithmetic: torch as written, or ONNX Runtime on a folded graph."""
+"""What carries out the model's arithmetic: torch, also in bfloat16, or ONNX Runtime on a graph."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from model.lift import wiener_lift
+from model.precision import compute_in_bfloat16
 from model.reconstructor import R2HDiff
 
-Engine = Literal["torch", "onnxruntime"]
+Engine = Literal["torch", "torch-bfloat16", "onnxruntime"]
 Chain = Callable[[Tensor], Tensor]
 """Start noise (N, bands, T, T) to cube (N, bands, T, T), as often as is asked."""
 Run = Callable[[Tensor], Chain]
@@ -22,6 +23,8 @@ Run = Callable[[Tensor], Chain]
 
 def best_engine(model: R2HDiff) -> Engine:
     """The fastest that is installed and knows this model where it is (docs/benchmarks.md)."""
+    if model.prior.device.type == "cuda":
+        return "torch-bfloat16"
     return "torch" if _reason_against(model) else "onnxruntime"
 
 
@@ -30,7 +33,9 @@ def bind(model: R2HDiff, sensitivities: Tensor, steps: int, engine: Engine) -> R
 
     Raises ValueError for an engine that is absent or does not know the model.
     """
-    if engine == "torch":
+    if engine != "onnxruntime":
+        if engine == "torch-bfloat16":
+            model = compute_in_bfloat16(copy.deepcopy(model))
         camera = sensitivities.float()[None].to(model.prior.device)
         return lambda rgb: model.guided(rgb, camera, steps)
     if reason := _reason_against(model):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model.diagnosis import Diverged, Watch
 from model.loss import loss
+from model.precision import compute_in_bfloat16
 from model.reconstructor import R2HDiff
 from model.record import Record
 
@@ -104,7 +105,7 @@ class Trainer:
         self.iteration = 0
         self.rank, self.processes = 0, 1
         if config.precision == "bfloat16":
-            _compute_in_bfloat16(self.model, self.device)
+            compute_in_bfloat16(self.model)
         self._objective: nn.Module = Objective(self.model, config.gradient_weight)
         if dist.is_initialized():
             self.rank, self.processes = dist.get_rank(), dist.get_world_size()
@@ -217,22 +218,6 @@ class Trainer:
             moments.setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         return True
-
-
-def _compute_in_bfloat16(model: R2HDiff, device: torch.device) -> None:
-    """Let the network alone multiply in bfloat16: the lift and its inverse would not bear it."""
-    for part in (model.guide, model.denoiser):
-        part.forward = _rounded(part.forward, device)  # type: ignore[method-assign]
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _rounded(forward: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    def run(*inputs: Any) -> Any:
-        with torch.autocast(device.type, torch.bfloat16):
-            answer = forward(*inputs)
-        return answer.float() if isinstance(answer, Tensor) else answer
-
-    return run
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 import model
+from model.engine import best_engine
 from pipeline.device import back, lane, out_of_memory, there
 from pipeline.grid import Window
 from tests.model_fixtures import camera
@@ -59,13 +60,19 @@ def test_a_gpu_gives_the_cube_of_the_cpu(tmp_path, workers):
 
 
 @needs_gpu
-def test_the_shipped_weights_on_a_gpu():
+@pytest.mark.parametrize(("engine", "atol"), [("torch", 1e-4), ("torch-bfloat16", 0.05)])
+def test_the_shipped_weights_on_a_gpu(engine, atol):
     random = torch.Generator().manual_seed(0)
     rgb = torch.rand(2, 3, 64, 64, generator=random)
     noise = torch.randn(2, 31, 64, 64, generator=random)
     s = camera(bands=31)[0]
-    expected = model.Reconstructor(model.load(), s)(rgb, noise)
-    on_gpu = model.Reconstructor(model.load().to("cuda"), s)
+    expected = model.Reconstructor(model.load(), s, engine=engine)(rgb, noise)
+    on_gpu = model.Reconstructor(model.load().to("cuda"), s, engine=engine)
     with lane("cuda"):
         answer = back(on_gpu(there(rgb, "cuda"), there(noise, "cuda")))
-    torch.testing.assert_close(answer, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(answer, expected, atol=atol, rtol=0)
+
+
+@needs_gpu
+def test_a_gpu_computes_in_bfloat16_unless_told():
+    assert best_engine(model.load().to("cuda")) == "torch-bfloat16"

@@ -12,6 +12,7 @@ import model
 from model import Reconstructor
 from model.engine import best_engine, bind
 from model.folded import build
+from model.lift import apply_matrix
 from tests.model_fixtures import awake, camera, small_model, start_noise, tile
 
 
@@ -65,7 +66,19 @@ def test_the_shipped_weights_answer_the_same_in_both_engines():
     assert (first - other).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_bfloat16_is_near_float32_and_renders_back():
+    net, random = model.load(), torch.Generator().manual_seed(0)
+    s, rgb = camera(bands=31)[0], torch.rand(1, 3, 64, 64, generator=random)
+    plain, rounded = (
+        Reconstructor(net, s, engine=engine)(rgb) for engine in ("torch", "torch-bfloat16")
+    )
+    assert 0 < (plain - rounded).abs().mean() < 0.005
+    # What the camera sees is float32's, and the model that was given computes as before.
+    torch.testing.assert_close(apply_matrix(s, rounded), apply_matrix(s, plain), rtol=0, atol=1e-5)
+    assert torch.equal(Reconstructor(net, s, engine="torch")(rgb), plain)
+
+
+@pytest.mark.parametrize("engine", ["torch", "torch-bfloat16", "onnxruntime"])
 def test_no_light_overflows_the_shipped_weights(engine):
     net, random = model.load(), torch.Generator().manual_seed(1)
     reconstruct = Reconstructor(net, camera(bands=31)[0], engine=engine)

@@ -98,7 +98,7 @@ def test_it_says_its_wavelengths_and_how_much_noise_it_takes() -> None:
     assert Reconstructor(small_model(), camera()[0]).noises == 0
 
 
-@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["torch", "torch-bfloat16", "onnxruntime"])
 def test_a_start_from_zero_is_that_of_noise_that_is_zero(engine: Engine) -> None:
     model, rgb = awake(small_model()), tile()
     zero = Reconstructor(model, camera()[0], engine=engine)
