@@ -1,12 +1,14 @@
-"""Whether sigma can be believed: ``python -m benchmarks.calibration CAVE RUN [PNG]``.
+"""Whether sigma can be believed: ``python -m benchmarks.calibration CAVE RUN [--airborne FOLDER]``.
 
 RUN is the folder of `r2h calibrate`: its check leaves each group of training scenes out. Beside it
-the shipped weights and their sigma are scored on the validation scenes, with 90 % bootstrap
-intervals over scenes, and the reliability diagram is drawn. Five minutes on one core.
+the shipped weights and their sigma are scored on the validation scenes of CAVE and, where their
+folder is named, from the air, with 90 % bootstrap intervals over scenes, and the reliability
+diagram is drawn. Five minutes on one core.
 """
 
+import argparse
 import json
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,9 +22,15 @@ from flows.learn_settings import CalibrateSettings, EvaluateSettings
 from flows.settings import load
 from model.checkpoint import SHIPPED
 from model.uncertainty import LEVELS, beside
-from pipeline.cave import WAVELENGTHS
+from pipeline.cave import WAVELENGTHS, cave
+from pipeline.own import own
+from pipeline.reference import Reference
 
 Floats = NDArray[np.float64]
+AIRBORNE = (
+    "abu_airport_4", "abu_urban_3", "abu_beach_1", "abu_beach_3", "muufl_gulfport_sub_51x88",
+)  # fmt: skip
+"""Validation scenes from the air."""
 DRAWS = 200
 """Of scenes, for an interval."""
 NORMAL = (2 / np.pi) ** 0.5
@@ -79,13 +87,22 @@ def bootstrap(rows: list[Row]) -> dict[str, tuple[float, float]]:
     return {key: tuple(np.percentile([found[key] for found in drawn], (5, 95))) for key in drawn[0]}
 
 
-def validation(root: Path, samples: int = 0) -> list[Row]:
-    """The shipped weights' own rows on the validation scenes."""
+def indoors(root: Path) -> Iterable[Reference]:
+    """CAVE's validation scenes."""
+    return map(cave(root).read, load(EvaluateSettings, "evaluate-cave.toml").scenes)
+
+
+def from_above(root: Path) -> Iterable[Reference]:
+    """The airborne validation scenes."""
+    return map(own(root, WAVELENGTHS).read, AIRBORNE)
+
+
+def validation(scenes: Iterable[Reference], samples: int = 0) -> list[Row]:
+    """The shipped weights' own rows on scenes."""
     settings = load(CalibrateSettings, "calibrate-cave.toml")
-    scenes = load(EvaluateSettings, "evaluate-cave.toml").scenes
     uncertainty = model.Uncertainty.load(beside(SHIPPED))
     law = uncertainty.samples if samples else uncertainty.one
-    found = left_out(settings, model.load(), scenes, root, samples)
+    found = left_out(settings, model.load(), scenes, samples)
     return [scored(law, errors) for errors in found]
 
 
@@ -122,19 +139,30 @@ def draw(tables: dict[str, list[Row]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(root: str, run: str, picture: str = "docs/images/reliability.png") -> None:
+def main(root: str, run: str, picture: str = "docs/images/reliability.png", air: str = "") -> None:
     """Print the figures and draw the diagram."""
     check: dict[str, list[Row]] = json.loads((Path(run) / "calibration.json").read_text())
     for law, samples in (("one", 0), ("samples", 4)):
-        tables = {"left out of training": check[law], "validation": validation(Path(root), samples)}
+        tables = {
+            "left out of training": check[law],
+            "validation": validation(indoors(Path(root)), samples),
+        }
+        if law == "one":
+            draw(tables, Path(picture))
+        if air:
+            tables["validation, from the air"] = validation(from_above(Path(air)), samples)
         for name, rows in tables.items():
             found, around = figures(rows), bootstrap(rows)
             print(f"{law}, {name}")
             for key, value in found.items():
                 print(f"  {key:<22} {value:8.3f}  ({around[key][0]:.3f} to {around[key][1]:.3f})")
-        if law == "one":
-            draw(tables, Path(picture))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
+    parser.add_argument("root")
+    parser.add_argument("run")
+    parser.add_argument("picture", nargs="?", default="docs/images/reliability.png")
+    parser.add_argument("--airborne", default="", help="folder of airborne scenes")
+    given = parser.parse_args()
+    main(given.root, given.run, given.picture, given.airborne)

@@ -1,7 +1,7 @@
 """Sigma, put together: networks that have not seen a scene, their errors there, and the fit."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.noise import noise
-from pipeline.reference import ReferenceScene
+from pipeline.reference import Reference, ReferenceScene
 
 Row = dict[str, Any]
 
@@ -58,7 +58,7 @@ def calibrate(
         found = [
             errors
             for fold, network in zip(settings.folds, networks, strict=True)
-            for errors in left_out(settings, network, fold, root, samples)
+            for errors in left_out(settings, network, map(cave(root).read, fold), samples)
         ]
         tell(f"{name}: {sum(len(e.error) for e in found)} pixels of {len(found)} scenes")
         laws[name] = fitted(found, alike)
@@ -96,17 +96,15 @@ def _network(
 def left_out(
     settings: CalibrateSettings,
     network: model.R2HDiff,
-    scenes: tuple[str, ...],
-    root: Path,
+    scenes: Iterable[Reference],
     samples: int,
 ) -> Iterator[Errors]:
-    """Errors of a network on scenes of CAVE, each by four tiles that the cameras take in turns."""
+    """Errors of a network on scenes, each by four tiles that the cameras take in turns."""
     cameras = [resampled(load_camera(name), WAVELENGTHS) for name in settings.train.cameras]
     bound = [_bound(network, camera, samples) for camera in cameras]
-    read = cave(root).read
-    for name in scenes:
-        reference, parts = read(name), []
-        for index, window in enumerate(_quarters(reference.cube.shape[1:], settings.tile)):
+    for reference in scenes:
+        parts, step = [], network.config.reduction
+        for index, window in enumerate(_quarters(reference.cube.shape[1:], settings.tile, step)):
             turn = index % len(cameras)
             scene = ReferenceScene.rendered(reference, cameras[turn])
             scale = scene_scale(scene, cameras[turn])
@@ -114,13 +112,13 @@ def left_out(
             drawn = np.random.default_rng([settings.seed, index])
             chosen = drawn.permutation(len(error))[: settings.pixels]
             parts.append((known[chosen], error[chosen]))
-        yield Errors(name, *(torch.cat(part) for part in zip(*parts, strict=True)))
+        yield Errors(reference.name, *(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def _quarters(shape: tuple[int, ...], tile: int) -> Iterator[Window]:
-    """A tile in the middle of each quarter of a scene, as large as a quarter at most."""
+def _quarters(shape: tuple[int, ...], tile: int, step: int) -> Iterator[Window]:
+    """A tile in the middle of each quarter of a scene, of whole steps, as large as it at most."""
     height, width = (size // 2 for size in shape)
-    tall, wide = min(tile, height), min(tile, width)
+    tall, wide = (min(tile, size // step * step) for size in (height, width))
     for row in (0, height):
         for col in (0, width):
             yield Window(row + (height - tall) // 2, col + (width - wide) // 2, tall, wide)
