@@ -19,8 +19,8 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.cluster import raster
-from flows.batch import BatchSettings, plan_batch, run_batch
-from flows.settings import SceneSettings, load
+from flows.batch import plan_batch, run_batch
+from flows.settings import BatchSettings, SceneSettings, load
 from pipeline.stream import Stream
 
 Times = np.ndarray[Any, np.dtype[np.float64]]

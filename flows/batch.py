@@ -4,26 +4,23 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
-from pydantic import Field
 
 from flows.finish import SeamError
 from flows.forecast import GB, Forecast, forecast
-from flows.inputs import Item, destination, from_paths, from_stac, from_text
+from flows.inputs import Item, refuse_unsaid_nodata, scenes
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import carry_out, check_destination
 from flows.record import recorded_input
-from flows.settings import ReconstructSettings, SceneSettings, Settings, load
-from pipeline.companion import Companion
+from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.plan import refuse_too_big
@@ -33,29 +30,6 @@ from pipeline.uri import local_path
 
 Row = dict[str, Any]
 logger = logging.getLogger("r2h")
-
-
-class BatchSettings(Settings):
-    """`r2h batch`: which rasters become which cubes."""
-
-    inputs: tuple[str, ...] = ()
-    """Rasters: paths and URIs; with a *, each file that matches is a scene."""
-    listed: str | None = None
-    """Text file with a path, URI or glob a line."""
-    catalog: str | None = None
-    """Static STAC catalog, collection or item collection."""
-    asset: str = "visual"
-    """Key of the asset that is taken of each item."""
-    output: str
-    """Folder or URI below which cubes are written."""
-    name: str = "{stem}.zarr"
-    """Of each cube: stem, parent and index of the input; of items also id, collection and date."""
-    keep_going: bool = False
-    """Leave out inputs that cannot be done, as failed, rather than refuse the whole batch."""
-    report: str | None = None
-    """JSON lines, one a scene (none: batch.jsonl in the output)."""
-    scene: SceneSettings = Field(default_factory=lambda: load(SceneSettings, None))
-    """How each is done. With overwrite, cubes of other settings are replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +79,7 @@ def plan_batch(settings: BatchSettings) -> Batch:
     Writes nothing. Raises Refusal where the configuration is bad, an input cannot be done (unless
     ``keep_going``), or memory or disk would not do.
     """
-    entries = tuple(map(_look, _scenes(settings)))
+    entries = tuple(_look(item, of) for item, of in scenes(settings))
     bad = [entry for entry in entries if entry.state == "failed"]
     if bad and not settings.keep_going:
         first = "; ".join(f"{entry.settings.source}: {entry.reason}" for entry in bad[:3])
@@ -119,31 +93,11 @@ def plan_batch(settings: BatchSettings) -> Batch:
     return Batch(entries, _refuse_what_does_not_fit(batch.todo, settings), report)
 
 
-def _scenes(settings: BatchSettings) -> Iterator[ReconstructSettings]:
-    sources = [from_paths(settings.inputs)]
-    sources += [from_text(settings.listed)] if settings.listed else []
-    sources += [from_stac(settings.catalog, settings.asset)] if settings.catalog else []
-    items: list[Item] = list(chain(*sources))
-    if not items:
-        raise Refusal("a batch has inputs", "none", "Give inputs, listed or catalog.")
-    taken: dict[str, str] = {}
-    shared = settings.scene.model_dump(exclude={"overwrite"})
-    for index, item in enumerate(items):
-        cube = destination(settings.output, settings.name, item, index)
-        for place in (cube, Companion.uri(cube)):
-            if place in taken:
-                found = f"{place} of {taken[place]} and of {item.source}"
-                raise Refusal("each input has its own cube", found, "Change `name`.")
-            taken[place] = item.source
-        yield ReconstructSettings(source=item.source, destination=cube, **shared).model_copy(
-            update={"overwrite": settings.scene.overwrite}
-        )
-
-
-def _look(settings: ReconstructSettings) -> Entry:
+def _look(item: Item, settings: ReconstructSettings) -> Entry:
     try:
         # No pixel is read: the scene's scale is measured at its turn.
         job = open_job(settings, scale=1.0)
+        refuse_unsaid_nodata(item, job.scene)
         state = _state(job)
     except storage_errors(Refusal) as error:
         return Entry(

@@ -8,12 +8,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Failed
 
 from flows.artifacts import Row, show_progress, show_table
-from flows.batch import BatchSettings, plan_batch, run_batch
+from flows.batch import plan_batch, run_batch
 from flows.evaluate import evaluate
 from flows.learn_settings import EvaluateSettings
 from flows.patience import PATIENT
 from flows.progress import stopped_by_signals
 from flows.scorebook import SHOWN
+from flows.settings import BatchSettings
 from pipeline.datasets import Name
 
 

@@ -1,8 +1,9 @@
-"""The inputs of a batch: lists, globs, text files, and static STAC catalogs."""
+"""The inputs of a batch: lists, globs, text files, and static STAC catalogs; and their cubes."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePosixPath
 from string import Formatter
 from typing import Any
@@ -11,8 +12,11 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from flows.settings import BatchSettings, ReconstructSettings
+from pipeline.companion import Companion
 from pipeline.errors import Refusal
-from pipeline.mosaic import matching
+from pipeline.mosaic import MosaicScene, matching
+from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
 from pipeline.uri import is_file, local_path
 
@@ -23,6 +27,36 @@ class Item:
 
     source: str
     fields: dict[str, str] = field(default_factory=dict)
+    datetime: str | None = None
+    """When the picture was taken, ISO 8601, where a catalog says it."""
+    nodata: bool = False
+    """Whether a catalog says that it has nodata."""
+
+
+def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]]:
+    """Each input of a batch, and how it becomes its cube. Raises Refusal where there is none."""
+    sources = [from_paths(settings.inputs)]
+    sources += [from_text(settings.listed)] if settings.listed else []
+    sources += [from_stac(settings.catalog, settings.asset)] if settings.catalog else []
+    items = list(chain(*sources))
+    if not items:
+        raise Refusal("a batch has inputs", "none", "Give inputs, listed or catalog.")
+    taken: dict[str, str] = {}
+    shared = settings.scene.model_dump(exclude={"overwrite"})
+    for index, item in enumerate(items):
+        cube = destination(settings.output, settings.name, item, index)
+        for place in (cube, Companion.uri(cube)):
+            if place in taken:
+                found = f"{place} of {taken[place]} and of {item.source}"
+                raise Refusal("each input has its own cube", found, "Change `name`.")
+            taken[place] = item.source
+        own = shared | {"datetime": settings.scene.datetime or item.datetime}
+        yield (
+            item,
+            ReconstructSettings(source=item.source, destination=cube, **own).model_copy(
+                update={"overwrite": settings.scene.overwrite}
+            ),
+        )
 
 
 def from_paths(texts: Iterable[str]) -> Iterator[Item]:
@@ -77,6 +111,10 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
         if asset not in item.assets:
             fix = "Name the asset's key with `asset`."
             raise Refusal(f"each item has an asset '{asset}'", [item.id, *item.assets], fix)
+        bands = _bands(item, asset)
+        if any(band.get("offset") for band in bands):
+            fix = "Apply it to the values, and say so in the item."
+            raise Refusal("an asset's values have no offset", f"{item.id} {bands}", fix)
         href = item.assets[asset].href
         here = item.get_self_href() or uri
         source = href if local_path(here) and local_path(href) is None else _absolute(href, here)
@@ -86,7 +124,24 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
             "collection": item.collection_id,
             "date": f"{date:%Y-%m-%d}" if date else None,
         }
-        yield Item(source, {key: value for key, value in known.items() if value})
+        fields = {key: value for key, value in known.items() if value}
+        taken = item.datetime.isoformat() if item.datetime else None
+        nodata = any(band.get("nodata") is not None for band in bands)
+        yield Item(source, fields, taken, nodata)
+
+
+def _bands(item: Any, asset: str) -> list[dict[str, Any]]:
+    """What an item says of an asset and its bands, by the names of STAC 1.1 or of its extension."""
+    said = item.assets[asset].extra_fields
+    each = [said, *said.get("bands", ()), *said.get("raster:bands", ())]
+    return [{key.removeprefix("raster:"): value for key, value in one.items()} for one in each]
+
+
+def refuse_unsaid_nodata(item: Item, scene: RasterScene | MosaicScene) -> None:
+    """Raise Refusal where a catalog says that a raster has nodata, and the raster does not."""
+    if item.nodata and isinstance(scene, RasterScene) and not scene.says_nodata:
+        fix = "Declare it in the file too: gdal_edit.py -a_nodata."
+        raise Refusal("nodata is declared in the file", f"{item.source}, only its item", fix)
 
 
 def _absolute(href: str, start: str) -> str:

@@ -128,6 +128,8 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
     if settings.endpoint:
         use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
+    # Before any pixel is read: what comes after it is then known to be another.
+    found = state(settings.source, scene.files)
     refuse_too_many(scene.height, scene.width, settings.max_pixels)
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     area = load_area(scene, settings.aoi) if settings.aoi else None
@@ -152,7 +154,7 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
         # On a GPU two take turns: one's batch is copied while the other's is computed.
         workers=threads_of(settings) if device == "cpu" else 2,
         memory=memory,
-        input=state(settings.source, scene.files),
+        input=found,
     )
 
 

@@ -14,14 +14,14 @@ from fsspec.core import url_to_fs
 from flows.finish import finish, stages
 from flows.forecast import Forecast, forecast, refuse_what_does_not_fit
 from flows.job import Job, open_job
-from flows.record import same_input, unchanged_input, write_record
+from flows.record import first_input, same_input, unchanged_input, write_record
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
 from pipeline.lock import locked
 from pipeline.sidecar import refuse_foreign, withdraw
-from pipeline.source import known
+from pipeline.source import State
 from pipeline.store import reason, storage_errors
 from pipeline.stream import Stream
 from pipeline.sums import Index
@@ -40,10 +40,11 @@ def prepare(job: Job) -> SpectralCube:
     fs, path = url_to_fs(settings.destination)
     if fs.exists(path) and settings.resume:
         return _take_up(job)
+    original = first_input(job)
     withdraw(settings.destination)
     if fs.exists(path):
         SpectralCube.remove(settings.destination)
-    return _create(job, fs, path)
+    return _create(job, original, fs, path)
 
 
 def check_destination(job: Job) -> None:
@@ -107,8 +108,7 @@ def _take_up(job: Job) -> SpectralCube:
     return cube
 
 
-def _create(job: Job, fs: fsspec.AbstractFileSystem, path: str) -> SpectralCube:
-    original = known(None, job.input, job.scene.files)
+def _create(job: Job, original: State, fs: fsspec.AbstractFileSystem, path: str) -> SpectralCube:
     try:
         # The record first: a cube that exists has one.
         write_record(job, original, {})

@@ -9,7 +9,7 @@ from flows.environment import environment
 from flows.job import Job
 from pipeline.errors import Refusal
 from pipeline.redact import redacted
-from pipeline.source import State, known, state
+from pipeline.source import State, alike, known, state
 from pipeline.store import put
 
 
@@ -55,6 +55,16 @@ def recorded_input(job: Job) -> State | None:
     """The input as it was when the cube was begun; None where nothing says it."""
     record = recorded(job.settings.destination)
     return record["input"] if record else None
+
+
+def first_input(job: Job) -> State:
+    """The input as the job found it, with its digest. Raises Refusal where it is another by now."""
+    files = job.scene.files
+    original, now = known(None, job.input, files), state(job.settings.source, files)
+    if not alike(original["files"], now["files"]):
+        change = f"{original['files']} when it was opened, {now['files']} now"
+        raise Refusal("an input stays what it was when it was opened", change, "Run it again.")
+    return original
 
 
 def same_input(job: Job) -> State:

@@ -168,6 +168,29 @@ class ReconstructSettings(SceneSettings):
     alternatives: ClassVar = (*SceneSettings.alternatives, ("overwrite", "resume"))
 
 
+class BatchSettings(Settings):
+    """`r2h batch`: which rasters become which cubes."""
+
+    inputs: tuple[str, ...] = ()
+    """Rasters: paths and URIs; with a *, each file that matches is a scene."""
+    listed: str | None = None
+    """Text file with a path, URI or glob a line."""
+    catalog: str | None = None
+    """Static STAC catalog, collection or item collection."""
+    asset: str = "visual"
+    """Key of the asset that is taken of each item."""
+    output: str
+    """Folder or URI below which cubes are written."""
+    name: str = "{stem}.zarr"
+    """Of each cube: stem, parent and index of the input; of items also id, collection and date."""
+    keep_going: bool = False
+    """Leave out inputs that cannot be done, as failed, rather than refuse the whole batch."""
+    report: str | None = None
+    """JSON lines, one a scene (none: batch.jsonl in the output)."""
+    scene: SceneSettings = Field(default_factory=lambda: load(SceneSettings, None))
+    """How each is done. With overwrite, cubes of other settings are replaced."""
+
+
 Some = TypeVar("Some", bound=Settings)
 
 

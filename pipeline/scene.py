@@ -14,6 +14,7 @@ from weakref import WeakSet
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
@@ -161,6 +162,13 @@ class RasterScene:
         """When the picture was taken, as the file's tags say."""
         with Source(self.uri).open() as dataset:
             return recorded(dataset)
+
+    @property
+    def says_nodata(self) -> bool:
+        """Whether the file has nodata, a mask or alpha; not whether any pixel is."""
+        with Source(self.uri).open() as dataset:
+            kinds = dataset.mask_flag_enums
+        return any(MaskFlags.all_valid not in kind for kind in kinds)
 
     @property
     def files(self) -> list[str]:

@@ -48,7 +48,7 @@ def _told(about: dict[str, Any]) -> dict[str, Any]:
     return {"bytes": about.get("size"), "etag": tag, "modified": None if tag else changed}
 
 
-def _alike(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
+def alike(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> bool:
     """Whether all that was known of the files is so now."""
     if [one["name"] for one in before] != [one["name"] for one in now]:
         return False
@@ -78,7 +78,7 @@ def known(before: State | None, now: State, files: Iterable[str]) -> State:
     their store says. A copy on another machine has another time and the same bytes. Raises OSError
     where a store that told no longer does.
     """
-    if before and _alike(before["files"], now["files"]):
+    if before and alike(before["files"], now["files"]):
         return {**now, "sha256": before["sha256"]}
     found = digest(files)
     if before and (found is None or before["sha256"] != found):

@@ -295,6 +295,29 @@ def test_a_static_stac_catalog_names_inputs(r2h, scenes, tmp_path, kind):
     assert "asset 'data'" in err
 
 
+def test_what_an_item_says_of_its_asset_counts(r2h, scenes, tmp_path):
+    uri = catalog(tmp_path / "in", scenes[:1], "collection")
+    plain = json.loads(uri.read_text())
+    with rasterio.open(scenes[0], "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME="2026:03:01 12:00:00")
+    code, _, err = r2h(inputs=[], catalog=str(uri))
+    assert code == 0, err
+    item = tmp_path / "out" / "a.json"
+    assert json.loads(item.read_text())["properties"]["datetime"] == "2024-05-06T00:00:00Z"
+    bands = {"raster:bands": 3 * [{"offset": -0.1}]}, {"bands": 3 * [{"raster:offset": -0.1}]}
+    nodata = {"nodata": 0}, {"raster:bands": 3 * [{"nodata": 0}]}
+    for more, said in [(m, "no offset") for m in bands] + [(m, "in the file") for m in nodata]:
+        changed = json.loads(json.dumps(plain))
+        changed["features"][0]["assets"]["visual"] |= more
+        uri.write_text(json.dumps(changed))
+        code, _, err = r2h(inputs=[], catalog=str(uri))
+        assert code == 2
+        assert said in err
+    with rasterio.open(scenes[0], "r+") as file:
+        file.nodata = 0
+    assert r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "b"))[0] == 0
+
+
 def test_a_page_of_a_search_is_no_catalog(r2h, scenes, tmp_path):
     uri = catalog(tmp_path / "in", scenes, "collection")
     page = json.loads(uri.read_text()) | {"links": [{"rel": "next", "href": "x"}]}

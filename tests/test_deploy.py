@@ -21,12 +21,11 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import tasks
-from flows.batch import BatchSettings
 from flows.commands.run import _with_prefect
 from flows.deploy import batch_flow, evaluate_flow
 from flows.learn_settings import EvaluateSettings, TrainSettings
 from flows.progress import in_sight
-from flows.settings import ReconstructSettings, load
+from flows.settings import BatchSettings, ReconstructSettings, load
 from pipeline.errors import Refusal, Stopped
 from tests.model_fixtures import small_checkpoint
 from tests.toys import objects, write_scene

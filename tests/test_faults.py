@@ -18,6 +18,7 @@ import zarr.storage._local as local_store
 import model
 from flows import cli
 from flows.commands.common import STOPPED
+from flows.reconstruct import check
 from pipeline import chunks, store
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
@@ -25,6 +26,7 @@ from pipeline.scene import RasterScene
 from pipeline.sums import Sums
 from tests.faults import ways
 from tests.faults.run import TILING, Run, assert_same, aux, raster
+from tests.toys import objects
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +165,24 @@ def test_an_input_that_changes_while_it_is_read(r2h, tmp_path, cube, monkeypatch
     assert code == 2
     assert "--overwrite" in said
     assert r2h(*begun((source, cube)), "--overwrite")[0] == 0
+
+
+def test_an_input_that_changes_before_its_cube_is_begun(r2h, tmp_path, cube, monkeypatch):
+    source = raster(tmp_path / "source.tif", 96, 128)
+    (tmp_path / "other").write_bytes(source.read_bytes())
+    assert r2h(*begun((source, cube)))[0] == 0
+    before = objects(cube)
+
+    def replaced(job):
+        # While a tile was tried for the forecast.
+        (tmp_path / "other").replace(source)
+        return check(job)
+
+    monkeypatch.setattr("flows.reconstruct.check", replaced)
+    code, said = r2h(*begun((source, cube)), "--overwrite")
+    assert code == 2
+    assert "when it was opened" in said
+    assert objects(cube) == before
 
 
 def test_a_resume_goes_on_with_a_copy_and_with_nothing_else(r2h, tmp_path, cube, monkeypatch):

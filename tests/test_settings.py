@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.batch import BatchSettings
 from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
-from flows.settings import ReconstructSettings, load
+from flows.settings import BatchSettings, ReconstructSettings, load
 from flows.shown import camera_shares
 from pipeline.errors import Refusal
 

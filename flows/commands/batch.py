@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.commands.common import STOPPED, Json, Log, Metrics, say, tell
-from flows.settings import load
+from flows.settings import BatchSettings, load
 from pipeline.redact import redacted
 
 app = typer.Typer()
@@ -28,7 +28,7 @@ def batch(
 
     Example: r2h batch batch.toml --dry-run
     """
-    from flows.batch import BatchSettings, plan_batch, run_batch  # noqa: PLC0415
+    from flows.batch import plan_batch, run_batch  # noqa: PLC0415
     from flows.logs import log_as  # noqa: PLC0415
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import stopped_by_signals  # noqa: PLC0415
