@@ -128,8 +128,7 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
     if settings.endpoint:
         use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
-    # Before any pixel is read: what comes after it is then known to be another.
-    found = state(settings.source, scene.files)
+    found = state(settings.source, scene.files)  # before any pixel is read
     refuse_too_many(scene.height, scene.width, settings.max_pixels)
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     area = load_area(scene, settings.aoi) if settings.aoi else None

@@ -1,6 +1,7 @@
 """What an image's pixel values mean: sensitivities, encoding and white."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
-from pipeline.table import averaged, parse_table, read_text
+from pipeline.table import averaged, linear, outside, parse_table, read_text, refined
 
 Encoding = Literal["srgb", "linear"]
 White = float | tuple[float, ...]
@@ -21,6 +22,12 @@ COLUMNS = ("wavelength_nm", "red", "green", "blue")
 """Of a camera's CSV."""
 LIBRARY = files("configs") / "cameras"
 _OBSERVER = "cie1931"
+_SPAN = (400.0, 700.0)
+"""nm that the library's tables span."""
+_OUTSIDE = 0.02
+"""Largest share of a channel's response beyond that and the model's wavelengths."""
+_FITTED = re.compile("^# fitted to .*, in its light; white ", re.MULTILINE)
+"""What `r2h camera fit` says in a camera's CSV."""
 BRIGHTEST = 1000
 """Times white, in linear RGB, beyond which nothing is light."""
 SRGB = "srgb"
@@ -169,7 +176,8 @@ def load_camera(name: str, light: Light | None = None) -> Camera:
     """A camera of the library by name, or of a CSV file by path, in a light (none: equal energy).
 
     The CSV has the columns wavelength_nm, red, green, blue; lines that start with # are comments.
-    What it sees in that light is balanced: a flat reflectance of 1 stays (1, 1, 1).
+    What it sees in that light is balanced: a flat reflectance of 1 stays (1, 1, 1). In a light, a
+    table's wider gaps are filled. Raises Refusal for a light on top of the one of a fitted camera.
     """
     light = light or load_light(EQUAL_ENERGY)
     if name == SRGB:
@@ -184,7 +192,15 @@ def load_camera(name: str, light: Light | None = None) -> Camera:
 
 def _from_csv(name: str, text: str, light: Light) -> Camera:
     table = parse_table(name, text, COLUMNS)
-    return _camera(name, table[:, 0], table[:, 1:].T * light.at(table[:, 0]))
+    known, rows = table[:, 0], table[:, 1:].T
+    if light.name == EQUAL_ENERGY:
+        return _camera(name, known, rows)
+    if _FITTED.search(text):
+        rule = "a camera fitted to a picture of a chart includes that picture's light"
+        raise Refusal(rule, f"{name} in {light.name} as well", "Leave --illuminant out.")
+    # The light may have lines where the table has few rows: the library's are 10 nm apart.
+    at = refined(known, widest=10)
+    return _camera(name, at, linear(at, known, rows) * light.at(at))
 
 
 def _camera(name: str, wavelengths: NDArray[np.float64], rows: NDArray[np.float64]) -> Camera:
@@ -207,7 +223,11 @@ def _linear_srgb(light: Light) -> Camera:
 
 
 def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
-    """The camera at other wavelengths (nm), which its table must span."""
+    """The camera at other wavelengths (nm), which its table must span.
+
+    Raises Refusal where it does not, and where over 2 % of a channel's response is lost beyond both
+    these and 400 to 700 nm.
+    """
     if camera.wavelengths == wavelengths:
         return camera
     known = np.asarray(camera.wavelengths)
@@ -217,5 +237,13 @@ def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
         fix = f"Give a table from {wanted[0]:g} to {wanted[-1]:g} nm."
         raise Refusal("a camera's table must span the model's wavelengths", span, fix)
     table = camera.sensitivities * np.array(camera.response)[:, None]
+    low, high = min(wanted[0], _SPAN[0]), max(wanted[-1], _SPAN[1])
+    lost = outside(known, table, low, high)
+    if lost.max() > _OUTSIDE:
+        within = f"within {low:g} to {high:g} nm, to {1 - _OUTSIDE:.0%} at least"
+        rule = f"a camera's channels must respond {within}"
+        found = f"{camera.name}, {COLUMNS[1:][lost.argmax()]} with {lost.max():.1%} outside"
+        fix = "Give its table with its infrared-cut filter, or cut it where the light really ends."
+        raise Refusal(rule, found, fix)
     rows = averaged(known, table, wanted)
     return replace(_camera(camera.name, wanted, rows), encoding=camera.encoding, white=camera.white)

@@ -2,12 +2,22 @@
 
 from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.camera import SRGB, Camera, Encoding, Floats, library, load_camera, resampled, to_srgb
+from pipeline.camera import (
+    COLUMNS,
+    SRGB,
+    Camera,
+    Encoding,
+    Floats,
+    library,
+    load_camera,
+    resampled,
+    to_srgb,
+)
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.scene import RasterScene, Scene
@@ -19,6 +29,8 @@ NEUTRAL = slice(18, 24)
 """Patches of its grey scale."""
 INSIDE = 0.4
 """Share of the way to the next patch that is averaged."""
+_ENDS = [1, *(2**bits - 1 for bits in range(8, 33))]
+"""Pixel values at which a range ends, of floats and of 8 bits or more."""
 UNEXPLAINED = 0.05
 """Largest root mean square error of a channel, in reflectance, that is called a fit."""
 
@@ -71,12 +83,30 @@ def chart_reflectances(wavelengths: tuple[float, ...]) -> NDArray[np.float64]:
 
 
 def read_chart(scene: Scene, corners: Corners) -> NDArray[np.float64]:
-    """(3, 24) mean pixel values of the patches.
+    """(3, 24) mean pixel values of the patches, NaN where a channel is clipped in one of them.
 
     ``corners`` are (column, row) of the centres of the four patches at the chart's corners: dark
     skin, bluish green, black, white. Raises Refusal where a patch is outside or has nodata.
     """
-    return np.stack([_mean(scene, *place) for place in patches(corners)], axis=1)
+    pixels = [_pixels(scene, *place) for place in patches(corners)]
+    means = np.stack([patch.mean(axis=1, dtype=np.float64) for patch in pixels], axis=1)
+    return np.where(_clipped(np.stack(pixels, axis=1)), np.nan, means)
+
+
+def _clipped(pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    """(3, 24) whether any of a patch's pixels (3, 24, n) is where its channel's values end.
+
+    They end at a largest one of all bits set, as 255; or, in more than 8 bits, where a sensor may
+    be full below that, at one that fills half of two patches, or of one while others show noise.
+    """
+    top = pixels.max(axis=(1, 2), keepdims=True)
+    full = (pixels == top) & (top > 0)
+    even = (pixels == pixels.max(axis=2, keepdims=True)).mean(axis=2)
+    filled = (full.mean(axis=2) >= 1 / 2).sum(axis=1)
+    flat = (filled > 1) | ((filled == 1) & (np.median(even, axis=1) < 1 / 2))
+    ends = np.isin(top[:, 0, 0], _ENDS) | (flat & (pixels.dtype.itemsize > 1))
+    clipped: NDArray[np.bool_] = full.any(axis=2) & ends[:, None]
+    return clipped
 
 
 def patches(corners: Corners) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
@@ -89,7 +119,8 @@ def patches(corners: Corners) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int
         yield np.rint(y / w).astype(int), np.rint(x / w).astype(int)
 
 
-def _mean(scene: Scene, rows: NDArray[np.int_], cols: NDArray[np.int_]) -> NDArray[np.float64]:
+def _pixels(scene: Scene, rows: NDArray[np.int_], cols: NDArray[np.int_]) -> NDArray[Any]:
+    """(3, places)."""
     top, left = int(rows.min()), int(cols.min())
     window = Window(top, left, int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1)
     rule = "every patch of the chart must lie in the picture"
@@ -99,8 +130,7 @@ def _mean(scene: Scene, rows: NDArray[np.int_], cols: NDArray[np.int_]) -> NDArr
     values, valid = scene.read(window)
     if not valid.all():
         raise Refusal(rule, f"nodata at column {left}, row {top}", fix)
-    mean: NDArray[np.float64] = values[:, rows - top, cols - left].mean(axis=1, dtype=np.float64)
-    return mean
+    return values[:, rows - top, cols - left]
 
 
 def _homography(corners: Corners) -> NDArray[np.float64]:
@@ -122,13 +152,18 @@ def fit(
 ) -> Fit:
     """The camera that explains pixel ``values`` (3, 24) of ``reflectances`` (wavelengths, 24).
 
-    White is read off the grey patches, whose rendering hardly depends on the camera. Each channel
-    is then the most probable one, patches being seen with some error, under a Gaussian prior:
-    for linear pixel values what cameras of the library are like, whose sensitivities are a space
-    of few dimensions (Jiang et al., WACV 2013); for sRGB, a finished photograph, a 3 x 3 matrix
-    near the identity on linear sRGB. What it finds includes the picture's light. Raises Refusal
-    where the picture is no such chart.
+    NaN, what is clipped, is left out. White is read off the grey patches, whose rendering hardly
+    depends on the camera. Each channel is then the most probable one, patches being seen with some
+    error, under a Gaussian prior: for linear pixel values what cameras of the library are like,
+    whose sensitivities are a space of few dimensions (Jiang et al., WACV 2013); for sRGB, a
+    finished photograph, a 3 x 3 matrix near the identity on linear sRGB. What it finds includes the
+    picture's light. Raises Refusal where the picture is no such chart, or its grey is clipped.
     """
+    known = ~np.isnan(values)
+    clipped = [COLUMNS[1 + c] for c in range(3) if not known[c, NEUTRAL].all()]
+    if clipped:
+        rule = "the chart's grey patches, which tell white, must not be clipped"
+        raise Refusal(rule, " and ".join(clipped), "Expose less, or check the corners.")
     grey = reflectances[:, NEUTRAL].mean(axis=0)
     encode = to_srgb(grey.astype(np.float32)) if encoding == "srgb" else grey
     whites = values[:, NEUTRAL] @ encode / (encode @ encode)
@@ -136,16 +171,20 @@ def fit(
         raise Refusal("the chart's grey patches must be lit", whites.tolist(), "Check the corners.")
     white = (float(whites[0]), float(whites[1]), float(whites[2]))
     picture = load_camera(SRGB).reading(encoding, white)
-    seen = picture.decode(values.astype(np.float32)[:, :, None])[:, :, 0]
+    seen = picture.decode(np.where(known, values, 0).astype(np.float32)[:, :, None])[:, :, 0]
     means, covariances = _finished(wavelengths) if encoding == "srgb" else _raw(wavelengths)
-    rows = np.stack([_channel(seen[c], reflectances, means[c], covariances[c]) for c in range(3)])
+    fitted = (
+        _channel(seen[c, there], reflectances.compress(there, axis=1), means[c], covariances[c])
+        for c, there in enumerate(known)
+    )
+    rows = np.stack(list(fitted))
     if encoding == "linear":
         # Raw values are counts of light; a finished photograph's come from differences too.
         rows = np.maximum(rows, 0)
     rows /= rows.sum(axis=1, keepdims=True)
     camera = Camera("chart", wavelengths, rows.astype(np.float32), encoding, white)
     missed = camera.render(reflectances.astype(np.float32)) - seen
-    rms = float(np.sqrt((missed**2).mean(axis=1)).max())
+    rms = float(np.sqrt((missed**2).mean(axis=1, where=known)).max())
     if rms > UNEXPLAINED:
         rule = f"a camera must explain the chart's patches to {UNEXPLAINED} on average"
         raise Refusal(rule, f"{rms:.3f}", "Check --corners, their order, and --encoding.")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
-from pipeline.table import header, read_table, read_text
+from pipeline.table import header, linear, outside, read_table, read_text
 
 SENSORS = {
     "sentinel-2a": {f"B{n}": f"S2A_MSI_{n:02}" for n in (1, 2, 3, 4)},
@@ -22,6 +22,8 @@ _STEP = 2.5
 """nm between the values of a response function in Py6S."""
 _OUTSIDE = 0.01
 """Largest share of a band's response beyond the cube's wavelengths."""
+_GAUSS = np.array([-1, 1]) / np.sqrt(3)
+"""Points of [-1, 1] whose mean is that of any cubic over it."""
 _TAIL = 2.0
 """Widths at half maximum to either side after which a Gaussian's response is nothing: 1e-5."""
 
@@ -46,8 +48,9 @@ class Sensor(NamedTuple):
 def load_sensor(name: str, wavelengths: tuple[float, ...]) -> Sensor:
     """A sensor by name, or of a CSV of response functions: wavelength_nm, then a column a band.
 
-    A band is the mean of the spectrum weighted by the response, with the spectrum linear between
-    the ``wavelengths`` (nm) of the cube. Raises Refusal for a band that responds beyond them.
+    A band is the integral of spectrum times response over that of the response: the spectrum
+    linear between the ``wavelengths`` (nm) of the cube, the response between the table's rows and
+    nothing beyond them. Raises Refusal for a band that responds beyond the cube's wavelengths.
     """
     if name.endswith(".csv"):
         table = read_table(Path(name))
@@ -112,22 +115,29 @@ def _about(
     """Centre, full width at half maximum, and weights of a band."""
     at, response = measured
     low, high = wavelengths[0], wavelengths[-1]
-    inside = (at >= low) & (at <= high)
-    # What each value of the table stands for: they need not be evenly spaced.
-    share = response * np.gradient(at)
-    total = np.abs(share).sum()
-    if not total or np.abs(share[~inside]).sum() > _OUTSIDE * total:
+    knots = np.union1d(at, wavelengths)
+    knots = knots[(knots >= max(low, at[0])) & (knots <= min(high, at[-1]))]
+    # Between knots spectrum and response are straight: two points (Gauss) integrate their product.
+    half = np.diff(knots)[:, None] / 2
+    points = (knots[:-1, None] + half * (1 + _GAUSS)).ravel()
+    share = (half * np.interp(points, at, response).reshape(-1, 2)).ravel()
+    if share.sum() <= 0 or outside(at, response, low, high) > _OUTSIDE:
         rule = f"a band must respond within {low:g} to {high:g} nm, to {1 - _OUTSIDE:.0%} at least"
         raise Refusal(rule, band, "Leave the band out.")
-    width = _width(at, response)
-    at, share = at[inside], share[inside] / share[inside].sum()
-    # What each wavelength of the cube gives to the value at each of the response's.
-    linear = np.stack([np.interp(at, wavelengths, unit) for unit in np.eye(len(wavelengths))])
-    return float(share @ at), width, linear @ share
+    share /= share.sum()
+    # What each wavelength of the cube gives to the value at each point.
+    weights = linear(points, np.array(wavelengths), np.eye(len(wavelengths))) @ share
+    return float(share @ points), _width(at, response), weights
 
 
 def _width(at: NDArray[np.float64], response: NDArray[np.float64]) -> float:
     """Between the outermost half maxima (nm), linear between the table's values."""
-    fine = np.linspace(at[0], at[-1], 16 * len(at))
-    above = fine[np.interp(fine, at, response) >= response.max() / 2]
-    return float(np.ptp(above))
+    return -_rise(-at[::-1], response[::-1]) - _rise(at, response)
+
+
+def _rise(at: NDArray[np.float64], response: NDArray[np.float64]) -> float:
+    """Where a response first reaches half its maximum."""
+    half = response.max() / 2
+    first = int(np.argmax(response >= half))
+    around = slice(max(first - 1, 0), first + 1)
+    return float(np.interp(half, response[around], at[around]))

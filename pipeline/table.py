@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from pipeline.errors import Refusal
 
 WAVELENGTH = "wavelength_nm"
+_CLOSEST = 1.0
+"""nm between rows that are close enough to be summed one by one."""
+_PARTS = 1000
+"""Most parts of one gap, or a mistyped wavelength would fill the memory."""
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> NDArray[np.float64]:
@@ -60,16 +64,54 @@ def averaged(
 
     A mean weighted by a triangle that reaches to the neighbours of each: a line between them counts
     with the nearest two, as it must where spectra are known at these alone. Linear where ``known``
-    is coarser, the same values where it is the same.
+    is coarser, the same values where it is the same. Rows may be unevenly spaced.
     """
-    at = np.union1d(known, wanted)
+    at = refined(np.union1d(known, wanted))
     # Of one shape to both sides, or a slope would move the mean: so none at the table's own ends.
     reach = np.minimum(np.gradient(wanted), np.minimum(wanted - known[0], known[-1] - wanted))
     away = np.abs(np.subtract.outer(at, wanted)) / np.maximum(reach, 1e-9)
     weights = np.maximum(1 - away, 0) * np.gradient(at)[:, None]
-    fine = np.apply_along_axis(lambda row: np.interp(at, known, row), -1, rows)
-    mean: NDArray[np.float64] = fine @ (weights / weights.sum(axis=0))
+    mean: NDArray[np.float64] = linear(at, known, rows) @ (weights / weights.sum(axis=0))
     return mean
+
+
+def refined(at: NDArray[np.float64], widest: float = np.inf) -> NDArray[np.float64]:
+    """Wavelengths (nm) with others in their wider gaps, so that each weighs what it stands for.
+
+    As close as the closest are, but 1 nm at least and ``widest`` at most: evenly spaced ones stay
+    as they are.
+    """
+    gaps = np.diff(at)
+    step = min(max(gaps.min(), _CLOSEST), widest)
+    # Less than a hundredth more than a step is rounding.
+    parts = np.clip(np.ceil(gaps / step - 0.01), 1, _PARTS).astype(int)
+    steps = zip(at[:-1], at[1:], parts, strict=True)
+    return np.concatenate([*(np.linspace(*step, endpoint=False) for step in steps), at[-1:]])
+
+
+def linear(
+    at: NDArray[np.float64], known: NDArray[np.float64], rows: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Rows (..., known) over wavelengths, at others (nm), straight between those that are known."""
+    values: NDArray[np.float64] = np.apply_along_axis(
+        lambda row: np.interp(at, known, row), -1, rows
+    )
+    return values
+
+
+def outside(
+    known: NDArray[np.float64], rows: NDArray[Any], low: float, high: float
+) -> NDArray[np.float64]:
+    """Share (...) of the integral of |rows| (..., known) that lies beyond ``low`` to ``high``: nm.
+
+    Straight between the wavelengths that are known, nothing beyond them; no row may be all zeros.
+    """
+    at = np.union1d(known, np.clip([low, high], known[0], known[-1]))
+    height = np.abs(linear(at, known, rows))
+    area = np.diff(at) * (height[..., 1:] + height[..., :-1])
+    beyond = (at[1:] <= low) | (at[:-1] >= high)
+    share: NDArray[np.float64] = area[..., beyond].sum(axis=-1) / area.sum(axis=-1)
+    return share
 
 
 def _lines(text: str) -> list[str]:

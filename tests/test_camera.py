@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.color import xyz2rgb
 from typer.testing import CliRunner
@@ -20,6 +20,8 @@ from pipeline.camera import (
     write_camera,
 )
 from pipeline.errors import Refusal
+from pipeline.light import Light
+from pipeline.table import averaged
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
 TABLE = "wavelength_nm,red,green,blue\n400,0,0,1\n500,0,1,1\n600,2,1,0\n"
@@ -203,6 +205,56 @@ def test_resampling_is_linear_and_keeps_white(tmp_path: Path) -> None:
 def test_a_camera_is_not_extrapolated(tmp_path: Path, wavelengths: tuple[float, ...]) -> None:
     with pytest.raises(Refusal, match="span"):
         resampled(load_camera(written(tmp_path, TABLE)), wavelengths)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.integers(77, 143), max_size=40), st.booleans(), st.integers(0, 2**32))
+def test_rows_that_stand_closer_weigh_no_more(
+    tmp_path: Path, fives: set[int], lit: bool, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    # Two are as close as those of the even table.
+    at = 5.0 * np.array(sorted({76, 77, *fives, 144}))
+    rows, even = random.random((3, len(at))) + 0.1, np.arange(380.0, 721, 5)
+    # A lamp: lines on some light.
+    lamp = Light("lamp", even, 1 + 50 * (random.random(len(even)) > 0.9)) if lit else None
+    seen = []
+    for nm, values in ((at, rows), (even, [np.interp(even, at, row) for row in rows])):
+        cells = np.column_stack([nm, *values]).tolist()
+        lines = "\n".join(",".join(map(str, row)) for row in cells)
+        table = written(tmp_path, f"wavelength_nm,red,green,blue\n{lines}\n")
+        seen.append(averages(load_camera(table, lamp)))
+    np.testing.assert_allclose(*seen, atol=1e-6)
+
+
+def averages(camera: Camera) -> np.ndarray:
+    """As `resampled`, of what responds beyond the wavelengths too."""
+    table = camera.sensitivities * np.array(camera.response)[:, None]
+    rows = averaged(np.array(camera.wavelengths), table, NM)
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("beyond", "fits"), [(0.01, True), (0.03, False)])
+def test_what_a_camera_sees_beyond_the_model_is_not_cut_in_silence(
+    tmp_path: Path, beyond: float, fits: bool
+) -> None:
+    # Flat over 300 nm, then a step to 800 nm in green alone.
+    far = beyond / (1 - beyond) * 300 / 100
+    rows = f"400,1,1,1\n700,1,1,1\n700.001,0,{far},0\n800,0,{far},0\n"
+    seen = load_camera(written(tmp_path, f"wavelength_nm,red,green,blue\n{rows}"))
+    if fits:
+        assert resampled(seen, WAVELENGTHS).wavelengths == WAVELENGTHS
+    else:
+        with pytest.raises(Refusal, match=r"98%.*mine, green with 3\.0% outside.*infrared-cut"):
+            resampled(seen, WAVELENGTHS)
+    # A model that goes as far sees it.
+    resampled(seen, (*WAVELENGTHS, 800.0))
+
+
+@pytest.mark.parametrize("name", library())
+def test_the_library_may_be_cut_to_what_a_reference_holds(name: str) -> None:
+    cut = WAVELENGTHS[5:-5]
+    assert resampled(load_camera(name), cut).wavelengths == cut
 
 
 @pytest.mark.parametrize("encoding", ["srgb", "linear"])

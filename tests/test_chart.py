@@ -3,10 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from typer.testing import CliRunner
 
+from flows.cli import app
 from pipeline.camera import Camera, Encoding, load_camera, to_srgb, write_camera
-from pipeline.chart import COLS, ROWS, chart_reflectances, fit, fit_picture, read_chart
+from pipeline.chart import COLS, ROWS, chart_reflectances, corners_of, fit, fit_picture, read_chart
 from pipeline.errors import Refusal
+from pipeline.light import load_light
 from pipeline.scene import RasterScene
 
 NM = load_camera("srgb").wavelengths
@@ -51,9 +54,16 @@ def test_a_chart_in_the_wrong_encoding_or_order_is_refused(reflectances: np.ndar
 
 
 def picture(tmp_path: Path, reflectances: np.ndarray) -> Path:
-    """A chart seen at a slant, on grey."""
+    """A finished photograph of a chart."""
     values = pixels(load_camera("srgb").reading("srgb", 255), reflectances, np.full(3, 255.0))
-    image = np.full((3, 100, 140), 90, np.uint8)
+    return shot(tmp_path, values, np.uint8)
+
+
+def shot(
+    tmp_path: Path, values: np.ndarray, dtype: type, noise: float = 0, end: float = np.inf
+) -> Path:
+    """A chart seen at a slant, on grey, with noise, clipped at the end of the sensor."""
+    image = np.full((3, 100, 140), 90.0)
     x0, y0, x1, y1, x2, y2, x3, y3 = map(float, CORNERS.split(","))
     for row in range(ROWS):
         for col in range(COLS):
@@ -61,11 +71,12 @@ def picture(tmp_path: Path, reflectances: np.ndarray) -> Path:
             x = (1 - v) * ((1 - u) * x0 + u * x1) + v * ((1 - u) * x3 + u * x2)
             y = (1 - v) * ((1 - u) * y0 + u * y1) + v * ((1 - u) * y3 + u * y2)
             spot = slice(int(y) - 7, int(y) + 8), slice(int(x) - 7, int(x) + 8)
-            image[:, *spot] = np.rint(values[:, row * COLS + col])[:, None, None]
+            image[:, *spot] = values[:, row * COLS + col][:, None, None]
+    image += noise * np.random.default_rng(0).standard_normal(image.shape)
     path = tmp_path / "shot.tif"
-    with rasterio.open(path, "w", driver="GTiff", width=140, height=100, count=3, dtype="uint8",
+    with rasterio.open(path, "w", driver="GTiff", width=140, height=100, count=3, dtype=dtype,
                        photometric="RGB") as file:  # fmt: skip
-        file.write(image)
+        file.write(np.rint(image).clip(0, end).astype(dtype))
     return path
 
 
@@ -91,6 +102,54 @@ def test_corners_that_are_none_are_refused(
 ) -> None:
     with pytest.raises(Refusal, match=r"corners|patch"):
         fit_picture(str(picture(tmp_path, reflectances)), corners, "srgb")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("dtype", "noise", "end", "over"),
+    [
+        (np.uint8, 0, 255, 1.3),
+        (np.uint16, 0, 4095, 1.3),
+        # A sensor that is full below its bits: white alone in noise, or white and the next grey.
+        (np.uint16, 5, 3900, 1.3),
+        (np.uint16, 0, 3900, 1.9),
+    ],
+)
+def test_a_chart_with_clipped_greys_is_refused(
+    tmp_path: Path, reflectances: np.ndarray, dtype: type, noise: float, end: int, over: float
+) -> None:
+    encoding: Encoding = "srgb" if dtype is np.uint8 else "linear"
+    lens = load_camera("srgb" if dtype is np.uint8 else "nikon-d700").reading(encoding, 1)
+    values = pixels(lens, reflectances, np.full(3, end * over))
+    with pytest.raises(Refusal, match=r"grey .*clipped; got red and green and blue.*Expose less"):
+        fit_picture(str(shot(tmp_path, values, dtype, noise, end)), CORNERS, encoding)
+    lit = shot(tmp_path, values / values.max() * 0.95 * end, dtype, noise, end)
+    assert fit_picture(str(lit), CORNERS, encoding).rms < 0.02
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_clipped_colours_are_left_out(tmp_path: Path, reflectances: np.ndarray) -> None:
+    values = pixels(load_camera("srgb").reading("srgb", 255), reflectances, np.full(3, 255.0))
+    values[0, 11], values[2, 12] = 255, 255
+    source = str(shot(tmp_path, values, np.uint8))
+    got = read_chart(RasterScene.open(source), corners_of(CORNERS))
+    assert np.argwhere(np.isnan(got)).tolist() == [[0, 11], [2, 12]]
+    found = fit_picture(source, CORNERS, "srgb")
+    plain = fit_picture(str(picture(tmp_path, reflectances)), CORNERS, "srgb")
+    assert found.white == plain.white
+    np.testing.assert_allclose(found.camera.sensitivities, plain.camera.sensitivities, atol=2e-3)
+    assert found.rms == pytest.approx(plain.rms, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_the_light_of_a_fitted_camera_counts_once(tmp_path: Path, reflectances: np.ndarray) -> None:
+    out, lamp = tmp_path / "mine.csv", tmp_path / "lamp.csv"
+    words = ["camera", "fit", str(picture(tmp_path, reflectances)), str(out), "--corners", CORNERS]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    lamp.write_text("wavelength_nm,power\n390,1\n550,2\n710,9\n")
+    load_camera(str(out))
+    with pytest.raises(Refusal, match=r"includes that picture's light.*mine in lamp.*--illuminant"):
+        load_camera(str(out), load_light(str(lamp)))
 
 
 def test_the_chart_of_a_real_picture_is_explained(data_root: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from flows import cli
+from pipeline.export import FORMS
 from pipeline.sidecar import write_sidecars
 from tests.cubes import expected, make
 
@@ -50,9 +51,30 @@ def test_a_file_that_is_there_is_kept_unless_it_is_said(r2h, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected())
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_nor_is_any_file_beside_it_replaced(r2h, tmp_path, form):
+    make(tmp_path / "a.zarr")
+    words = ("export", tmp_path / "a.zarr", tmp_path / "scene.img", "--format", form)
+    code, _, err = r2h(*words)
+    assert code == 0, err
+    made = sorted(tmp_path.glob("scene*"))
+    for taken in made:
+        for path in made:
+            path.unlink(missing_ok=True)
+        taken.write_text("mine")
+        code, _, err = r2h(*words)
+        assert code == 2
+        assert f"goes to new files; got {taken}." in err
+        assert [*tmp_path.glob("scene*")] == [taken]
+        assert taken.read_text() == "mine"
+        code, _, err = r2h(*words, "--overwrite")
+        assert code == 0, err
+        assert sorted(tmp_path.glob("scene*")) == made
+
+
 def test_other_bands_and_radiance_are_written_as_asked(r2h, tmp_path):
     make(tmp_path / "a.zarr")
-    (tmp_path / "mine.csv").write_text("wavelength_nm,a,b\n450,1,0\n500,1,1\n550,0,1\n")
+    (tmp_path / "mine.csv").write_text("wavelength_nm,a,b\n425,0,0\n475,1,0\n525,0,1\n575,0,0\n")
     (tmp_path / "lamp.csv").write_text("wavelength_nm,power\n390,1\n500,1\n710,1\n")
     for words in (("--sensor", tmp_path / "mine.csv"), ("--wavelengths", "475:40,525:40")):
         lamp = ("--illuminant", tmp_path / "lamp.csv", "--overwrite")

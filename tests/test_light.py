@@ -76,6 +76,18 @@ def test_a_line_between_the_wavelengths_is_not_lost(tmp_path: Path) -> None:
     assert ((at / at[0]).sum() - 31) * 10 == pytest.approx(999)
 
 
+def test_rows_of_a_lamp_that_stand_closer_weigh_no_more(tmp_path: Path) -> None:
+    even = np.arange(380, 731)
+    # A slope with more rows on one side of 500 nm than on the other.
+    at = np.array([380, 400, 420, 440, 460, 480, *range(490, 501), 520, 540, 560, 640, 730])
+    power = 1 + (at - 380.0) / 100 + (at > 500) * (at - 500) / 20
+    seen = []
+    for nm, values in ((at, power), (even, np.interp(even, at, power))):
+        rows = "\n".join(f"{a},{b}" for a, b in zip(nm, values, strict=True))
+        seen.append(load_light(written(tmp_path, f"wavelength_nm,power\n{rows}\n")).at(NM))
+    np.testing.assert_allclose(*seen, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
 from pipeline.sensor import SENSORS, load_sensor
@@ -41,23 +43,58 @@ def test_a_csv_is_a_sensor(tmp_path: Path) -> None:
     text = "# mine\nwavelength_nm,a,b\n440,1,0\n450,1,1\n460,1,3\n"
     sensor = load_sensor(written(tmp_path, text), NM)
     assert (sensor.name, sensor.bands) == ("mine", ("a", "b"))
-    np.testing.assert_allclose(sensor.weights[0, 4:7], 1 / 3, atol=1e-6)
-    np.testing.assert_allclose(sensor.weights[1, 4:7], [0, 0.25, 0.75], atol=1e-6)
-    np.testing.assert_allclose(sensor.centres, [450, 457.5])
+    np.testing.assert_allclose(sensor.weights[0, 4:7], [1 / 4, 1 / 2, 1 / 4], atol=1e-6)
+    np.testing.assert_allclose(sensor.weights[1, 4:7], [1 / 15, 7 / 15, 7 / 15], atol=1e-6)
+    np.testing.assert_allclose(sensor.centres, [450, 454])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.integers(4000, 7000), min_size=3, max_size=9), st.integers(0, 2**32))
+def test_a_band_is_the_integral_of_spectrum_times_response(
+    tmp_path: Path, tenths: set[int], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    # Rows a tenth of a nm apart are jumps.
+    at = np.array(sorted({*tenths, min(tenths) + 1})) / 10
+    response, spectrum = 0.1 + random.random(len(at)), random.random(31)
+    rows = "".join(f"{nm},{value}\n" for nm, value in zip(at, response, strict=True))
+    sensor = load_sensor(written(tmp_path, f"wavelength_nm,a\n{rows}"), NM)
+    fine = np.linspace(at[0], at[-1], 1 + int(np.rint(np.ptp(at) * 100)))
+    weight = np.interp(fine, at, response)
+    area = np.trapezoid(weight, fine)
+    exact = np.trapezoid(weight * np.interp(fine, NM, spectrum), fine) / area
+    assert sensor.weights[0] @ spectrum == pytest.approx(exact, abs=1e-5)
+    assert sensor.centres[0] == pytest.approx(np.trapezoid(weight * fine, fine) / area, abs=1e-3)
+    above = fine[weight >= response.max() / 2]
+    assert sensor.fwhm[0] == pytest.approx(np.ptp(above), abs=0.021)
 
 
 def test_values_that_stand_closer_do_not_weigh_more(tmp_path: Path) -> None:
     even = "wavelength_nm,a\n420,0\n440,1\n460,1\n480,0\n"
     dense = "wavelength_nm,a\n420,0\n440,1\n455,1\n457,1\n459,1\n460,1\n480,0\n"
-    centres = [load_sensor(written(tmp_path, text), NM).centres[0] for text in (even, dense)]
-    assert centres[0] == pytest.approx(450)
-    assert centres[1] == pytest.approx(450, abs=1.5)
+    one, other = (load_sensor(written(tmp_path, text), NM) for text in (even, dense))
+    np.testing.assert_allclose([one.centres, other.centres], 450)
+    np.testing.assert_allclose(one.weights, other.weights, atol=1e-7)
 
 
 def test_a_band_beyond_the_cube_is_refused(tmp_path: Path) -> None:
-    text = "wavelength_nm,red,nir\n600,1,0\n700,1,1\n800,0,1\n"
+    text = "wavelength_nm,red,nir\n600,1,0\n699,1,1\n700,0,1\n800,0,1\n"
     with pytest.raises(Refusal, match="mine nir"):
         load_sensor(written(tmp_path, text), NM)
+
+
+@pytest.mark.parametrize(
+    "rows", ["300,0\n420,1\n450,0", "380,0\n420,1\n460,0", "500,0\n510,0\n520,0"]
+)
+def test_what_lies_between_the_rows_counts_as_beyond_the_cube(tmp_path: Path, rows: str) -> None:
+    with pytest.raises(Refusal, match="99%"):
+        load_sensor(written(tmp_path, f"wavelength_nm,a\n{rows}\n"), NM)
+
+
+def test_a_hundredth_beyond_the_cube_is_let_through(tmp_path: Path) -> None:
+    # A triangle whose tail beyond 400 nm is (4 / 44)^2 of its left half: 0.4 %.
+    sensor = load_sensor(written(tmp_path, "wavelength_nm,a\n396,0\n440,1\n484,0\n"), NM)
+    assert sensor.weights[0].sum() == pytest.approx(1)
 
 
 def test_an_unknown_sensor_is_refused() -> None:
