@@ -27,6 +27,7 @@ from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
 from pipeline.store import storage_errors
 from pipeline.uri import local_path
+from pipeline.whole import lost
 
 Row = dict[str, Any]
 logger = logging.getLogger("r2h")
@@ -131,7 +132,8 @@ def _state(job: Job) -> str:
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
     # Sealed and yet of a file that has changed: resuming compares the measured scale too.
     before = recorded_input(job) or {}
-    return "done" if cube.sealed and before.get("files") == job.input["files"] else "resume"
+    same = before.get("files") == job.input["files"]
+    return "done" if cube.sealed and same and not lost(cube) else "resume"
 
 
 def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:

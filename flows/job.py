@@ -28,7 +28,7 @@ from pipeline.source import State, state
 from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
-FORMAT = 8
+FORMAT = 9
 """Of the provenance; a cube of another one is not resumed."""
 
 

@@ -26,6 +26,7 @@ from pipeline.store import reason, storage_errors
 from pipeline.stream import Stream
 from pipeline.sums import Index
 from pipeline.verify import mend
+from pipeline.whole import lost
 
 logger = logging.getLogger("r2h")
 
@@ -208,6 +209,7 @@ def describe_cube(uri: str) -> dict[str, Any]:
         "wavelengths_nm": list(cube.wavelengths),
         "finished_chunks": f"{len(cube.finished())} of {chunks}",
         "sealed": cube.sealed,
+        "lost_chunks": len(lost(cube)),
         "note": "estimated from RGB, not measured",
         **cube.settings,
     }

@@ -10,9 +10,12 @@ from flows.record import record_path
 from pipeline.cube_report import cube_report
 from pipeline.errors import Refusal
 from pipeline.evaluation_report import evaluation_report
+from pipeline.ours import REPORT
 from pipeline.scene import RasterScene
+from pipeline.sidecar import stem
 from pipeline.store import put
 from pipeline.view import CubeView
+from pipeline.whole import refuse_lost
 
 
 def write_evaluation(folder: Path, out: str | None = None) -> str:
@@ -48,12 +51,14 @@ def write_report(uri: str, out: str | None, source: str | None) -> str:
 
     The input is shown where its header is the one that the cube was made from: from ``source``,
     or where the run found it, if that is a local file: no address that a record names is followed.
-    Raises Refusal where there is no cube, or ``source`` is not its input.
+    Raises Refusal where there is no cube, a finished one lacks chunks, or ``source`` is not its
+    input.
     """
     view = CubeView.open(uri)
+    refuse_lost(view.cube)
     record = record_of(uri)
     scene = input_of(view, record, source)
-    path = out or uri.rstrip("/").removesuffix(".zarr") + ".report.html"
+    path = out or stem(uri) + REPORT
     put(path, cube_report(view, record, scene).encode())
     if scene:
         scene.close()

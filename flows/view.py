@@ -20,6 +20,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.picture import COLOURS, FALSE_COLOUR, FLAG_COLOURS, Palette, png, ramp
 from pipeline.view import FLAGS, MOST_CHUNKS, CubeView
+from pipeline.whole import lost
 
 PAGES = files("flows") / "pages"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -113,6 +114,11 @@ def _add_numbers(app: FastAPI, view: CubeView, palette: Palette) -> None:
     @app.get("/facts.json")
     def facts() -> JSONResponse:
         return JSONResponse(_facts(view, palette))
+
+    @app.get("/lost.json")
+    def lost_chunks() -> JSONResponse:
+        # By itself: of a large cube in a bucket it takes a while to list them.
+        return JSONResponse(len(lost(view.cube)))
 
     @app.get("/pixel.json")
     def pixel(row: Position, col: Position) -> JSONResponse:

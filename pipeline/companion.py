@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import fsspec
@@ -18,7 +19,7 @@ from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
 from pipeline.seam import FIELDS, Counts
-from pipeline.store import consolidate, names_in, new_group, open_store, remove
+from pipeline.store import consolidate, names_in, new_group, open_store, remove, root_attributes
 
 SEAM, TALLY = "seam", "census"
 _MARK = "r2h_companion"
@@ -66,7 +67,7 @@ class Companion:
         """Write metadata. Raises Refusal where something else has the place."""
         cls.remove(cube)
         # The mark goes in with the group, so that no kill leaves one without.
-        kind = {"zarr_format": spec.zarr_format, "attributes": {_MARK: 1}}
+        kind = {"zarr_format": spec.zarr_format, "attributes": {_MARK: _digest(spec.settings)}}
         rows, cols = -(-spec.height // spec.chunk), -(-spec.width // spec.chunk)
         with new_group(cls.uri(cube), **kind) as group:
             for name, fields, about in (
@@ -91,8 +92,11 @@ class Companion:
             rule, fix = "a cube that is written has its companion", "Begin again with --overwrite."
             raise Refusal(rule, f"no {cls.uri(cube)}", fix) from error
 
-    def refuse_other_shape(self, height: int, width: int, chunk: int) -> None:
-        """Raise Refusal where it is not of a cube of this size."""
+    def refuse_other(
+        self, settings: Mapping[str, Any], height: int, width: int, chunk: int
+    ) -> None:
+        """Raise Refusal where it is not of a cube of these settings and this size."""
+        refuse_another(self._root, self._group, settings)
         wanted = (-(-height // chunk), -(-width // chunk), FIELDS)
         if self._seam.shape != wanted:
             rule, fix = f"the cube's companion holds {wanted}", "Begin again with --overwrite."
@@ -194,6 +198,19 @@ class Companion:
         return _total(self._tally)
 
 
+def refuse_another(name: str, group: zarr.Group, settings: Mapping[str, Any]) -> None:
+    """Raise Refusal where the store of a name, beside a cube of these settings, is another's."""
+    if group.attrs.get(_MARK) != _digest(settings):
+        rule = "what lies beside a cube was made with it, by this version"
+        fix = "Move it away, or make the cube again with --overwrite."
+        raise Refusal(rule, f"{name} of another", fix)
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    """sha256, hex, of a cube's settings: equal runs have equal ones, stored or not yet."""
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
+
+
 def _total(records: zarr.Array[Any]) -> Counts:
     start = np.zeros(records.shape[-1], np.int64)
     rows = (np.asarray(records[row]).sum(axis=0) for row in range(records.shape[0]))
@@ -204,9 +221,4 @@ def _is_companion(fs: fsspec.AbstractFileSystem, root: str) -> bool:
     """Whether a folder is a cube's companion: marked so, or what a kill left of one."""
     if not fs.isdir(root):
         return False
-    for name in (".zattrs", "zarr.json"):
-        if fs.exists(f"{root}/{name}"):
-            with suppress(ValueError):
-                found = json.loads(fs.cat_file(f"{root}/{name}"))
-                return _MARK in found.get("attributes", found)
-    return names_in(fs, root) <= {".zgroup", SEAM}
+    return _MARK in root_attributes(fs, root) or names_in(fs, root) <= {".zgroup", SEAM}

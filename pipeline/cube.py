@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -31,12 +30,13 @@ from pipeline.store import (
     open_store,
     put,
     remove,
+    root_attributes,
     sweep,
 )
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
-_SETTINGS = "r2h"
+SETTINGS = "r2h"  # the root attribute that holds the provenance
 _CHUNK_KEY = re.compile(r".*/0[./](\d+)[./](\d+)", re.DOTALL)
 
 
@@ -67,7 +67,7 @@ class SpectralCube:
             raise Refusal("a cube to open exists", uri, "Check the path.")
         try:
             group = zarr.open_group(open_store(uri), mode=mode, use_consolidated=False)
-            if _SETTINGS in group.attrs:
+            if SETTINGS in group.attrs:
                 return cls(uri, group)
         except (ValueError, KeyError, RuntimeError):
             pass  # a power loss cut its metadata
@@ -86,7 +86,7 @@ class SpectralCube:
         Companion.create(uri, spec)
         # Last: a cube whose creation was cut short has no settings, and is not opened.
         group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
-        group.update_attributes({**about(spec), _SETTINGS: dict(spec.settings)})
+        group.update_attributes({**about(spec), SETTINGS: dict(spec.settings)})
         return cls(uri, group)
 
     @staticmethod
@@ -103,13 +103,13 @@ class SpectralCube:
     def companion(self) -> Companion:
         """The store beside the cube. Raises Refusal where it is gone or another's."""
         companion = Companion.open(self.uri, "r" if self.group.read_only else "r+")
-        companion.refuse_other_shape(self.height, self.width, self.chunk)
+        companion.refuse_other(self.settings, self.height, self.width, self.chunk)
         return companion
 
     @property
     def settings(self) -> dict[str, Any]:
         """The provenance that the cube was created with."""
-        stored: Any = self.group.attrs[_SETTINGS]
+        stored: Any = self.group.attrs[SETTINGS]
         return dict(stored)
 
     @property
@@ -139,7 +139,7 @@ class SpectralCube:
         for part in regions(window.height, window.width, self.chunk, self.chunk):
             place = part.shifted(window.row, window.col)
             at = place.row // self.chunk, place.col // self.chunk
-            if not self._fs.exists(self._chunk_path(*at)):
+            if not self.has(*at):
                 raw = stored[:, *part.slices]
                 self.companion.coarsen(place, raw)
                 write_chunk(self._array, at, raw)
@@ -155,6 +155,10 @@ class SpectralCube:
     def raw(self, window: Window) -> NDArray[Any]:
         """What is stored (wavelength, height, width), nodata included."""
         return np.asarray(self._array[:, *window.slices])
+
+    def has(self, row: int, col: int) -> bool:
+        """Whether a chunk's object exists."""
+        return bool(self._fs.exists(self._chunk_path(row, col)))
 
     def finished(self, rows: Iterable[int] | None = None) -> set[tuple[int, int]]:
         """The (chunk row, chunk column) whose object exists, of all or of some chunk ``rows``.
@@ -232,13 +236,9 @@ def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
     """Whether a folder is one of ours: marked as such, or the start of one and no values yet."""
     if not fs.isdir(root):
         return False
-    for name in (".zattrs", "zarr.json"):
-        if fs.exists(f"{root}/{name}"):
-            # Without the marks that a power loss took, only what has no values is known for ours.
-            with suppress(ValueError):
-                found = json.loads(fs.cat_file(f"{root}/{name}"))
-                if _SETTINGS in found.get("attributes", found):
-                    return True
+    if SETTINGS in root_attributes(fs, root):
+        return True
+    # Without the marks that a power loss took, only what has no values is known for ours.
     names = names_in(fs, root)
     valued = any(_CHUNK_KEY.fullmatch(path) for path in fs.find(f"{root}/{ARRAY}"))
     return names <= {".zgroup", ".zattrs", "zarr.json", ARRAY, *COORDINATES} and not valued

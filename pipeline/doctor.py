@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.labels import Labels
 from pipeline.readers import CLOSE, READERS, Sample, Seen, Unfit, near, same_place
+from pipeline.view import CubeView
+from pipeline.whole import refuse_lost
 
 _SIDE = 64
 
@@ -38,7 +40,20 @@ def examine(uri: str) -> list[Finding]:
     height, width = min(_SIDE, cube.height), min(_SIDE, cube.width)
     window = Window((cube.height - height) // 2, (cube.width - width) // 2, height, width)
     sample = Sample(uri, Labels.of(cube), window, cube)
-    return [_ask(name, package, read, sample) for name, (package, read) in READERS.items()]
+    asked = [_ask(name, package, read, sample) for name, (package, read) in READERS.items()]
+    return [*_faults(cube), *asked]
+
+
+def _faults(cube: SpectralCube) -> Iterator[Finding]:
+    """What no reader would say: it takes a hole for nodata, and another's layers for the cube's."""
+    try:
+        refuse_lost(cube)
+    except Refusal as reason:
+        yield Finding("its chunks", None, False, str(reason))
+    try:
+        CubeView.open(cube.uri)
+    except Refusal as reason:
+        yield Finding("what lies beside it", None, False, str(reason))
 
 
 def _ask(name: str, package: str, read: Callable[[Sample], Seen], sample: Sample) -> Finding:

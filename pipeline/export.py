@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+import fsspec
 import numpy as np
 import rasterio
 from rasterio.crs import CRS
@@ -29,6 +30,7 @@ from pipeline.publish import published
 from pipeline.remote import without_place
 from pipeline.sensor import Sensor
 from pipeline.vrt import band_items, imagery_items
+from pipeline.whole import kept, refuse_lost
 
 Writer = Callable[[Path, Labels, Parts], None]
 SUFFIXES = {
@@ -39,6 +41,11 @@ SUFFIXES = {
     ".mat": "mat",
     ".npy": "npy",
 }
+BESIDE: dict[str, Callable[[PurePath], PurePath]] = {
+    "envi": lambda path: path.with_suffix(".hdr"),
+    "npy": lambda path: path.with_name(f"{path.name}.json"),
+}
+"""What a format has beside its file."""
 
 
 def export(
@@ -53,12 +60,9 @@ def export(
 
     Values are those stored, or what `convert` makes of them for a sensor or a light.
     ``form`` is a key of `FORMS`; else the name's ending says it. Raises Refusal where it does not,
-    where the window leaves the cube, and where the cube is not whole.
+    where the window leaves the cube, where the cube is not whole, or a run writes it meanwhile.
     """
-    chosen = form or SUFFIXES.get(PurePosixPath(uri).suffix.lower())
-    if chosen not in FORMS:
-        rule = f"the format is one of {', '.join(FORMS)}"
-        raise Refusal(rule, form or uri, "Give --format.")
+    chosen = _form(uri, form)
     if not cube.sealed:
         rule, fix = "only a finished cube is exported", "Finish it with --resume."
         raise Refusal(rule, cube.uri, fix)
@@ -66,8 +70,27 @@ def export(
     labels, parts = Labels.of(cube).within(place), _parts(cube, place)
     if sensor or light:
         labels, parts = convert(labels, parts, sensor, light)
-    with published(uri) as path:
+    with published(uri) as path, kept(cube):
+        refuse_lost(cube)
         FORMS[chosen](path, labels, parts)
+    return chosen
+
+
+def refuse_taken(uri: str, form: str | None = None) -> None:
+    """Raise Refusal where a file that `export` would make at ``uri``, or beside it, is there."""
+    fs, path = fsspec.core.url_to_fs(uri)
+    target, beside = PurePosixPath(path), BESIDE.get(_form(uri, form))
+    for made in (target, beside(target)) if beside else (target,):
+        if fs.exists(str(made)):
+            fix = "Choose another name, or add --overwrite to replace it."
+            raise Refusal("what is exported goes to new files", made, fix)
+
+
+def _form(uri: str, form: str | None) -> str:
+    chosen = form or SUFFIXES.get(PurePosixPath(uri).suffix.lower())
+    if chosen not in FORMS:
+        rule = f"the format is one of {', '.join(FORMS)}"
+        raise Refusal(rule, form or uri, "Give --format.")
     return chosen
 
 

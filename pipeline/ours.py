@@ -9,15 +9,20 @@ from pipeline.errors import Refusal
 from pipeline.layout import NOTE
 
 QUICKLOOK = ".quicklook.tif"
-PICTURES = (QUICKLOOK, ".quicklook.png", ".spectra.png")
+LOOK, SPECTRA, REPORT = ".quicklook.png", ".spectra.png", ".report.html"
+"""What `r2h look` and `r2h report` draw beside a cube."""
+PICTURES = (QUICKLOOK, LOOK, SPECTRA)
 """How the names of pictures of cubes end."""
+PAGE = '<meta name="generator" content="r2h">'
+"""What a page says: of an estimate may also speak one that somebody wrote."""
 _HEAD = 1 << 16
 
 
 def is_ours(uri: str) -> bool:
-    """Whether a file, whatever it is, says that it is an estimate; reads its first 64 KiB."""
+    """Whether a file says that it is an estimate, a page that R2H made it; reads 64 KiB."""
     fs, path = url_to_fs(uri)
-    return fs.isfile(path) and NOTE.encode() in fs.cat_file(path, start=0, end=_HEAD)
+    sign = PAGE if uri.endswith(".html") else NOTE
+    return fs.isfile(path) and sign.encode() in fs.cat_file(path, start=0, end=_HEAD)
 
 
 def is_picture(uri: str) -> bool:

@@ -11,7 +11,7 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.labels import Labels
 from pipeline.moment import Moment
-from pipeline.ours import QUICKLOOK, is_ours
+from pipeline.ours import LOOK, QUICKLOOK, REPORT, SPECTRA, is_ours
 from pipeline.publish import published
 from pipeline.quicklook import drawn_from, write_quicklook
 from pipeline.stac import item
@@ -28,8 +28,12 @@ class Sidecars(NamedTuple):
     @classmethod
     def of(cls, cube: str) -> Sidecars:
         """Where those of a cube are."""
-        stem = cube.rstrip("/").removesuffix(".zarr")
-        return cls(f"{stem}.json", f"{stem}.vrt", f"{stem}{QUICKLOOK}")
+        return cls(*(stem(cube) + ending for ending in (".json", ".vrt", QUICKLOOK)))
+
+
+def stem(cube: str) -> str:
+    """What the names of the files beside a cube begin with."""
+    return cube.rstrip("/").removesuffix(".zarr")
 
 
 def refuse_foreign(cube: str) -> None:
@@ -41,8 +45,9 @@ def refuse_foreign(cube: str) -> None:
 
 
 def withdraw(cube: str) -> None:
-    """Delete the sidecars of a cube, the item first; leaves what is not one."""
-    for uri in Sidecars.of(cube):
+    """Delete the sidecars of a cube, the item first, and what was drawn of it; nothing else."""
+    drawn = (stem(cube) + ending for ending in (LOOK, SPECTRA, REPORT))
+    for uri in (*Sidecars.of(cube), *drawn):
         if _exists(uri) and is_ours(uri):
             fs, path = fsspec.core.url_to_fs(uri)
             fs.rm_file(path)

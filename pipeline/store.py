@@ -3,11 +3,12 @@
 import asyncio
 import ctypes
 import glob
+import json
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,16 @@ def names_in(fs: fsspec.AbstractFileSystem, root: str) -> set[str]:
     """Names in a folder, without the half-written files."""
     names = (path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False))
     return {name for name in names if not name.endswith(".partial")}
+
+
+def root_attributes(fs: fsspec.AbstractFileSystem, root: str) -> dict[str, Any]:
+    """What a group says of itself as it is stored now; empty where none says anything."""
+    for name in (".zattrs", "zarr.json"):
+        if fs.exists(f"{root}/{name}"):
+            with suppress(ValueError):  # a power loss cut it
+                found = json.loads(fs.cat_file(f"{root}/{name}"))
+                return dict(found.get("attributes", found))
+    return {}
 
 
 def listed(fs: fsspec.AbstractFileSystem, folder: str, start: str) -> list[str]:

@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline import layers
-from pipeline.companion import Companion
+from pipeline.companion import Companion, refuse_another
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
@@ -35,7 +35,6 @@ FLAGS = {bit: name.replace("_", " ") for name, bit in layers.FLAGS.items()}
 """Bits of the layer `quality`."""
 BESIDE = ("uncertainty", "closure", "quality", "valid")
 """Names of the layers beside a cube that are read here."""
-
 _READERS = 8
 
 
@@ -120,13 +119,13 @@ class CubeView:
 
     @classmethod
     def open(cls, uri: str) -> CubeView:
-        """Open a cube and what its companion holds. Raises Refusal where there is no cube."""
+        """Open a cube and what its companion holds. Raises Refusal for none, or another's."""
         cube = SpectralCube.open(uri)
         sealed = cube.sealed  # asked once: it reads
         array = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)[ARRAY]
         assert isinstance(array, zarr.Array)
         found: dict[str, dict[int, Layer]] = {"": {1: Layer(array)}}
-        for name, beside in _arrays(Companion.uri(uri), sealed):
+        for name, beside in _beside(cube, sealed):
             of, factor = level_of(name) or (name, 1)
             there = sealed or factor == 1 or (of == "" and factor in OWNED)
             if of in ("", *BESIDE) and there:  # coarser ones are empty until the seal
@@ -207,12 +206,14 @@ class CubeView:
         return next(fitting, coarser[-1])
 
 
-def _arrays(uri: str, sealed: bool) -> Iterator[tuple[str, zarr.Array[Any]]]:
+def _beside(cube: SpectralCube, sealed: bool) -> Iterator[tuple[str, zarr.Array[Any]]]:
     together = None if sealed else False  # of a sealed one the metadata are one object
+    uri = Companion.uri(cube.uri)
     try:
         group = zarr.open_group(open_store(uri), mode="r", use_consolidated=together)
     except FileNotFoundError:
         return
+    refuse_another(uri, group, cube.settings)
     yield from group.arrays()
 
 

@@ -102,9 +102,9 @@ def test_no_item_speaks_for_a_cube_that_is_being_replaced(r2h, raster, tmp_path,
     r2h.reconstruct(raster, tmp_path / "a.zarr", *TAKEN)
     seen = []
 
-    def create(job, fs, path):
+    def create(*given):
         seen.append(set(beside(tmp_path)))
-        return made(job, fs, path)
+        return made(*given)
 
     made = reconstruct._create
     monkeypatch.setattr(reconstruct, "_create", create)

@@ -13,6 +13,7 @@ from skimage.io import imsave
 from flows import cli
 from flows.report import input_of, record_of
 from pipeline import charts
+from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.cube_report import cube_report, input_picture, run_camera
 from pipeline.errors import Refusal
@@ -147,6 +148,7 @@ def test_a_broken_record_is_no_record(made, report, tmp_path, text):
 
 
 def test_a_camera_that_is_another_is_not_rendered_through(made):
+    Companion.remove(made)  # it would not be that of the changed cube
     view = CubeView.open(made)
     for change in ({"sensitivities": "0"}, {"name": "none"}, {"white": "x"}):
         camera = {**view.cube.settings["camera"], **change}

@@ -166,6 +166,24 @@ def test_what_is_not_a_sidecar_is_neither_replaced_nor_deleted(tmp_path, name):
     assert (tmp_path / name).read_text() == "mine"
 
 
+def test_what_was_drawn_of_a_cube_is_withdrawn_and_nothing_else(tmp_path, command):
+    make_all(tmp_path / "a.zarr")
+    names = {"a.quicklook.png", "a.spectra.png", "a.report.html"}
+    for word in ("look", "report"):
+        code, _, said = command(word, tmp_path / "a.zarr")
+        assert code == 0, said
+    drawn = {name: (tmp_path / name).read_bytes() for name in names}
+    (tmp_path / "aa.report.html").write_bytes(drawn["a.report.html"])
+    withdraw(str(tmp_path / "a.zarr"))
+    left = {"a.zarr", "a_aux.zarr", "aa.report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    # The sentence alone makes no page ours: whoever publishes a cube is told to write it.
+    for name in names:
+        (tmp_path / name).write_text("mine, estimated from RGB, not measured" * name.endswith("l"))
+    withdraw(str(tmp_path / "a.zarr"))
+    assert {path.name for path in tmp_path.iterdir()} == left | names
+
+
 def test_sidecars_are_told_from_others_and_withdrawn(tmp_path):
     make_all(tmp_path / "a.zarr")
     refuse_foreign(str(tmp_path / "a.zarr"))

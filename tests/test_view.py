@@ -25,6 +25,7 @@ from pipeline.grid import Window
 from pipeline.picture import FALSE_COLOUR, Palette
 from pipeline.view import CubeView
 from tests.beside import add_layers
+from tests.cubes import make
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
 TOKEN = "secret"
@@ -109,6 +110,7 @@ def test_no_other_path_is_known(client, path):
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=seam", 404),
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=valid", 404),
         ("facts.json", 200),
+        ("lost.json", 200),
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&show=quality", 200),
         ("picture.png?row=0&col=0&height=9&width=9&down=9&across=9&nm=1&nm=2&nm=3", 200),
     ],
@@ -119,6 +121,14 @@ def test_what_is_asked_is_checked(client, path, code):
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'; script-src 'self';" in policy
     assert "unsafe-eval" not in policy
+
+
+def test_it_says_how_many_chunks_a_finished_cube_lost(tmp_path):
+    uri = make(tmp_path / "a.zarr").uri
+    with TestClient(application(CubeView.open(uri), TOKEN), "http://127.0.0.1") as asked:
+        assert asked.get(f"/{TOKEN}/lost.json").json() == 0
+        (tmp_path / "a.zarr/reflectance/0.0.1").unlink()
+        assert asked.get(f"/{TOKEN}/lost.json").json() == 1
 
 
 def test_it_only_reads(client):

@@ -28,12 +28,15 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
     Example: r2h look ortho.zarr
     """
     from pipeline.cube import SpectralCube  # noqa: PLC0415
+    from pipeline.ours import LOOK, SPECTRA  # noqa: PLC0415
     from pipeline.report import write_quicklook, write_spectra  # noqa: PLC0415
+    from pipeline.sidecar import stem  # noqa: PLC0415
+    from pipeline.whole import refuse_lost  # noqa: PLC0415
 
-    stem = cube.rstrip("/").removesuffix(".zarr")
     opened = SpectralCube.open(cube)
+    refuse_lost(opened)
     # Not NAME.png: that may be the very image the cube was made from.
-    write_quicklook(opened, picture := Path(f"{stem}.quicklook.png"))
-    write_spectra(opened, spectra := Path(f"{stem}.spectra.png"))
+    write_quicklook(opened, picture := Path(stem(cube) + LOOK))
+    write_spectra(opened, spectra := Path(stem(cube) + SPECTRA))
     paths = {"cube": cube, "quicklook": picture, "spectra": spectra}
     show({key: str(path) for key, path in paths.items()}, as_json)

@@ -3,7 +3,6 @@
 import json
 from typing import Annotated
 
-import fsspec
 import typer
 
 from flows.commands.common import Json, say, show
@@ -34,7 +33,7 @@ def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     illuminant: Annotated[
         str | None, typer.Option(help="Radiance in this light instead: D65, A, ... or a CSV file.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a cube in the form that other software asks for.
@@ -43,12 +42,12 @@ def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     """
     from pipeline.cube import SpectralCube  # noqa: PLC0415
     from pipeline.export import export as write  # noqa: PLC0415
+    from pipeline.export import refuse_taken  # noqa: PLC0415
     from pipeline.light import load_light  # noqa: PLC0415
     from pipeline.sensor import gaussian_bands, load_sensor  # noqa: PLC0415
 
-    fs, path = fsspec.core.url_to_fs(out)
-    if fs.exists(path) and not overwrite:
-        raise Refusal("what is exported goes to a new file", out, "Add --overwrite to replace it.")
+    if not overwrite:
+        refuse_taken(out, form)
     if sensor and wavelengths:
         rule = "the bands are those of a sensor or those listed"
         raise Refusal(rule, "--sensor and --wavelengths", "Give one.")

@@ -171,6 +171,9 @@ async function main() {
   const [known, plots] = await Promise.all([json("facts.json"), json("plots.json")]);
   facts = known;
   fill();
+  json("lost.json").then((count) => {
+    if (count) $("about").textContent += ` MISSING: ${count} of its chunks, which look like nodata.`;
+  });
   for (const id of ["image", "spectra"]) await Bokeh.embed.embed_item(plots[id], id);
   const found = (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find((model) => model);
   [image, spectra] = [found("image"), found("spectra")];

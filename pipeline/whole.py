@@ -1,0 +1,58 @@
+"""Whether a cube that others are made of is all there, and stays the one that was opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from pipeline.cube import SETTINGS, SpectralCube
+from pipeline.errors import Refusal
+from pipeline.store import root_attributes, storage_errors
+
+
+def lost(cube: SpectralCube) -> set[tuple[int, int]]:
+    """The (chunk row, chunk column) that a sealed cube lacks, as one does whose copy was cut short.
+
+    Lists names once. Where a store lists none, as a web server, it is asked for each.
+    """
+    if not cube.sealed:
+        return set()
+    there: set[tuple[int, int]] = set()
+    with suppress(*storage_errors()):
+        there = cube.finished()
+    left = cube.chunks() - there
+    return left if there else {at for at in left if not cube.has(*at)}
+
+
+def refuse_lost(cube: SpectralCube) -> None:
+    """Raise Refusal where a sealed cube lacks chunks: they would read as nodata."""
+    if missing := len(lost(cube)):
+        found = f"{missing} of {len(cube.chunks())} missing in {cube.uri}"
+        fix = "Copy it again, or make them again with --resume."
+        raise Refusal("a finished cube has all its chunks", found, fix)
+
+
+@contextmanager
+def kept(cube: SpectralCube) -> Iterator[None]:
+    """Raise Refusal at the end where a run has begun or written the cube since it was opened."""
+    before = _sealings(cube)
+    yield
+    fs, root = url_to_fs(cube.uri)
+    same = root_attributes(fs, root).get(SETTINGS) == cube.settings
+    if not (same and cube.sealed and _sealings(cube) == before):
+        fix = "Export it again when that run has ended."
+        raise Refusal("no run writes a cube while it is exported", cube.uri, fix)
+
+
+def _sealings(cube: SpectralCube) -> list[Any]:
+    """When the objects were written that seal a cube; a web server may not say."""
+    fs, root = url_to_fs(cube.uri)
+    fs.invalidate_cache()
+    found = []
+    for name in (".zmetadata", "zarr.json"):
+        with suppress(*storage_errors(NotImplementedError)):
+            found.append(fs.modified(f"{root}/{name}"))
+    return found

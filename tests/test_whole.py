@@ -1,0 +1,129 @@
+"""A finished cube that lost chunks is never taken for one with nodata, nor a mix for a cube."""
+
+import json
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from pipeline import export as exports
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.export import export
+from pipeline.whole import lost
+from tests.cubes import _made, make
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
+
+
+def cut(path, zarr_format=2):
+    """A finished cube of 2 x 2 chunks, of which one is gone."""
+    make(path, zarr_format=zarr_format)
+    (path / "reflectance" / ("0.1.0" if zarr_format == 2 else "c/0/1/0")).unlink()
+    return SpectralCube.open(str(path))
+
+
+@FORMATS
+def test_what_a_finished_cube_lost_is_known_and_not_exported(tmp_path, zarr_format):
+    cube = cut(tmp_path / "a.zarr", zarr_format)
+    assert lost(cube) == {(1, 0)}
+    with pytest.raises(Refusal, match=r"all its chunks; got 1 of 4 missing in .*a\.zarr"):
+        export(cube, str(tmp_path / "a.npy"))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zarr", "a_aux.zarr"}
+    assert not lost(make(tmp_path / "b.zarr", zarr_format=zarr_format))
+
+
+def test_what_is_not_finished_yet_is_not_lost(tmp_path):
+    cube = make(tmp_path / "a.zarr", seal=False)
+    cube.drop(0, 0)
+    assert not lost(cube)
+
+
+@pytest.mark.parametrize("answer", [[], PermissionError("no listing")])
+def test_a_store_that_lists_nothing_is_asked_for_each_chunk(tmp_path, monkeypatch, answer):
+    whole, cut_ = make(tmp_path / "a.zarr"), cut(tmp_path / "b.zarr")
+
+    def find(*_, **__):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "find", find)
+    assert not lost(whole)
+    assert lost(cut_) == {(1, 0)}
+
+
+def test_a_picture_and_a_report_show_no_hole_that_is_none(tmp_path, command):
+    cut(tmp_path / "a.zarr")
+    for word in ("look", "report"):
+        code, _, said = command(word, tmp_path / "a.zarr")
+        assert code == 2
+        assert "1 of 4 missing" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zarr", "a_aux.zarr"}
+    code, said, _ = command("info", tmp_path / "a.zarr", "--json")
+    assert json.loads(said)["lost_chunks"] == 1
+
+
+def test_the_doctor_says_what_no_reader_would(tmp_path, command):
+    cut(tmp_path / "a.zarr")
+    make(tmp_path / "b.zarr", settings={"model": "another"})
+    (tmp_path / "a_aux.zarr").rename(tmp_path / "c_aux.zarr")
+    (tmp_path / "b_aux.zarr").rename(tmp_path / "a_aux.zarr")
+    code, said, _ = command("doctor", tmp_path / "a.zarr")
+    assert code == 1
+    assert "✗ its chunks" in said
+    assert "✗ what lies beside it" in said
+
+
+def test_a_resume_makes_what_was_lost_again(tmp_path, command, weights):
+    from tests.test_mosaic import save, whole  # noqa: PLC0415
+    from tests.toys import objects  # noqa: PLC0415
+
+    save(tmp_path / "in.tif", whole() | np.uint8(1))
+    small = ("--checkpoint", weights, "--tile", 32, "--overlap", 8, "--chunk", 32)
+    words = ("reconstruct", tmp_path / "in.tif", tmp_path / "a.zarr", *small)
+    assert command(*words)[0] == 0
+    before = {name: objects(tmp_path / name) for name in ("a.zarr", "a_aux.zarr")}
+    (tmp_path / "a.zarr/reflectance/0.0.1").unlink()
+    code, _, said = command(*words, "--resume")
+    assert code == 0, said
+    assert before == {name: objects(tmp_path / name) for name in before}
+
+
+@FORMATS
+@pytest.mark.parametrize("settings", [{"model": "toy"}, {"model": "another"}])
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("uri", ["{}/a.zarr", "memory:/{}/a.zarr"])
+def test_a_run_that_replaces_a_cube_while_it_is_exported_is_told(
+    tmp_path, monkeypatch, uri, finished, settings, zarr_format
+):
+    uri = uri.format(tmp_path)
+    about = {"zarr_format": zarr_format, "settings": {"model": "toy"}}
+    cube = SpectralCube.open(make(uri, **about).uri)
+    parts = exports._parts
+
+    def replaced(cube, window):
+        for number, part in enumerate(parts(cube, window)):
+            yield part
+            if number == 1:
+                SpectralCube.remove(uri)
+                _made(uri, finished, about | {"settings": settings})
+
+    monkeypatch.setattr(exports, "_parts", replaced)
+    with pytest.raises(Refusal, match="no run writes a cube while it is exported"):
+        export(cube, str(tmp_path / "out.npy"))
+    assert not list(Path(tmp_path).glob("out*"))
+    monkeypatch.setattr(exports, "_parts", parts)
+    if finished:
+        export(SpectralCube.open(uri), str(tmp_path / "out.npy"))
+
+
+def test_a_cube_that_was_replaced_since_it_was_opened_is_told(tmp_path):
+    uri = str(tmp_path / "a.zarr")
+    cube = SpectralCube.open(make(uri).uri)
+    SpectralCube.remove(uri)
+    make(uri, settings={"model": "another"})
+    with pytest.raises(Refusal, match="no run writes"):
+        export(cube, str(tmp_path / "out.npy"))
