@@ -1,36 +1,28 @@
 """A part of a scene: by bounding box or by polygons."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.errors import WindowError
 from rasterio.features import geometry_mask
 from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
-from rasterio.windows import from_bounds
 
 from pipeline.errors import Refusal
+from pipeline.geojson import Box, Ring, Shape, bounds, parts, polygons
 from pipeline.grid import Window
 from pipeline.remote import without_place
 from pipeline.scene import Scene
 
-Box = tuple[float, float, float, float]
 _BLOCK = 512
-_ANYWHERE: Box = (-np.inf, -np.inf, np.inf, np.inf)
 _LONLAT = "OGC:CRS84"
 _BEND = 0.01  # of a pixel: how far an edge may be from its chord
 _HALVINGS, _POINTS = 40, 1_000_000  # of an edge, of a ring: where one jumps, no number is enough
 Points = NDArray[np.float64]
-_RULE = "an area is a GeoJSON file of polygons in longitude and latitude"
-_FIX = "Give a Polygon, Feature or FeatureCollection in WGS 84."
 
 
 def box_window(scene: Scene, box: Box) -> Window:
@@ -45,25 +37,16 @@ def box_window(scene: Scene, box: Box) -> Window:
     left, bottom, right, top = box
     if not (np.isfinite(box).all() and left < right and bottom < top):
         raise Refusal("a box is left, bottom, right, top", box, "Order its sides.")
-    try:
-        found = from_bounds(*_upright(box, transform), transform=transform)
-    except WindowError as error:
-        raise Refusal("a box must be a rectangle", f"{box} ({error})", "Order its sides.") from None
+    corners = [~transform @ corner for corner in ((left, bottom), (right, top))]
+    pixels = np.clip(corners, -1, (scene.width + 1, scene.height + 1))
     # A thousandth of a pixel forgives the rounding of coordinates typed in decimal.
-    row, col = (int(np.floor(v + 1e-3)) for v in (found.row_off, found.col_off))
-    row_stop = int(np.ceil(found.row_off + found.height - 1e-3))
-    col_stop = int(np.ceil(found.col_off + found.width - 1e-3))
+    col, row = np.floor(pixels.min(axis=0) + 1e-3).astype(int).tolist()
+    col_stop, row_stop = np.ceil(pixels.max(axis=0) - 1e-3).astype(int).tolist()
     asked = Window(row, col, max(1, row_stop - row), max(1, col_stop - col))
     inside = asked.intersection(Window(0, 0, scene.height, scene.width))
     if inside is None:
         raise Refusal("the part asked for must touch the scene", box, "Give it in the scene's CRS.")
     return inside
-
-
-def _upright(box: Box, transform: Affine) -> Box:
-    # rasterio wants the box in the raster's own sense: a south-up one has its top below.
-    left, bottom, right, top = box
-    return (left, bottom, right, top) if transform.e < 0 else (left, top, right, bottom)
 
 
 def _transform(scene: Scene) -> Affine:
@@ -77,7 +60,7 @@ def _transform(scene: Scene) -> Affine:
 class Area:
     """Polygons in a scene; called with a window it says which pixels' centres are in them."""
 
-    polygons: tuple[dict[str, Any], ...]
+    polygons: tuple[Shape, ...]
     """GeoJSON geometries in the scene's CRS."""
     transform: Affine
     window: Window
@@ -122,16 +105,16 @@ def load_area(scene: Scene, path: str) -> Area:
         fix = "Give a window in pixels."
         raise Refusal("an area needs a scene with a CRS", "a scene without one", fix)
     crs = CRS.from_wkt(scene.crs_wkt)
-    shapes = _polygons(path)
-    _box(path, shapes, within=(-180, -90, 180, 90))
     try:
-        bent = [_bent(shape, crs, transform) for shape in shapes]
-        polygons = tuple(transform_geom(_LONLAT, crs, shape) for shape in bent)
+        bent = [_bent(shape, crs, transform) for shape in polygons(path)]
+        shapes = tuple(transform_geom(_LONLAT, crs, shape) for shape in bent)
     except CPLE_BaseError as error:
         rule, fix = "the scene's CRS can be reached from longitude and latitude", "Give a window."
         raise Refusal(rule, error, fix) from None
-    left, bottom, right, top = _box(path, polygons)
-    area = Area(polygons, transform, box_window(scene, (left, bottom, right, top)))
+    if crs.is_geographic:
+        turn = round(2 * np.pi / crs.units_factor[1], 6)  # 360 degrees, or 400 grads
+        shapes = tuple(_around(shape, scene, transform, turn) for shape in shapes)
+    area = Area(shapes, transform, box_window(scene, bounds(path, shapes)))
     blocks = (block.intersection(area.window) for block in _blocks(area.window))
     if not any(area(block).any() for block in blocks if block):
         rule, fix = "an area holds a pixel's centre", "Give a larger one, or a window."
@@ -139,14 +122,34 @@ def load_area(scene: Scene, path: str) -> Area:
     return area
 
 
-def _bent(shape: dict[str, Any], crs: CRS, transform: Affine) -> dict[str, Any]:
+def _around(shape: Shape, scene: Scene, transform: Affine, turn: float) -> Shape:
+    """A shape in longitude and latitude, parts moved by a ``turn`` if the scene meets them there.
+
+    RFC 7946 cuts areas at 180 degrees, beyond which a scene may go on.
+    """
+    xs = [(transform @ (col, row))[0] for col in (0, scene.width) for row in (0, scene.height)]
+    # Without a pixel's centre nothing is met, or rounding would bring in the scene's far side.
+    half = (abs(transform.a) + abs(transform.b)) / 2
+    west, east = min(xs) + half, max(xs) - half
+    moves: list[tuple[list[Ring], float]] = []
+    for part in parts(shape):
+        along = [x for ring in part for x, _ in ring]
+        least, most = min(along, default=0), max(along, default=0)
+        met = [by for by in (-turn, 0, turn) if least + by <= east and west <= most + by]
+        moves += [(part, by) for by in met or [0]]
+    if not any(by for _, by in moves):
+        return shape
+    moved = [[[(x + by, y) for x, y in ring] for ring in part] for part, by in moves]
+    return {"type": "MultiPolygon", "coordinates": moved}
+
+
+def _bent(shape: Shape, crs: CRS, transform: Affine) -> Shape:
     """A polygon or multipolygon, with points between where an edge bends in the scene."""
-    many = shape["type"] == "MultiPolygon"
-    polygons = shape["coordinates"] if many else [shape["coordinates"]]
     rings = [
         [_filled(np.asarray(ring, np.float64)[:, :2], crs, transform).tolist() for ring in polygon]
-        for polygon in polygons
+        for polygon in parts(shape)
     ]
+    many = shape["type"] == "MultiPolygon"
     return {"type": shape["type"], "coordinates": rings if many else rings[0]}
 
 
@@ -181,44 +184,3 @@ def _pixels(points: Points, crs: CRS, transform: Affine) -> Points:
     """Longitudes and latitudes (points, 2) as columns and rows of the scene."""
     x, y = warp(_LONLAT, crs, *points.T)
     return np.stack(~transform @ (np.array(x), np.array(y)), axis=1)
-
-
-def _box(path: str, shapes: Iterable[dict[str, Any]], within: Box = _ANYWHERE) -> Box:
-    """Bounds of all shapes. Raises Refusal where one is malformed or they are not ``within``."""
-    try:
-        # Looked through here: rasterio crashes on coordinates that are not numbers.
-        points = np.concatenate([ring for shape in shapes for ring in _rings(shape)])
-    except (ValueError, TypeError, KeyError) as error:
-        raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
-    (left, bottom), (right, top) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-    least_x, least_y, most_x, most_y = within
-    inside = least_x <= left and least_y <= bottom and right <= most_x and top <= most_y
-    if not (np.isfinite(points).all() and inside):
-        raise Refusal(_RULE, f"{path} with bounds {left, bottom, right, top}", _FIX)
-    return left, bottom, right, top
-
-
-def _rings(shape: dict[str, Any]) -> Iterator[NDArray[np.float64]]:
-    """The rings (points, 2) of a polygon or multipolygon; ValueError where one is not closed."""
-    many = shape["type"] == "MultiPolygon"
-    for polygon in shape["coordinates"] if many else [shape["coordinates"]]:
-        for ring in polygon:
-            points = np.asarray(ring, np.float64)
-            if points.ndim != 2 or points.shape[0] < 4 or points.shape[1] < 2:
-                raise ValueError("a ring needs four points or more")
-            if (points[0, :2] != points[-1, :2]).any():
-                raise ValueError("a ring ends where it begins")
-            yield points[:, :2]
-
-
-def _polygons(path: str) -> list[dict[str, Any]]:
-    try:
-        top = json.loads(Path(path).read_text())
-        features = top["features"] if top["type"] == "FeatureCollection" else [top]
-        shapes = [f["geometry"] if f["type"] == "Feature" else f for f in features]
-        kinds = {shape["type"] for shape in shapes}
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
-    if not shapes or not kinds <= {"Polygon", "MultiPolygon"}:
-        raise Refusal(_RULE, f"{path} with {sorted(kinds) or 'nothing'}", _FIX)
-    return shapes

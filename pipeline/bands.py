@@ -110,8 +110,8 @@ def shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dtyp
 def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float | None:
     """The pixel value that the bands' common scale makes 1; None where they declare none.
 
-    Raises Refusal where they declare different scales or an offset, and for values of less than 8
-    bits without a scale, whose white is not the 255 of their type.
+    Raises Refusal where they declare different scales, an offset, or a scale that is not above 0,
+    and for values of less than 8 bits without a scale, whose white is not the 255 of their type.
     """
     scales = {float(dataset.scales[band - 1]) for band in bands}
     offsets = {float(dataset.offsets[band - 1]) for band in bands}
@@ -120,7 +120,10 @@ def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float
         fix = "Apply them first, with gdal_translate -unscale."
         raise Refusal("the three bands share one scale and no offset", found, fix)
     scale = scales.pop()
-    if scale > 0 and scale != 1:
+    if not 0 < scale < np.inf:
+        fix = "Mend it, or take it off, with gdal_edit.py -scale 1."
+        raise Refusal("a scale is above 0", f"{dataset.name} with {scale:g}", fix)
+    if scale != 1:
         return 1 / scale
     bits = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in bands}
     if few := bits & set("1234567"):

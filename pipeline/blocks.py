@@ -29,6 +29,8 @@ KEPT = 256e6
 Key = tuple[int, int]
 Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
 _UNMASKED = ([MaskFlags.all_valid], [MaskFlags.nodata])
+_COLOUR = {MaskFlags.per_dataset, MaskFlags.nodata}
+"""What GDAL says of one colour as nodata: PNG's tRNS, or NODATA_VALUES."""
 
 
 def read_pixels(dataset: DatasetReader, bands: tuple[int, int, int], window: Window) -> Pixels:
@@ -59,8 +61,9 @@ def _known(
     nodata = [dataset.nodatavals[band - 1] for band in bands]
     pairs = zip(values, nodata, strict=True)
     if held := [plane == value for plane, value in pairs if value is not None]:
-        colour = {0, 255} if values.dtype == np.uint8 else {0}
-        known &= ~(np.all(held, axis=0) if set(nodata) <= colour else np.any(held, axis=0))
+        colours = {0, 255} if values.dtype == np.uint8 else {0}
+        together = set(nodata) <= colours or any(set(kinds) == _COLOUR for kinds in flags)
+        known &= ~(np.all(held, axis=0) if together else np.any(held, axis=0))
     return known
 
 

@@ -33,13 +33,20 @@ _ELSEWHERE = re.compile(
 
 def beside(path: Path) -> list[str]:
     """The file and those beside it that GDAL takes its mask, place and nodata from, as paths."""
-    bare, full = path.suffix.lstrip("."), path.name
-    worlds = {"wld", f"{bare}w", f"{bare[:1]}{bare[-1:]}w"} if bare else set[str]()
-    names = {f"{full}.msk", f"{full}.aux.xml", *(f"{path.stem}.{kind}" for kind in worlds)}
-    names |= {name.upper() for name in names} | {f"{path.stem}.{kind.upper()}" for kind in worlds}
+    full, kinds = path.name, worlds(path.suffix)
+    names = {f"{full}.msk", f"{full}.aux.xml", *(f"{path.stem}.{kind}" for kind in kinds)}
+    names |= {name.upper() for name in names}
     # os.path: pathlib raises where a name is too long to be one.
     there = sorted(name for name in names if os.path.isfile(path.with_name(name)))  # noqa: PTH113
     return [str(path), *(str(path.with_name(name)) for name in there)]
+
+
+def worlds(suffix: str) -> list[str]:
+    """What the names of world files end in, in place of an image's suffix, in GDAL's order."""
+    bare = suffix.lstrip(".").lower()
+    kinds = [f"{bare[0]}{bare[-1]}w", f"{bare}w", "wld"] if bare else []
+    kinds[2:2] = ["jpw"] if bare in {"jpg", "jpeg"} else []
+    return [each for kind in kinds for each in (kind, kind.upper())]
 
 
 def refuse_hidden(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What stands before the pixels: boxes of JPEG 2000, chunks of PNG, segments of JPEG."""
+"""What stands before the pixels: boxes of JPEG 2000, chunks of PNG, segments of JPEG, tags."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ JP2 = (b"\0\0\0\x0cjP  ", CODESTREAM)
 """How JPEG 2000 files begin."""
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
+_EXIF = {b"eXIf": 0, b"Exif": 6}
+"""Parts of PNG and JPEG that are EXIF, and how many bytes stand before it there."""
+_TAGS = 4096
+"""Most tags that are looked at."""
 
 
 class Part(NamedTuple):
@@ -104,6 +108,35 @@ def _within(file: BinaryIO) -> Iterator[Part]:
             return
         if box.kind == b"jp2h":
             yield from boxes(file, box.start, box.stop)
+
+
+def first_tags(file: BinaryIO) -> dict[int, int]:
+    """Tags of a TIFF's first image, or of the EXIF before the pixels of a PNG or JPEG.
+
+    Each with the first of its values if that is a whole number. After TIFF 6.0, section 2, and
+    BigTIFF; nothing where there are none, or they are broken.
+    """
+    parts = (part for part in islice(_parts(file), MOST) if part.kind in _EXIF)
+    start = next((part.start + _EXIF[part.kind] for part in parts), 0)
+    file.seek(start)
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 16:
+        return {}
+    big = struct.unpack_from(f"{order}H", head, 2) == (43,)
+    offset, size, entry = ("Q", 8, f"{order}HHQ8s") if big else ("I", 2, f"{order}HHI4s")
+    (at,) = struct.unpack_from(order + offset, head, 8 if big else 4)
+    # No file goes to where a broken one may say, which is beyond any.
+    file.seek(min(start + at, file.seek(0, os.SEEK_END)))
+    count = min(int.from_bytes(file.read(size), "little" if order == "<" else "big"), _TAGS)
+    wide = struct.calcsize(entry)
+    data = file.read(count * wide)
+    known = {3: "H", 4: "I"}
+    return {
+        tag: struct.unpack_from(order + known[kind], value)[0]
+        for tag, kind, _, value in struct.iter_unpack(entry, data[: len(data) // wide * wide])
+        if kind in known
+    }
 
 
 def exif_colour_space(data: bytes) -> int | None:

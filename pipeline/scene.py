@@ -29,7 +29,8 @@ from pipeline.moment import Moment, recorded
 from pipeline.ours import refuse_ours
 from pipeline.pages import refuse_pages
 from pipeline.remote import Source
-from pipeline.uri import local_path
+from pipeline.stored import Stored
+from pipeline.uri import gdal_path, local_path
 
 UNTILED = ("PNG", "JPEG")
 LARGE = 64e6
@@ -111,7 +112,7 @@ class RasterScene:
                 height=dataset.height,
                 width=dataset.width,
                 dtype=dtype,
-                transform=None if dataset.transform.is_identity else dataset.transform,
+                transform=_place(dataset, uri),
                 crs_wkt=crs_wkt,
                 declared_white=declared_white(dataset, chosen),
                 colours=declared_colours(dataset, source),
@@ -123,7 +124,7 @@ class RasterScene:
         """Values (3, height, width) and valid (height, width) of a window inside the scene.
 
         A pixel is valid where mask and alpha are not 0, all three bands are finite, and they do not
-        say nodata: all at once by black or 8-bit white, one alone by any other value.
+        say nodata: all at once by black, 8-bit white or one colour, one alone by any other value.
         Raises Refusal where a local file is damaged, OSError where a remote one is out of reach.
         """
         try:
@@ -183,6 +184,14 @@ class RasterScene:
     def release(self) -> None:
         """Close what the thread that asks has open; a later read opens it again."""
         self._pixels.release()
+
+
+def _place(dataset: DatasetReader, uri: str) -> Affine | None:
+    """Where GDAL finds it; a world file that comes through fsspec it does not get to read."""
+    found: Affine = dataset.transform
+    if not found.is_identity:
+        return found
+    return Stored(uri).world() if gdal_path(uri) is None else None
 
 
 class _Pixels:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
+import numpy as np
+from affine import Affine, loadsw
 
 from pipeline import reach
-from pipeline.guard import BESIDE
+from pipeline.errors import Refusal
+from pipeline.guard import BESIDE, worlds
 from pipeline.redact import redact
 
 Found = TypeVar("Found")
+_WORLD = 4096
+"""Bytes of a world file that are read: six lines, and room for more."""
 
 
 class Stored:
@@ -76,20 +82,36 @@ class Stored:
         """
         # What is put after a query would not name another file.
         endings = () if "?" in self.uri else BESIDE
-        return {ending: about for ending in endings if (about := self._about(ending))}
+        there = ((ending, self._about(self.path + ending)) for ending in endings)
+        return {ending: about for ending, about in there if about}
 
-    def _about(self, ending: str) -> dict[str, Any] | None:
+    def world(self) -> Affine | None:
+        """Pixel corner (col, row) to map (x, y), as a world file beside the file has it, or None.
+
+        Raises Refusal where it cannot be read, ConnectionError where the server fails.
+        """
+        suffix = PurePosixPath(self.path).suffix
+        for kind in worlds(suffix):
+            name = f"{self.path.removesuffix(suffix)}.{kind}"
+            if (text := self._start(name)) is not None:
+                return _six(text, name)
+        return None
+
+    def _about(self, name: str) -> dict[str, Any] | None:
+        return self._if_there(lambda: self.fs.info(name))
+
+    def _start(self, name: str) -> bytes | None:
+        return self._if_there(lambda: self.fs.cat_file(name, start=0, end=_WORLD))
+
+    def _if_there(self, ask: Callable[[], Found]) -> Found | None:
         try:
-            about: dict[str, Any] = reach.asked(
-                lambda: self.fs.info(self.path + ending), self.fs.invalidate_cache
-            )
+            return reach.asked(ask, self.fs.invalidate_cache)
         except reach.OutOfReach as error:
             raise self._away(error) from None
         except Exception as error:  # each store has its own
             # fsspec's holds the frames that hold it, and so whoever asked, until garbage is sought.
             error.__traceback__ = None
             return None
-        return about
 
     def _away(self, error: Exception) -> ConnectionError:
         # Its text may hold a signed URL.
@@ -100,3 +122,15 @@ class Stored:
         self.fs.get_file(self.path, path)
         for ending in self.beside():
             self.fs.get_file(self.path + ending, path + ending)
+
+
+def _six(text: bytes, name: str) -> Affine:
+    """The transform of a world file, whose numbers are of the centre of the first pixel."""
+    try:
+        found = loadsw(" ".join(text.decode().split()[:6]))
+    except ValueError:
+        found = Affine.scale(0)
+    if not (np.isfinite(np.array(found, float)).all() and found.determinant):
+        rule, fix = "a world file holds the six numbers of a place", "Mend it, or delete it."
+        raise Refusal(rule, name, fix)
+    return found

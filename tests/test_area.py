@@ -34,16 +34,19 @@ def square(left, bottom, right, top):
 
 
 @pytest.mark.parametrize("step", [-0.5, 0.5])
-def test_a_box_on_pixel_edges_is_those_pixels(step):
-    scene = placed(Affine(0.5, 0, 100, 0, step, 40))
+@pytest.mark.parametrize("across", [-0.5, 0.5])
+def test_a_box_on_pixel_edges_is_those_pixels(step, across):
+    scene = placed(Affine(across, 0, 100, 0, step, 40))
     rows = sorted((40 + step * 7, 40 + step * 17))
-    assert box_window(scene, (105, rows[0], 110, rows[1])) == Window(7, 10, 10, 10)
+    cols = sorted((100 + across * 10, 100 + across * 20))
+    assert box_window(scene, (cols[0], rows[0], cols[1], rows[1])) == Window(7, 10, 10, 10)
 
 
 def test_a_box_takes_every_pixel_it_touches_and_stays_inside():
     scene = placed(Affine(1, 0, 0, 0, -1, 60))
     assert box_window(scene, (2.5, 50.5, 4.5, 57.5)) == Window(2, 2, 8, 3)
-    assert box_window(scene, (-9, -9, 999, 999)) == Window(0, 0, 60, 50)
+    for most in (999, 1e308):
+        assert box_window(scene, (-most, -most, most, most)) == Window(0, 0, 60, 50)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,83 @@ def test_a_geojson_file_in_the_scenes_crs(tmp_path):
     shape = square(10.5, 46, 12, 48)
     feature = {"type": "Feature", "properties": {}, "geometry": shape}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    area = load_area(placed(Affine(0.1, 0, 10, 0, -0.1, 50)), str(path))
+    assert area.window == Window(20, 5, 20, 15)
+
+
+def cut_at_180(west, south, east, north):
+    """A box in longitudes that may go beyond 180, as RFC 7946 wants it: two parts."""
+    boxes = ((west, 180, 0), (180, east, -360)) if east > 180 else ((west, east, 0),)
+    parts = [square(a + by, south, b + by, north)["coordinates"] for a, b, by in boxes]
+    return {"type": "MultiPolygon", "coordinates": parts}
+
+
+@pytest.mark.parametrize("by", [0, -360])
+@pytest.mark.parametrize("across", [0.1, -0.1])
+@pytest.mark.parametrize("box", [(179, 182), (177, 179.5), (180, 181), (179.03, 190)])
+def test_an_area_cut_at_180_degrees_is_met_where_the_scene_goes_on(tmp_path, by, across, box):
+    west, east = box
+    place = Affine(across, 0, (178 if across > 0 else 183) + by, 0, -0.1, 3)
+    scene, path = placed(place), tmp_path / "area.geojson"
+    path.write_text(json.dumps(cut_at_180(west, 0, east, 1)))
+    area = load_area(scene, str(path))
+    lon = (place @ (np.arange(50) + 0.5, 0))[0] - by
+    lat = 2.95 - 0.1 * np.arange(60)[:, None]
+    expected = (lon > west) & (lon < east) & (lat > 0) & (lat < 1)
+    assert (area(Window(0, 0, 60, 50)) == expected).all()
+    cols = np.flatnonzero(expected.any(axis=0))
+    assert area.window == Window(20, cols[0], 10, cols[-1] - cols[0] + 1)
+
+
+def test_an_area_at_the_edge_of_the_world_does_not_reach_around_it(tmp_path):
+    scene, path = placed(Affine(7.2000001, 0, -180, 0, -3, 90)), tmp_path / "area.geojson"
+    path.write_text(json.dumps(square(-180, -30, -144, 30)))
+    area = load_area(scene, str(path))
+    assert area.window == Window(20, 0, 20, 5)
+    assert area.polygons[0]["type"] == "Polygon"
+
+
+def named(name):
+    return {"type": "name", "properties": {"name": name}}
+
+
+OTHERS = [named(name) for name in ("EPSG:3857", "urn:ogc:def:crs:EPSG::4267", "EPSG:14326", "4326")]
+OTHERS += [named(None), {"type": "link", "properties": {"href": "crs.prj"}}, {}, "EPSG:25832", 1]
+
+
+@pytest.mark.parametrize("crs", OTHERS, ids=str)
+@pytest.mark.parametrize("at", ["file", "feature", "geometry"])
+def test_an_area_in_another_crs_is_refused(tmp_path, crs, at):
+    shape = square(10.5, 46, 12, 48) | ({"crs": crs} if at == "geometry" else {})
+    feature = {"type": "Feature", "geometry": shape} | ({"crs": crs} if at == "feature" else {})
+    top = {"type": "FeatureCollection", "features": [feature]} | (
+        {"crs": crs} if at == "file" else {}
+    )
+    path = tmp_path / "area.geojson"
+    path.write_text(json.dumps(top))
+    with pytest.raises(Refusal, match=r"WGS 84 .*ogr2ogr -t_srs EPSG:4326"):
+        load_area(placed(Affine(0.1, 0, 10, 0, -0.1, 50)), str(path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "urn:ogc:def:crs:OGC:1.3:CRS84",
+        "urn:ogc:def:crs:OGC::CRS84",
+        "OGC:CRS84",
+        "CRS84",
+        "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
+        "urn:ogc:def:crs:EPSG::4326",
+        "EPSG:4326",
+        "epsg:4326",
+        "https://www.opengis.net/def/crs/EPSG/0/4326",
+        None,
+    ],
+)
+def test_an_area_may_say_that_it_is_in_wgs_84(tmp_path, name):
+    path = tmp_path / "area.geojson"
+    crs = named(name) if name else None
+    path.write_text(json.dumps(square(10.5, 46, 12, 48) | {"crs": crs}))
     area = load_area(placed(Affine(0.1, 0, 10, 0, -0.1, 50)), str(path))
     assert area.window == Window(20, 5, 20, 15)
 

@@ -1,4 +1,4 @@
-"""Parts before the pixels, of files that are whole, broken, or without end."""
+"""Parts before the pixels and first tags, of files that are whole, broken, or without end."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.headers import JP2, JPEG, LARGEST, PNG, contents, exif_colour_space
+from pipeline.headers import JP2, JPEG, LARGEST, PNG, contents, exif_colour_space, first_tags
 
 KINDS = (b"colr", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
 
@@ -60,3 +60,59 @@ def test_parts_without_end_are_left(start, part):
 def test_of_a_part_that_says_it_is_large_only_so_much_is_read():
     said = struct.pack(">I4s", 2**31 - 1, b"iCCP")
     assert len(contents(io.BytesIO(PNG + said + bytes(LARGEST + 9)), KINDS)[b"iCCP"]) == LARGEST
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+def test_the_first_tags_are_read_of_every_kind_of_tiff(order, big):
+    mark = {"<": b"II", ">": b"MM"}[order]
+    entries = [(254, 4, 1), (256, 3, 700), (262, 3, 9), (270, 2, 0)]
+    form, field = ("HHQ", "Q") if big else ("HHI", "I")
+    head = mark + struct.pack(
+        order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 16))
+    )
+    body = struct.pack(order + ("Q" if big else "H"), len(entries))
+    for tag, kind, value in entries:
+        number = struct.pack(order + {3: "H", 4: "I", 2: "B"}[kind], value)
+        body += struct.pack(order + form, tag, kind, 1) + number.ljust(
+            struct.calcsize(field), b"\0"
+        )
+    file = io.BytesIO(head.ljust(16, b"\0") + body)
+    assert first_tags(file) == {254: 1, 256: 700, 262: 9}
+    for size in range(len(file.getvalue())):
+        first_tags(io.BytesIO(file.getvalue()[:size]))
+
+
+@pytest.mark.parametrize("data", [b"", b"II", b"\x89PNG\r\n\x1a\n" + b"\0" * 20])
+def test_what_is_no_tiff_has_no_tags(data):
+    assert first_tags(io.BytesIO(data)) == {}
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_the_first_tags_of_a_picture_are_its_exifs(order, ending):
+    data = exif(order, 1)
+    start, head = {
+        "png": (PNG, struct.pack(">I4s", len(data), b"eXIf")),
+        "jpg": (JPEG + b"\xff\xe0\0\2", b"\xff\xe1" + struct.pack(">H6s", len(data) + 8, b"Exif")),
+    }[ending]
+    assert first_tags(io.BytesIO(start + head + data)) == {0x8769: 22}
+    assert first_tags(io.BytesIO(start)) == {}
+
+
+PICTURE = PNG + struct.pack(">I4s", 99, b"eXIf")
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", PNG, PICTURE, JPEG]))
+def test_any_file_has_tags_or_none(data, start):
+    for mark in (b"", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"):
+        for tag in first_tags(io.BytesIO(start + mark + data)):
+            assert 0 <= tag <= 0xFFFF
+
+
+@pytest.mark.parametrize("beyond", [2**31, 2**63, 2**64 - 1])
+def test_tags_that_are_said_to_lie_beyond_a_file_are_none(tmp_path, beyond):
+    path = tmp_path / "a.tif"
+    path.write_bytes(struct.pack("<2sHHHQ", b"II", 43, 8, 0, beyond))
+    with path.open("rb") as file:
+        assert first_tags(file) == {}

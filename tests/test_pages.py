@@ -1,24 +1,26 @@
-"""Which image of a TIFF is read: pages and previews are refused, overviews and masks are none."""
+"""Which image of a file is read, and that it is stored upright.
 
-import io
-import struct
+Pages, previews and turned images are refused, overviews and masks are none.
+"""
+
+from itertools import product
 
 import fsspec
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.pages import first_tags
 from pipeline.scene import RasterScene
 from tests.servers import sent, serving
 from tests.test_bad_input import save
-from tests.tiff import ICCLAB, NEW_SUBFILE_TYPE, PHOTOMETRIC, patched
+from tests.tiff import ICCLAB, ITULAB, NEW_SUBFILE_TYPE, ORIENTATION, PHOTOMETRIC, patched
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+PLACE = {"crs": 32632, "transform": rasterio.Affine.scale(2, -2)}
 
 
 def pixels(side=40):
@@ -47,7 +49,7 @@ def test_pages_are_refused_and_one_can_be_saved_alone(tmp_path, count):
 
 
 @pytest.mark.parametrize("driver", ["GTiff", "COG"])
-@pytest.mark.parametrize("place", [{}, {"crs": 32632, "transform": rasterio.Affine.scale(2, -2)}])
+@pytest.mark.parametrize("place", [{}, PLACE])
 def test_overviews_and_masks_are_no_pages(tmp_path, driver, place):
     draft = save(tmp_path / "draft.tif", pixels(600), tiled=True, **place)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(draft, "r+") as file:
@@ -72,17 +74,67 @@ def test_a_preview_is_not_the_picture(tmp_path, where, pages):
             RasterScene.open(uri)
 
 
-def test_lab_that_gdal_keeps_quiet_about_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", [ICCLAB, ITULAB])
+@pytest.mark.parametrize("place", [{}, PLACE])
+def test_lab_that_gdal_keeps_quiet_about_is_refused(tmp_path, kind, place):
     path = tmp_path / "a.tif"
-    save(path, pixels())
-    patched(path, PHOTOMETRIC, ICCLAB)
-    with pytest.raises(Refusal, match="in Lab"):
-        RasterScene.open(str(path))
+    save(path, pixels(), photometric="rgb", **place)
+    patched(path, PHOTOMETRIC, kind)
+    with serving("files", tmp_path) as server:
+        for uri in (str(path), f"{server}/a.tif"):
+            with pytest.raises(Refusal, match="in Lab"):
+                RasterScene.open(uri)
+
+
+def turned(path, orientation, more=()):
+    """An image that says how it is to be turned, by EXIF or by a TIFF's tag."""
+    image, exif = Image.fromarray(pixels().transpose(1, 2, 0)), Image.Exif()
+    exif[ORIENTATION] = orientation
+    tags = {ORIENTATION: orientation, **dict(more)}
+    image.save(path, **{"tiffinfo": tags} if path.suffix == ".tif" else {"exif": exif})
+    return path
+
+
+SAID = [*product(("a.jpg", "a.png", "a.tif"), range(1, 9)), ("a.jpg", 0), ("a.png", 0)]
+"""libtiff takes a TIFF's 0 for damage."""
+
+
+@pytest.mark.parametrize(("name", "orientation"), SAID)
+def test_an_image_that_is_to_be_turned_is_refused_until_it_is(tmp_path, name, orientation):
+    path = turned(tmp_path / name, orientation)
+    if orientation > 1:
+        with pytest.raises(Refusal, match=f"{name} with {orientation}. Turn it, .*-auto-orient"):
+            RasterScene.open(str(path))
+        with Image.open(path) as image:
+            ImageOps.exif_transpose(image).save(path, exif=Image.Exif())
+    scene = RasterScene.open(str(path))
+    with Image.open(path) as image:
+        assert (
+            (scene.width, scene.height) == image.size == ((40, 50) if orientation > 4 else (50, 40))
+        )
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+@pytest.mark.parametrize("where", ["memory", "server"])
+def test_a_remote_image_that_is_to_be_turned_is_refused(tmp_path, where, name):
+    path = turned(tmp_path / name, 6)
+    fsspec.filesystem("memory").pipe_file(f"/{name}", path.read_bytes())
+    with serving("files", tmp_path) as server:
+        uri = {"memory": f"memory://{name}", "server": f"{server}/{name}"}[where]
+        with pytest.raises(Refusal, match="an orientation of 1"):
+            RasterScene.open(uri)
+
+
+def test_a_place_does_not_turn_an_image(tmp_path):
+    """Of a viewer's pixels and the place's, which are meant is not known."""
+    place = {33550: (2.0, 2.0, 0.0), 33922: (0.0, 0.0, 0.0, 100.0, 200.0, 0.0)}
+    assert RasterScene.open(str(turned(tmp_path / "a.tif", 1, place))).transform
+    with pytest.raises(Refusal, match="an orientation of 1"):
+        RasterScene.open(str(turned(tmp_path / "a.tif", 3, place)))
 
 
 def test_a_remote_raster_with_a_place_is_not_asked_for_its_first_bytes_again(tmp_path):
-    place = {"crs": 32632, "transform": rasterio.Affine.scale(2, -2)}
-    for name, more in {"a.tif": place, "b.tif": {}}.items():
+    for name, more in {"a.tif": PLACE, "b.tif": {}}.items():
         save(tmp_path / name, pixels(), **more)
     asked = {}
     with serving("files", tmp_path) as server:
@@ -91,29 +143,3 @@ def test_a_remote_raster_with_a_place_is_not_asked_for_its_first_bytes_again(tmp
             RasterScene.open(f"{server}/{name}")
             asked[name] = len(sent(server)[1])
     assert asked["a.tif"] < asked["b.tif"] <= asked["a.tif"] + 3
-
-
-@pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("big", [False, True])
-def test_the_first_tags_are_read_of_every_kind_of_tiff(order, big):
-    mark = {"<": b"II", ">": b"MM"}[order]
-    entries = [(254, 4, 1), (256, 3, 700), (262, 3, 9), (270, 2, 0)]
-    form, field = ("HHQ", "Q") if big else ("HHI", "I")
-    head = mark + struct.pack(
-        order + ("HHHQ" if big else "HI"), *((43, 8, 0, 16) if big else (42, 16))
-    )
-    body = struct.pack(order + ("Q" if big else "H"), len(entries))
-    for tag, kind, value in entries:
-        number = struct.pack(order + {3: "H", 4: "I", 2: "B"}[kind], value)
-        body += struct.pack(order + form, tag, kind, 1) + number.ljust(
-            struct.calcsize(field), b"\0"
-        )
-    file = io.BytesIO(head.ljust(16, b"\0") + body)
-    assert first_tags(file) == {254: 1, 256: 700, 262: 9}
-    for size in range(len(file.getvalue())):
-        first_tags(io.BytesIO(file.getvalue()[:size]))
-
-
-@pytest.mark.parametrize("data", [b"", b"II", b"\x89PNG\r\n\x1a\n" + b"\0" * 20])
-def test_what_is_no_tiff_has_no_tags(data):
-    assert first_tags(io.BytesIO(data)) == {}

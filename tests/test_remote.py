@@ -250,6 +250,58 @@ def test_what_lies_beside_comes_with_a_copy(tmp_path, monkeypatch, name, where):
     files.rm("/beside", recursive=True)
 
 
+@pytest.fixture
+def kept(tmp_path):
+    """What is in a folder, in a store that GDAL has no reader for."""
+    files = fsspec.filesystem("memory")
+
+    def keep():
+        for each in tmp_path.iterdir():
+            files.pipe_file(f"/kept/{each.name}", each.read_bytes())
+        return "memory://kept"
+
+    yield keep
+    files.rm("/kept", recursive=True)
+
+
+DRIVERS = {"png": "PNG", "jpg": "JPEG", "jp2": "JP2OpenJPEG", "tif": "GTiff"}
+WORLD = "0.5\n0.1\n0.2\n-0.5\n500000.25\n4599999.75\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "world"),
+    [
+        *(("a.png", f"a.{kind}") for kind in ("pgw", "pngw", "wld", "PGW", "WLD")),
+        ("A.PNG", "A.pgw"),
+        *(("a.jpg", f"a.{kind}") for kind in ("jgw", "jpgw", "jpw")),
+        ("a.jp2", "a.j2w"),
+        ("a.tif", "a.tfw"),
+        ("a.png", "b.pgw"),
+    ],
+)
+def test_a_world_file_in_any_store_places_an_image(tmp_path, kept, name, world):
+    path = save(tmp_path / name, pixels(size=64), driver=DRIVERS[name[-3:].lower()])
+    (tmp_path / world).write_text(WORLD)
+    near, far = RasterScene.open(str(path)), RasterScene.open(f"{kept()}/{name}")
+    assert far.transform == near.transform
+    assert near.files == [str(path), *([str(tmp_path / world)] if near.transform else [])]
+    assert (near.transform is None) == (world == "b.pgw")
+
+
+def test_a_place_in_an_image_counts_before_one_beside_it(tmp_path, kept):
+    save(tmp_path / "a.tif", pixels(size=64), driver="GTiff", **PLACE)
+    (tmp_path / "a.tfw").write_text(WORLD)
+    assert RasterScene.open(f"{kept()}/a.tif").transform == TRANSFORM
+
+
+@pytest.mark.parametrize("text", ["", "1 2 3", "a b c d e f", "0 " * 6, "nan 0 0 nan 0 0", "\xff"])
+def test_a_world_file_that_is_none_is_refused(tmp_path, kept, text):
+    save(tmp_path / "a.png", pixels(size=64), driver="PNG")
+    (tmp_path / "a.pgw").write_bytes(text.encode("latin-1"))
+    with pytest.raises(Refusal, match=r"world file .*a\.pgw"):
+        RasterScene.open(f"{kept()}/a.png")
+
+
 def test_notes_that_come_with_a_copy_name_no_other_file(tmp_path):
     path = save(tmp_path / "a.jp2", pixels(size=64), driver="JP2OpenJPEG")
     files = fsspec.filesystem("memory")

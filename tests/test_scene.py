@@ -1,5 +1,7 @@
 import pickle
+import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,28 @@ def test_what_says_it_is_near_infrared_is_no_alpha(tmp_path: Path) -> None:
     assert RasterScene.open(uri, (4, 1, 2)).read(Window(0, 0, 4, 6))[1].all()
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("key", [(120, 3, 77), (0, 0, 0), None])
+def test_one_colour_is_nodata_where_all_three_bands_match_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, large: bool, key: Any
+) -> None:
+    """PNG's tRNS; None is white, which in 16 bits no rule of values knows."""
+    key = key or (np.iinfo(dtype).max,) * 3
+    data = values(dtype) + 1
+    data[0, :9], data[1, 5:20], data[:, 30:, 7] = key[0], key[1], np.array(key)[:, None]
+    path = Path(save(tmp_path / "a.png", data, driver="PNG"))
+    body, whole = b"tRNS" + struct.pack(">3H", *key), path.read_bytes()
+    chunk = struct.pack(">I", 6) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(whole[:33] + chunk + whole[33:])
+    monkeypatch.setattr("pipeline.scene.LARGE", 0 if large else 1e9)
+    scene = RasterScene.open(str(path))
+    valid = scene.read(Window(0, 0, HEIGHT, WIDTH))[1]
+    np.testing.assert_array_equal(~valid, (data == np.array(key)[:, None, None]).all(axis=0))
+    assert 0 < (~valid).sum() < 20
+    assert_reads_as_rasterio(scene, str(path))
+
+
 @pytest.mark.parametrize("internal", [True, False])
 def test_a_mask_band_is_read_inside_or_beside_the_file(tmp_path: Path, internal: bool) -> None:
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -270,6 +294,13 @@ def test_declared_white_is_one_shared_scale(tmp_path: Path, scaling: Any, white:
 def test_scaling_that_one_white_cannot_say_is_refused(tmp_path: Path, scaling: Any) -> None:
     uri = save(tmp_path / "a.tif", values("uint16"), scaling=scaling)
     with pytest.raises(Refusal, match="one scale and no offset"):
+        RasterScene.open(uri)
+
+
+@pytest.mark.parametrize("scale", [-1e-4, 0.0, np.inf])
+def test_a_scale_is_above_0(tmp_path: Path, scale: float) -> None:
+    uri = save(tmp_path / "a.tif", values("uint16"), scaling=([scale] * 3, [0] * 3))
+    with pytest.raises(Refusal, match=r"above 0; .*-scale 1"):
         RasterScene.open(uri)
 
 

@@ -164,8 +164,9 @@ def _rasters(kind: str, folder: Path) -> Iterator[bytes]:
 
 
 def _spoken(path: Path) -> bytes:
-    """A photograph that says what its colours are, in as many ways as there are."""
+    """A photograph that says what its colours are, in as many ways as there are, and its top."""
     exif = Image.Exif()
+    exif[274] = 1
     exif.get_ifd(0x8769)[0xA001] = 1
     exif[0x8769] = exif.get_ifd(0x8769)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -207,7 +208,9 @@ def _texts(kind: str, folder: Path) -> Iterator[bytes]:
         shape = {"type": "Polygon", "coordinates": [ring]}
         feature = {"type": "Feature", "properties": {}, "geometry": shape}
         several = {"type": "MultiPolygon", "coordinates": [[ring], [ring]]}
-        for top in (shape, several, {"type": "FeatureCollection", "features": [feature]}):
+        crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
+        both = {"type": "FeatureCollection", "crs": crs, "features": [feature]}
+        for top in (shape, several, both):
             yield json.dumps(top).encode()
     elif kind == "stac":
         asset = {"visual": {"href": "./scene.tif", "roles": ["data"]}}
