@@ -11,9 +11,11 @@ from flows.settings import ReconstructSettings, TileSettings
 from flows.sigma import sigma_of
 from model.engine import Engine, best_engine
 from model.lift import noise_filter
-from pipeline.camera import Camera
+from pipeline.camera import SRGB, Camera, load_camera, resampled
 from pipeline.closure import Closure
 from pipeline.errors import Refusal
+from pipeline.light import load_light
+from pipeline.scene import Scene
 
 
 def network_of(checkpoint: Path, device: str) -> model.R2HDiff:
@@ -47,6 +49,37 @@ def bind(
         raise Refusal("camera and engine must suit the model", error, fix) from error
     law = sigma_of(settings)
     return bound if law is None else model.Calibrated(bound, law)
+
+
+def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:
+    """The camera, with the encoding and white that the settings or the pixel type say.
+
+    What declares a scale holds reflectance; else 8 bits, and what says that it is in sRGB, are a
+    finished photograph. Raises Refusal where nothing says what white is, for a photograph in other
+    colours, and where it is taken for a camera's raw values unasked.
+    """
+    camera = load_camera(settings.camera, load_light(settings.illuminant))
+    eight_bit = scene.dtype == "uint8"
+    finished = scene.colours is not None or (eight_bit and scene.declared_white is None)
+    encoding = settings.encoding or ("srgb" if finished else "linear")
+    if finished and settings.encoding is None:
+        if settings.camera != SRGB:
+            rule = "a camera's sensitivities are of its raw values, not of a finished photograph"
+            fix = "Leave --camera out, or say with --encoding what the values are."
+            raise Refusal(rule, f"--camera {settings.camera} for {scene.dtype} values", fix)
+        if scene.colours == "srgb" and scene.declared_white is not None:
+            rule, found = "pixel values are reflectance or in sRGB", "a scale, and a header of sRGB"
+            raise Refusal(rule, found, "Say with --encoding which they are.")
+        if scene.colours == "other":
+            rule = "a finished photograph is in sRGB"
+            found = "a header that says it may not be, or cannot be read"
+            fix = "Convert it to sRGB, or say with --encoding what its values are."
+            raise Refusal(rule, found, fix)
+    white = settings.white or scene.declared_white or (255.0 if eight_bit else None)
+    if white is None:
+        rule = "it must be known which pixel value means reflectance 1"
+        raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
+    return resampled(camera, bands).reading(encoding, white)
 
 
 def closure_of(

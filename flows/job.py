@@ -8,19 +8,26 @@ from typing import Any
 import numpy as np
 
 import model
-from flows.bound import bind, chosen_engine, closure_of, device_of, network_of, threads_of
+from flows.bound import (
+    bind,
+    camera_of,
+    chosen_engine,
+    closure_of,
+    device_of,
+    network_of,
+    threads_of,
+)
 from flows.settings import ReconstructSettings
 from flows.sigma import checkpoint_of, facts_of
 from model.engine import Engine
-from pipeline.area import Area, box_window, load_area
-from pipeline.camera import SRGB, Camera, load_camera, resampled
+from pipeline.area import Area, beyond, box_window, load_area
+from pipeline.camera import Camera
 from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.guard import refuse_too_many
-from pipeline.light import load_light
 from pipeline.mosaic import MosaicScene, open_scene
 from pipeline.plan import ONE, Needs, Parts, Plan, machine_memory, plan, planned
 from pipeline.scene import RasterScene, Scene
@@ -45,6 +52,8 @@ class Job:
     closure: Closure
     plan: Plan
     area: Area | None
+    cut: bool
+    """Whether what was asked for reaches beyond the scene, by more than a pixel."""
     device: str
     engine: Engine
     workers: int
@@ -81,42 +90,12 @@ class Job:
         white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
         level = self.settings.noise_level
         noise = f"noise level {level:g}, " if level else ""
+        cut = "the part asked for is cut at the scene's edge, " if self.cut else ""
         return (
             f"taken as {camera['encoding']} of camera {camera['name']} in light "
-            f"{camera['illuminant']}, white = {white}, {noise}scene scale {scale:.4g}; "
+            f"{camera['illuminant']}, white = {white}, {noise}{cut}scene scale {scale:.4g}; "
             "estimated from RGB, not measured"
         )
-
-
-def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:
-    """The camera, with the encoding and white that the settings or the pixel type say.
-
-    What declares a scale holds reflectance; else 8 bits, and what says that it is in sRGB, are a
-    finished photograph. Raises Refusal where nothing says what white is, for a photograph in other
-    colours, and where it is taken for a camera's raw values unasked.
-    """
-    camera = load_camera(settings.camera, load_light(settings.illuminant))
-    eight_bit = scene.dtype == "uint8"
-    finished = scene.colours is not None or (eight_bit and scene.declared_white is None)
-    encoding = settings.encoding or ("srgb" if finished else "linear")
-    if finished and settings.encoding is None:
-        if settings.camera != SRGB:
-            rule = "a camera's sensitivities are of its raw values, not of a finished photograph"
-            fix = "Leave --camera out, or say with --encoding what the values are."
-            raise Refusal(rule, f"--camera {settings.camera} for {scene.dtype} values", fix)
-        if scene.colours == "srgb" and scene.declared_white is not None:
-            rule, found = "pixel values are reflectance or in sRGB", "a scale, and a header of sRGB"
-            raise Refusal(rule, found, "Say with --encoding which they are.")
-        if scene.colours == "other":
-            rule = "a finished photograph is in sRGB"
-            found = "a header that says it may not be, or cannot be read"
-            fix = "Convert it to sRGB, or say with --encoding what its values are."
-            raise Refusal(rule, found, fix)
-    white = settings.white or scene.declared_white or (255.0 if eight_bit else None)
-    if white is None:
-        rule = "it must be known which pixel value means reflectance 1"
-        raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
-    return resampled(camera, bands).reading(encoding, white)
 
 
 def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | None = None) -> Job:
@@ -133,6 +112,7 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     area = load_area(scene, settings.aoi) if settings.aoi else None
     place = area.window if area else _place(settings, scene)
+    asked = area.bounds if area else settings.bbox
     device = device_of(settings)
     camera, reconstructor, closure, facts = _model(settings, scene, device, scale)
     facts["area"] = hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None
@@ -148,6 +128,7 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
         closure=closure,
         plan=_plan(settings, scene, grid, spec, parts, memory),
         area=area,
+        cut=asked is not None and beyond(scene, asked),
         device=device,
         engine=facts["engine"],
         # On a GPU two take turns: one's batch is copied while the other's is computed.

@@ -37,8 +37,7 @@ def box_window(scene: Scene, box: Box) -> Window:
     left, bottom, right, top = box
     if not (np.isfinite(box).all() and left < right and bottom < top):
         raise Refusal("a box is left, bottom, right, top", box, "Order its sides.")
-    corners = [~transform @ corner for corner in ((left, bottom), (right, top))]
-    pixels = np.clip(corners, -1, (scene.width + 1, scene.height + 1))
+    pixels = np.clip(_corners(box, transform), -1, (scene.width + 1, scene.height + 1))
     # A thousandth of a pixel forgives the rounding of coordinates typed in decimal.
     col, row = np.floor(pixels.min(axis=0) + 1e-3).astype(int).tolist()
     col_stop, row_stop = np.ceil(pixels.max(axis=0) - 1e-3).astype(int).tolist()
@@ -47,6 +46,18 @@ def box_window(scene: Scene, box: Box) -> Window:
     if inside is None:
         raise Refusal("the part asked for must touch the scene", box, "Give it in the scene's CRS.")
     return inside
+
+
+def beyond(scene: Scene, box: Box) -> bool:
+    """Whether a box reaches beyond a scene that is not rotated, by more than a pixel."""
+    pixels = _corners(box, _transform(scene))
+    return bool((pixels < -1).any() or (pixels > (scene.width + 1, scene.height + 1)).any())
+
+
+def _corners(box: Box, transform: Affine) -> Points:
+    """Columns and rows (2, 2) of two corners of a box."""
+    left, bottom, right, top = box
+    return np.array([~transform @ corner for corner in ((left, bottom), (right, top))])
 
 
 def _transform(scene: Scene) -> Affine:
@@ -64,6 +75,8 @@ class Area:
     """GeoJSON geometries in the scene's CRS."""
     transform: Affine
     window: Window
+    bounds: Box
+    """Of the polygons."""
     """The pixels their bounds touch."""
 
     def __call__(self, window: Window) -> NDArray[np.bool_]:
@@ -114,7 +127,8 @@ def load_area(scene: Scene, path: str) -> Area:
     if crs.is_geographic:
         turn = round(2 * np.pi / crs.units_factor[1], 6)  # 360 degrees, or 400 grads
         shapes = tuple(_around(shape, scene, transform, turn) for shape in shapes)
-    area = Area(shapes, transform, box_window(scene, bounds(path, shapes)))
+    box = bounds(path, shapes)
+    area = Area(shapes, transform, box_window(scene, box), box)
     blocks = (block.intersection(area.window) for block in _blocks(area.window))
     if not any(area(block).any() for block in blocks if block):
         rule, fix = "an area holds a pixel's centre", "Give a larger one, or a window."

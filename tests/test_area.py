@@ -66,7 +66,8 @@ def test_boxes_that_are_refused(transform, box, words):
 
 def test_an_area_is_the_pixels_whose_centres_are_in_it():
     transform = Affine(0.1, 0, 10, 0, -0.1, 50)
-    area = Area((square(10.52, 45.03, 13.07, 48.88),), transform, Window(0, 0, 60, 50))
+    box = (10.52, 45.03, 13.07, 48.88)
+    area = Area((square(*box),), transform, Window(0, 0, 60, 50), box)
     x, y = 10.05 + 0.1 * np.arange(50), 49.95 - 0.1 * np.arange(60)[:, None]
     expected = (x > 10.52) & (x < 13.07) & (y > 45.03) & (y < 48.88)
     assert (area(Window(0, 0, 60, 50)) == expected).all()
@@ -78,7 +79,8 @@ def test_windows_of_an_area_agree_even_on_its_edges(row, col, height, width):
     transform = Affine(0.1, 0, -120.7, 0, -0.1, 50)
     left, top = transform @ (100.5, 30.5)
     right, bottom = transform @ (800.5, 930.5)
-    area = Area((square(left, bottom, right, top),), transform, Window(0, 0, 1200, 1200))
+    box = (left, bottom, right, top)
+    area = Area((square(*box),), transform, Window(0, 0, 1200, 1200), box)
     whole = area(Window(0, 0, 1200, 1200))
     assert (area(Window(row, col, height, width)) == whole[row:, col:][:height, :width]).all()
 

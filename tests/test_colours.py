@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from PIL import Image, ImageCms
 
-from flows.job import camera_of
+from flows.bound import camera_of
 from flows.settings import ReconstructSettings
 from pipeline.camera import load_camera
 from pipeline.errors import Refusal

@@ -164,6 +164,16 @@ def test_parts_are_parts_of_the_full_cube(r2h, raster, tmp_path):
         xr.testing.assert_equal(part, full[:, 9:29, 7:37])
 
 
+def test_a_part_that_reaches_beyond_the_scene_is_said_to_be_cut(r2h, raster, tmp_path):
+    left, bottom, right, top = array_bounds(45, 50, TRANSFORM)
+    for number, (reach, said) in enumerate([(0.5, False), (0.6, True), (-3, False)]):
+        box = f"{left - reach},{bottom + 5},{right - 5},{top - 5}"
+        cube = tmp_path / f"{number}.zarr"
+        code, _, err = r2h.reconstruct(raster, cube, f"--bbox={box}")
+        assert code == 0, err
+        assert ("cut at the scene's edge" in err) == said
+
+
 def test_an_area_is_nodata_outside(r2h, raster, tmp_path):
     r2h.reconstruct(raster, tmp_path / "full.zarr")
     full = xr.open_zarr(tmp_path / "full.zarr").reflectance
