@@ -37,10 +37,12 @@ types: setup
 evaluate: setup  ## Score the shipped weights: make evaluate CAVE=folder
 	$(BIN)/r2h evaluate cave --root $(CAVE) --out runs/evaluation
 
-train: setup  ## Reproduce the shipped weights: make train CAVE=folder REFLECTANCES=file.npz
+train: setup  ## Reproduce the shipped weights: make train CAVE=folder AIRBORNE=folder REFLECTANCES=file LIGHTS=file
 	$(BIN)/r2h train train-cave.toml --root $(CAVE) --out runs/cave
 	$(BIN)/r2h train train-cave-breadth.toml --root $(CAVE) --reflectances $(REFLECTANCES) \
 		--init runs/cave/checkpoint.safetensors --out runs/breadth
+	$(BIN)/r2h train train-wide.toml --root $(CAVE) --reflectances $(REFLECTANCES) --illuminants $(LIGHTS) \
+		--beside $(AIRBORNE) --init runs/breadth/checkpoint.safetensors --out runs/wide
 
 bench: $(VENV)/.bench  ## Measure into docs/benchmarks.md (hours); BENCH="null --quick" for less
 	$(BIN)/python -m benchmarks $(BENCH)

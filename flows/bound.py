@@ -115,6 +115,6 @@ def device_of(settings: ReconstructSettings) -> str:
         raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
     # Tiles run side by side, each on one thread; the sums of the main thread are small.
     torch.set_num_threads(1)
-    # The cube's attributes say float32; TF32 would round every product to 10 bits.
+    # What a cube's attributes call float32 is so: TF32 would round every product to 10 bits.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return "cuda" if has_cuda and settings.device != "cpu" else "cpu"

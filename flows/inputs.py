@@ -126,7 +126,8 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
         }
         fields = {key: value for key, value in known.items() if value}
         taken = item.datetime.isoformat() if item.datetime else None
-        nodata = any(band.get("nodata") is not None for band in bands)
+        # Text is "nan" or an infinity, which are nodata in any file.
+        nodata = any(isinstance(band.get("nodata"), int | float) for band in bands)
         yield Item(source, fields, taken, nodata)
 
 

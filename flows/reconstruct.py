@@ -201,15 +201,16 @@ def carry_out(
 def describe_cube(uri: str) -> dict[str, Any]:
     """What a cube is, for people and programs."""
     cube = SpectralCube.open(uri)
-    chunks = -(-cube.height // cube.chunk) * -(-cube.width // cube.chunk)
+    chunks, missing = len(cube.chunks()), len(lost(cube))
+    there = chunks - missing if cube.sealed else len(cube.finished())
     return {
         "cube": uri,
         "height": cube.height,
         "width": cube.width,
         "wavelengths_nm": list(cube.wavelengths),
-        "finished_chunks": f"{len(cube.finished())} of {chunks}",
+        "finished_chunks": f"{there} of {chunks}",
         "sealed": cube.sealed,
-        "lost_chunks": len(lost(cube)),
+        "lost_chunks": missing,
         "note": "estimated from RGB, not measured",
         **cube.settings,
     }

@@ -58,7 +58,7 @@ class TileSettings(Settings):
     """How any scene goes through the model."""
 
     checkpoint: str | None = None
-    """Weights, a safetensors file or the name of some that ship (none: r2h-cave)."""
+    """Weights, a safetensors file or the name of some that ship (none: r2h-wide)."""
     steps: int = Field(5, ge=1, le=5)
     """Denoising steps."""
     start: Literal["zero", "noise"] = "zero"

@@ -20,7 +20,7 @@ from torch import Tensor
 from model.network import NetworkConfig
 from model.reconstructor import R2HDiff
 
-SHIPPED = Path(__file__).parent / "weights" / "r2h-cave.safetensors"
+SHIPPED = Path(__file__).parent / "weights" / "r2h-wide.safetensors"
 """The weights that come with the package; their card is beside them."""
 
 KIND = "r2h-diff"

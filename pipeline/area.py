@@ -75,9 +75,9 @@ class Area:
     """GeoJSON geometries in the scene's CRS."""
     transform: Affine
     window: Window
-    bounds: Box
-    """Of the polygons."""
     """The pixels their bounds touch."""
+    bounds: Box
+    """In the scene's CRS."""
 
     def __call__(self, window: Window) -> NDArray[np.bool_]:
         """True (height, width) where the centre of a pixel is inside.

@@ -67,6 +67,11 @@ def _known(
     return known
 
 
+def says_nodata(dataset: DatasetReader, bands: tuple[int, int, int]) -> bool:
+    """Whether any of the bands may hold pixels that are not valid, by nodata, mask or alpha."""
+    return any(MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1] for band in bands)
+
+
 def _has_mask(kinds: list[MaskFlags]) -> bool:
     """Whether a mask tells where a band is known; alpha is looked at by itself."""
     return kinds not in _UNMASKED and MaskFlags.alpha not in kinds

@@ -24,7 +24,7 @@ LIBRARY = files("configs") / "cameras"
 _OBSERVER = "cie1931"
 _SPAN = (400.0, 700.0)
 """nm that the library's tables span."""
-_OUTSIDE = 0.02
+_OUTSIDE = 0.05
 """Largest share of a channel's response beyond that and the model's wavelengths."""
 _FITTED = re.compile("^# fitted to .*, in its light; white ", re.MULTILINE)
 """What `r2h camera fit` says in a camera's CSV."""
@@ -225,7 +225,7 @@ def _linear_srgb(light: Light) -> Camera:
 def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
     """The camera at other wavelengths (nm), which its table must span.
 
-    Raises Refusal where it does not, and where over 2 % of a channel's response is lost beyond both
+    Raises Refusal where it does not, and where over 5 % of a channel's response is lost beyond both
     these and 400 to 700 nm.
     """
     if camera.wavelengths == wavelengths:

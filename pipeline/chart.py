@@ -31,6 +31,8 @@ INSIDE = 0.4
 """Share of the way to the next patch that is averaged."""
 _ENDS = [1, *(2**bits - 1 for bits in range(8, 33))]
 """Pixel values at which a range ends, of floats and of 8 bits or more."""
+_STRAY = 0.05
+"""Share of a patch's pixels that may be where the values end, by noise or a hot pixel."""
 UNEXPLAINED = 0.05
 """Largest root mean square error of a channel, in reflectance, that is called a fit."""
 
@@ -94,7 +96,7 @@ def read_chart(scene: Scene, corners: Corners) -> NDArray[np.float64]:
 
 
 def _clipped(pixels: NDArray[Any]) -> NDArray[np.bool_]:
-    """(3, 24) whether any of a patch's pixels (3, 24, n) is where its channel's values end.
+    """(3, 24) whether more than stray ones of a patch's pixels (3, 24, n) are where values end.
 
     They end at a largest one of all bits set, as 255; or, in more than 8 bits, where a sensor may
     be full below that, at one that fills half of two patches, or of one while others show noise.
@@ -105,7 +107,7 @@ def _clipped(pixels: NDArray[Any]) -> NDArray[np.bool_]:
     filled = (full.mean(axis=2) >= 1 / 2).sum(axis=1)
     flat = (filled > 1) | ((filled == 1) & (np.median(even, axis=1) < 1 / 2))
     ends = np.isin(top[:, 0, 0], _ENDS) | (flat & (pixels.dtype.itemsize > 1))
-    clipped: NDArray[np.bool_] = full.any(axis=2) & ends[:, None]
+    clipped: NDArray[np.bool_] = (full.mean(axis=2) > _STRAY) & ends[:, None]
     return clipped
 
 

@@ -51,8 +51,9 @@ def polygons(path: str) -> list[Shape]:
 def _refuse_crs(crs: Any, path: str) -> None:
     """What GeoJSON was before RFC 7946 may name one, and GIS software still writes it."""
     try:
-        name = "CRS84" if crs is None else str(crs["properties"]["name"])
-    except (KeyError, TypeError):
+        about = {"name": "CRS84"} if crs is None else crs["properties"]
+        name = str(about.get("name") or f"EPSG:{about['code']}")
+    except (KeyError, TypeError, AttributeError):
         name = str(crs)
     if not _WGS84.fullmatch(name):
         fix = f"Run ogr2ogr -t_srs EPSG:4326 wgs84.geojson {path}."

@@ -14,12 +14,11 @@ from weakref import WeakSet
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
-from pipeline.blocks import Blocks, read_pixels
+from pipeline.blocks import Blocks, read_pixels, says_nodata
 from pipeline.colours import Colours, declared_colours
 from pipeline.damage import readable
 from pipeline.errors import Refusal
@@ -90,6 +89,8 @@ class RasterScene:
     declared_white: float | None
     colours: Colours | None
     driver: str
+    says_nodata: bool
+    """Whether the bands have nodata, a mask or alpha; not whether any pixel is."""
     _pixels: _Pixels = field(repr=False, compare=False)
 
     @classmethod
@@ -117,6 +118,7 @@ class RasterScene:
                 declared_white=declared_white(dataset, chosen),
                 colours=declared_colours(dataset, source),
                 driver=dataset.driver,
+                says_nodata=says_nodata(dataset, chosen),
                 _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
             )
 
@@ -163,13 +165,6 @@ class RasterScene:
         """When the picture was taken, as the file's tags say."""
         with Source(self.uri).open() as dataset:
             return recorded(dataset)
-
-    @property
-    def says_nodata(self) -> bool:
-        """Whether the file has nodata, a mask or alpha; not whether any pixel is."""
-        with Source(self.uri).open() as dataset:
-            kinds = dataset.mask_flag_enums
-        return any(MaskFlags.all_valid not in kind for kind in kinds)
 
     @property
     def files(self) -> list[str]:

@@ -313,6 +313,11 @@ def test_what_an_item_says_of_its_asset_counts(r2h, scenes, tmp_path):
         code, _, err = r2h(inputs=[], catalog=str(uri))
         assert code == 2
         assert said in err
+    changed["features"][0]["assets"]["visual"] = {"href": str(scenes[0]), "nodata": "nan"}
+    uri.write_text(json.dumps(changed))
+    assert r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "n"))[0] == 0
+    changed["features"][0]["assets"]["visual"]["nodata"] = 0
+    uri.write_text(json.dumps(changed))
     with rasterio.open(scenes[0], "r+") as file:
         file.nodata = 0
     assert r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "b"))[0] == 0

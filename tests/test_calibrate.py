@@ -72,7 +72,7 @@ def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
     code, out, said = command(*given, "--reflectances", materials)
     assert code == 0, said
     path = Path(json.loads(out)["calibration"])
-    assert path.name == "r2h-cave.uncertainty.safetensors"
+    assert path.name == "r2h-wide.uncertainty.safetensors"
     law = Uncertainty.load(path)
     assert law.network == describe()["digest"]
     check = json.loads((tmp_path / "out" / "calibration.json").read_text())

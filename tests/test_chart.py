@@ -105,6 +105,19 @@ def test_corners_that_are_none_are_refused(
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_stray_pixel_at_the_end_clips_no_patch(tmp_path: Path, reflectances: np.ndarray) -> None:
+    path = picture(tmp_path, reflectances)
+    before = fit_picture(str(path), CORNERS, "srgb")
+    col, row = (int(float(n)) for n in CORNERS.split(",")[6:])
+    with rasterio.open(path, "r+") as file:
+        values = file.read()
+        values[:, row, col] = 255
+        file.write(values)
+    after = fit_picture(str(path), CORNERS, "srgb")
+    assert after.white == pytest.approx(before.white, rel=0.01)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize(
     ("dtype", "noise", "end", "over"),
     [

@@ -164,7 +164,7 @@ def test_garbled_metadata_is_refused(path: Path, text: str) -> None:
     assert "metadata" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["r2h-cave", "r2h-airborne"])
+@pytest.mark.parametrize("name", ["r2h-cave", "r2h-wide"])
 def test_weights_that_ship_are_found_by_name_and_their_card_tells_their_digest(name: str) -> None:
     path = named(name)
     assert path == SHIPPED.with_name(f"{name}.safetensors")
@@ -177,5 +177,5 @@ def test_a_file_goes_before_a_name_and_what_is_no_name_is_a_path(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r2h-cave").touch()
     assert named("r2h-cave") == Path("r2h-cave")
-    for other in ("no-such", "runs/r2h-airborne", str(SHIPPED)):
+    for other in ("no-such", "runs/r2h-wide", str(SHIPPED)):
         assert named(other) == Path(other)

@@ -200,7 +200,7 @@ def test_evaluate_refuses_what_is_not_there(monkeypatch, cave, tmp_path, capsys)
 def test_the_shipped_checkpoints_are_listed_with_their_figures(monkeypatch, capsys):
     assert r2h(monkeypatch, "model", "list", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["r2h-cave.safetensors"]["digest"] == describe()["digest"]
+    assert rows["r2h-wide.safetensors"]["digest"] == describe()["digest"]
     for row in rows.values():
         assert row["figures"], "the figures are of other weights: python -m benchmarks.figures"
         assert all(30 > figures["mean"]["sam"] > 1 for figures in row["figures"])

@@ -17,13 +17,13 @@ app.add_typer(group, name="model")
 @group.command("info")
 def model_info(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A file, or a name. [default: r2h-cave]")
+        Path, typer.Argument(help="A file, or a name. [default: r2h-wide]")
     ] = SHIPPED,
     as_json: Json = False,
 ) -> None:
     """Say what a checkpoint is: parameters, multiply-adds, steps, wavelengths, digest.
 
-    Example: r2h model info r2h-airborne
+    Example: r2h model info r2h-cave
     """
     from model.cost import cost  # noqa: PLC0415
 

@@ -173,7 +173,7 @@ async function main() {
   fill();
   json("lost.json").then((count) => {
     if (count) $("about").textContent += ` MISSING: ${count} of its chunks, which look like nodata.`;
-  });
+  }).catch((error) => { $("about").textContent += ` Not known whether chunks are missing: ${error.message}.`; });
   for (const id of ["image", "spectra"]) await Bokeh.embed.embed_item(plots[id], id);
   const found = (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find((model) => model);
   [image, spectra] = [found("image"), found("spectra")];
