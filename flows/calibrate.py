@@ -116,12 +116,12 @@ def left_out(
 
 
 def _quarters(shape: tuple[int, ...], tile: int, step: int) -> Iterator[Window]:
-    """A tile in the middle of each quarter of a scene, of whole steps, as large as it at most."""
+    """A square tile in the middle of each quarter of a scene, of whole steps and inside it."""
     height, width = (size // 2 for size in shape)
-    tall, wide = (min(tile, size // step * step) for size in (height, width))
+    side = min(tile, min(height, width) // step * step)
     for row in (0, height):
         for col in (0, width):
-            yield Window(row + (height - tall) // 2, col + (width - wide) // 2, tall, wide)
+            yield Window(row + (height - side) // 2, col + (width - side) // 2, side, side)
 
 
 def _tile(
