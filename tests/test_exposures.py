@@ -35,6 +35,7 @@ def test_linear_values_of_another_exposure_give_the_same_spectra(tmp_path):
     one = cube(tmp_path, linear)
     for times in (0.25, 1.9):
         other = cube(tmp_path, times * linear) / times
-        assert np.sqrt(((other - one) ** 2).mean() / (one**2).mean()) < 1e-4
-        # Of the mean: a dark value's own size is no measure.
-        assert np.abs(other - one).max() < 1e-3 * one.mean()
+        assert np.sqrt(((other - one) ** 2).mean() / (one**2).mean()) < 2e-5
+        # Of white: a dark pixel that renders back to 1e-4 at one exposure is off by more, and
+        # closed, at another.
+        assert np.abs(other - one).max() < 1e-3
