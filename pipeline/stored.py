@@ -91,7 +91,8 @@ class Stored:
         Raises Refusal where it cannot be read, ConnectionError where the server fails.
         """
         suffix = PurePosixPath(self.path).suffix
-        for kind in worlds(suffix):
+        # As in `beside`.
+        for kind in () if "?" in self.uri else worlds(suffix):
             name = f"{self.path.removesuffix(suffix)}.{kind}"
             if (text := self._start(name)) is not None:
                 return _six(text, name)
