@@ -29,6 +29,10 @@ TRAINED = (
 )  # fmt: skip
 UNSEEN = ("abu_urban_4", "abu_urban_5", "gatorsense_vi_aviris_90x90")
 """Of the training scenes those that are scored."""
+VALIDATION = (
+    "abu_airport_4", "abu_urban_3", "abu_beach_1", "abu_beach_3", "muufl_gulfport_sub_51x88",
+)  # fmt: skip
+"""Those that are scored once all is decided."""
 
 
 def scored(network: R2HDiff, root: Path, names: tuple[str, ...], steps: int) -> list[float]:
@@ -57,20 +61,20 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("airborne", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="*", default=("default", "both"))
+    parser.add_argument("names", nargs="*", help="rows, default and both, or scenes")
     parser.add_argument("--seeds", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--iterations", type=int, default=3000)
     parser.add_argument("--reflectances", help="measured ones, an .npz file")
-    parser.add_argument("--checkpoint", type=Path, help="weights that are scored on NAMES alone")
+    parser.add_argument("--checkpoint", type=Path, help="weights that are scored alone")
     given = parser.parse_args()
     if given.checkpoint:
         network = model.load(given.checkpoint)
-        for name in given.names:
+        for name in given.names or VALIDATION:
             line(name, *(scored(network, given.airborne, (name,), steps) for steps in (5, 1)))
         return
     print("| trained on | CAVE: PSNR, SAM, MRAE | airborne |", "|---|---|---|", sep="\n")
     for seed in given.seeds:
-        for name in given.names:
+        for name in given.names or ("default", "both"):
             run(name, seed, given)
 
 

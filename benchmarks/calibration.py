@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 import model
+from benchmarks.airborne import VALIDATION
 from flows.calibrate import Row, left_out, scored
 from flows.learn_settings import CalibrateSettings, EvaluateSettings
 from flows.settings import load
@@ -27,10 +28,6 @@ from pipeline.own import own
 from pipeline.reference import Reference
 
 Floats = NDArray[np.float64]
-AIRBORNE = (
-    "abu_airport_4", "abu_urban_3", "abu_beach_1", "abu_beach_3", "muufl_gulfport_sub_51x88",
-)  # fmt: skip
-"""Validation scenes from the air."""
 DRAWS = 200
 """Of scenes, for an interval."""
 NORMAL = (2 / np.pi) ** 0.5
@@ -94,7 +91,7 @@ def indoors(root: Path) -> Iterable[Reference]:
 
 def from_above(root: Path) -> Iterable[Reference]:
     """The airborne validation scenes."""
-    return map(own(root, WAVELENGTHS).read, AIRBORNE)
+    return map(own(root, WAVELENGTHS).read, VALIDATION)
 
 
 def validation(scenes: Iterable[Reference], samples: int = 0) -> list[Row]:

@@ -102,8 +102,9 @@ def left_out(
     """Errors of a network on scenes, each by four tiles that the cameras take in turns."""
     cameras = [resampled(load_camera(name), WAVELENGTHS) for name in settings.train.cameras]
     bound = [_bound(network, camera, samples) for camera in cameras]
+    step = network.config.reduction
     for reference in scenes:
-        parts, step = [], network.config.reduction
+        parts = []
         for index, window in enumerate(_quarters(reference.cube.shape[1:], settings.tile, step)):
             turn = index % len(cameras)
             scene = ReferenceScene.rendered(reference, cameras[turn])

@@ -77,8 +77,18 @@ def from_text(uri: str) -> Iterator[Item]:
 def from_stac(uri: str, asset: str) -> Iterator[Item]:
     """The asset of that key in each item of a static catalog, collection or item collection.
 
-    Raises Refusal for an item without it, and for a page of a search, which has others after it.
+    Raises Refusal for an item without it, for an asset with an offset, and for a page of a search,
+    which has others after it.
     """
+    for item in _items(uri):
+        if asset not in item.assets:
+            fix = "Name the asset's key with `asset`."
+            raise Refusal(f"each item has an asset '{asset}'", [item.id, *item.assets], fix)
+        yield _of_item(item, asset, uri)
+
+
+def _items(uri: str) -> Iterable[Any]:
+    """The STAC items of a document, and of those it links to, through fsspec."""
     import pystac  # noqa: PLC0415 (the extra `stac`)
     from pystac.stac_io import DefaultStacIO  # noqa: PLC0415
 
@@ -95,11 +105,10 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
             if any(link.get("rel") == "next" for link in top.get("links", ())):
                 rule, fix = "an item collection is whole", "Save all pages of the search as one."
                 raise Refusal(rule, f"{uri}, which has a next page", fix)
-            items = [pystac.Item.from_dict(feature) for feature in top["features"]]
-        elif top.get("type") == "Feature":
-            items = [pystac.Item.from_file(uri, stac_io=io)]
-        else:
-            items = list(pystac.Catalog.from_file(uri, stac_io=io).get_items(recursive=True))
+            return [pystac.Item.from_dict(feature) for feature in top["features"]]
+        if top.get("type") == "Feature":
+            return [pystac.Item.from_file(uri, stac_io=io)]
+        return list(pystac.Catalog.from_file(uri, stac_io=io).get_items(recursive=True))
     except Refusal:
         raise
     # pystac takes a document for what it says it is, and fails in as many ways as that is wrong.
@@ -107,28 +116,28 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
         rule, fix = "a catalog is STAC, in JSON", "Give a catalog, collection or item collection."
         found = f"{uri} ({' '.join(str(error).split())})"
         raise Refusal(rule, found, fix) from error
-    for item in items:
-        if asset not in item.assets:
-            fix = "Name the asset's key with `asset`."
-            raise Refusal(f"each item has an asset '{asset}'", [item.id, *item.assets], fix)
-        bands = _bands(item, asset)
-        if any(band.get("offset") for band in bands):
-            fix = "Apply it to the values, and say so in the item."
-            raise Refusal("an asset's values have no offset", f"{item.id} {bands}", fix)
-        href = item.assets[asset].href
-        here = item.get_self_href() or uri
-        source = href if local_path(here) and local_path(href) is None else _absolute(href, here)
-        date = item.datetime or item.common_metadata.start_datetime
-        known = {
-            "id": item.id,
-            "collection": item.collection_id,
-            "date": f"{date:%Y-%m-%d}" if date else None,
-        }
-        fields = {key: value for key, value in known.items() if value}
-        taken = item.datetime.isoformat() if item.datetime else None
+
+
+def _of_item(item: Any, asset: str, uri: str) -> Item:
+    """What an item of the document at ``uri`` says of an asset."""
+    bands = _bands(item, asset)
+    if any(band.get("offset") for band in bands):
+        fix = "Apply it to the values, and say so in the item."
+        raise Refusal("an asset's values have no offset", f"{item.id} {bands}", fix)
+    href, here = item.assets[asset].href, item.get_self_href() or uri
+    date = item.datetime or item.common_metadata.start_datetime
+    known = {
+        "id": item.id,
+        "collection": item.collection_id,
+        "date": f"{date:%Y-%m-%d}" if date else None,
+    }
+    return Item(
+        source=href if local_path(here) and local_path(href) is None else _absolute(href, here),
+        fields={key: value for key, value in known.items() if value},
+        datetime=item.datetime.isoformat() if item.datetime else None,
         # Text is "nan" or an infinity, which are nodata in any file.
-        nodata = any(isinstance(band.get("nodata"), int | float) for band in bands)
-        yield Item(source, fields, taken, nodata)
+        nodata=any(isinstance(band.get("nodata"), int | float) for band in bands),
+    )
 
 
 def _bands(item: Any, asset: str) -> list[dict[str, Any]]:

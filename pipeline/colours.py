@@ -13,8 +13,8 @@ from PIL import Image, ImageCms
 from rasterio.io import DatasetReader
 
 from pipeline.camera import to_srgb
-from pipeline.headers import contents, exif_colour_space
-from pipeline.remote import JP2_DRIVER, Source
+from pipeline.headers import Head, exif_colour_space
+from pipeline.remote import JP2_DRIVER
 
 Colours = Literal["srgb", "other"]
 """``other``: it says that they are none of sRGB, or so that they may be."""
@@ -22,8 +22,6 @@ _ALIKE = 4
 """Most steps of 255 that a colour may move on its way to sRGB: makers' sRGB differ by 1 to 2."""
 _LARGEST = 4_000_000
 """Bytes of a profile, in base64, that is looked at."""
-_UNTOLD = (b"colr", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
-"""Parts of JPEG 2000, PNG and JPEG of which GDAL says nothing, or not always."""
 _ENUMERATED: dict[int, Colours | None] = {16: "srgb", 17: None}
 """JPEG 2000's colour spaces; GDAL writes 17, grey, where it was not told which bands are which."""
 _PRIMARIES = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290))
@@ -33,20 +31,16 @@ _ROUNDED = 0.005
 _STEPS = np.linspace(0, 1, 6)
 
 
-def declared_colours(dataset: DatasetReader, source: Source) -> Colours | None:
-    """Whether a raster says that it is in sRGB; None where it says nothing of that.
+def declared_colours(dataset: DatasetReader, head: Head | None) -> Colours | None:
+    """Whether a raster, of this head, says that it is in sRGB; None where it says nothing of that.
 
     What is said first counts: JPEG 2000's box; then as PNG orders them (third edition, 4.3) code
     points, a profile, the name sRGB, primaries and curve; last, EXIF. A profile is known by what it
-    does to colours, and one that is damaged, or of no RGB, is none of sRGB. Raises ConnectionError
-    where the header is out of reach.
+    does to colours, and one that is damaged, or of no RGB, is none of sRGB.
     """
-    parts: dict[bytes, bytes] | None = {}
-    if dataset.driver in {JP2_DRIVER, "PNG", "JPEG"}:
-        parts = source.look(lambda file: contents(file, _UNTOLD))
-    if parts is None and dataset.driver == JP2_DRIVER:
+    if head is None and dataset.driver == JP2_DRIVER:
         return "other"  # GDAL says nothing of it, and no one else reads it
-    parts, told = parts or {}, dataset.tags(ns="COLOR_PROFILE")
+    parts, told = head.parts if head else {}, dataset.tags(ns="COLOR_PROFILE")
     named = told.get("SOURCE_ICC_PROFILE_NAME") == "sRGB"
     said: tuple[Colours | None, ...] = (
         _of_box(parts, dataset),

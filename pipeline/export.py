@@ -140,7 +140,7 @@ def write_envi(path: Path, labels: Labels, parts: Parts) -> None:
         _fill(file, parts)
     # Of GDAL alone, and nothing that the header does not say.
     path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)
-    header = path.with_suffix(".hdr")
+    header = Path(BESIDE["envi"](path))
     # GDAL describes a new file by its path.
     text = header.read_text("utf-8").replace(str(path), labels.origin)
     header.write_text(text, "utf-8")
@@ -221,7 +221,7 @@ def write_npy(path: Path, labels: Labels, parts: Parts) -> None:
         "window": [here.row, here.col, here.height, here.width] if here else None,
         "r2h": labels.settings,
     }
-    path.with_name(f"{path.name}.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    Path(BESIDE["npy"](path)).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
 
 
 def _of_hdf5(name: str) -> Writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Collection, Iterator
+from io import BytesIO
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
@@ -19,8 +20,19 @@ PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
 _EXIF = {b"eXIf": 0, b"Exif": 6}
 """Parts of PNG and JPEG that are EXIF, and how many bytes stand before it there."""
+_TOLD = (b"colr", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
+"""Parts of which GDAL says nothing, or not always."""
 _TAGS = 4096
 """Most tags that are looked at."""
+
+
+class Head(NamedTuple):
+    """What stands before an image's pixels."""
+
+    parts: dict[bytes, bytes]
+    """Those that say something of colours, of JPEG 2000, PNG and JPEG: see `contents`."""
+    tags: dict[int, int]
+    """See `first_tags`."""
 
 
 class Part(NamedTuple):
@@ -110,14 +122,35 @@ def _within(file: BinaryIO) -> Iterator[Part]:
             yield from boxes(file, box.start, box.stop)
 
 
+def head_of(file: BinaryIO) -> Head:
+    """What stands before the pixels of an image, of whatever format."""
+    parts = contents(file, _TOLD)
+    file.seek(0)
+    return Head(parts, first_tags(file))
+
+
 def first_tags(file: BinaryIO) -> dict[int, int]:
     """Tags of a TIFF's first image, or of the EXIF before the pixels of a PNG or JPEG.
 
-    Each with the first of its values if that is a whole number. After TIFF 6.0, section 2, and
-    BigTIFF; nothing where there are none, or they are broken.
+    Each with the first of its values if that is a whole number; nothing where there are none, or
+    they are broken.
     """
     parts = (part for part in islice(_parts(file), MOST) if part.kind in _EXIF)
-    start = next((part.start + _EXIF[part.kind] for part in parts), 0)
+    return _directory(file, next((part.start + _EXIF[part.kind] for part in parts), 0))
+
+
+def exif_colour_space(data: bytes) -> int | None:
+    """EXIF's tag ColorSpace (EXIF 2.32, 4.6.5); None where there is none, or it is broken."""
+    file = BytesIO(data + bytes(2))  # of its value's four bytes the last two may be left out
+    inner = _directory(file).get(0x8769)
+    return None if inner is None else _directory(file, at=inner).get(0xA001)
+
+
+def _directory(file: BinaryIO, start: int = 0, at: int | None = None) -> dict[int, int]:
+    """Tags of a directory of the TIFF that begins at ``start``: the first, or what is ``at`` there.
+
+    After TIFF 6.0, section 2, and BigTIFF.
+    """
     file.seek(start)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -125,7 +158,8 @@ def first_tags(file: BinaryIO) -> dict[int, int]:
         return {}
     big = struct.unpack_from(f"{order}H", head, 2) == (43,)
     offset, size, entry = ("Q", 8, f"{order}HHQ8s") if big else ("I", 2, f"{order}HHI4s")
-    (at,) = struct.unpack_from(order + offset, head, 8 if big else 4)
+    if at is None:
+        (at,) = struct.unpack_from(order + offset, head, 8 if big else 4)
     # No file goes to where a broken one may say, which is beyond any.
     file.seek(min(start + at, file.seek(0, os.SEEK_END)))
     count = min(int.from_bytes(file.read(size), "little" if order == "<" else "big"), _TAGS)
@@ -137,24 +171,3 @@ def first_tags(file: BinaryIO) -> dict[int, int]:
         for tag, kind, _, value in struct.iter_unpack(entry, data[: len(data) // wide * wide])
         if kind in known
     }
-
-
-def exif_colour_space(data: bytes) -> int | None:
-    """EXIF's tag ColorSpace (EXIF 2.32, 4.6.5); None where there is none, or it is broken."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    if order is None:
-        return None
-    try:
-        inner = _value(data, order, struct.unpack_from(f"{order}I", data, 4)[0], 0x8769, "I")
-        return None if inner is None else _value(data, order, inner, 0xA001, "H")
-    except struct.error:
-        return None
-
-
-def _value(data: bytes, order: str, at: int, tag: int, form: str) -> int | None:
-    """That of a tag in a TIFF directory, which says how many entries of 12 bytes follow."""
-    (count,) = struct.unpack_from(f"{order}H", data, at)
-    for entry in range(at + 2, at + 2 + 12 * count, 12):
-        if struct.unpack_from(f"{order}H", data, entry)[0] == tag:
-            return int(struct.unpack_from(f"{order}{form}", data, entry + 8)[0])
-    return None

@@ -5,30 +5,39 @@ from __future__ import annotations
 from rasterio.io import DatasetReader
 
 from pipeline.errors import Refusal
-from pipeline.headers import first_tags
-from pipeline.remote import Source
+from pipeline.headers import Head, head_of
+from pipeline.remote import JP2_DRIVER, Source
 
+_LOOKED_AT = {JP2_DRIVER, "GTiff", "PNG", "JPEG"}
 _SUBFILE, _PHOTOMETRIC, _ORIENTATION = 254, 262, 274
 _REDUCED, _LAB, _UPRIGHT = 1, {9, 10}, {0, 1}
 """Of these tags. An orientation of 0 is written for none."""
 
 
-def refuse_pages(dataset: DatasetReader, source: Source) -> None:
+def look_at_head(dataset: DatasetReader, source: Source) -> Head | None:
+    """The head of a file, of formats of which GDAL tells too little; None where nobody reads it.
+
+    Empty for other formats. Raises ConnectionError where it is out of reach.
+    """
+    if dataset.driver not in _LOOKED_AT or _is_sheet(dataset, source):
+        return Head({}, {})
+    return source.look(head_of)
+
+
+def refuse_pages(dataset: DatasetReader, head: Head | None, uri: str) -> None:
     """Raise Refusal for a TIFF of several pages, one in Lab, and one that begins with a preview.
 
     And for any image that is stored turned. Overviews and masks are no pages.
     """
     if len(pages := dataset.subdatasets) > 1:
         fix = f"Save the one that is meant, with gdal_translate {pages[0]} page.tif."
-        raise Refusal("an image has one page", f"{source.uri} with {len(pages)}", fix)
-    if dataset.driver not in {"GTiff", "PNG", "JPEG"} or _is_sheet(dataset, source):
-        return
-    tags = source.look(first_tags) or {}  # GDAL tells no more than that
+        raise Refusal("an image has one page", f"{uri} with {len(pages)}", fix)
+    tags = head.tags if head else {}
     if dataset.driver == "GTiff":
-        _refuse_colours(tags, source.uri)
+        _refuse_colours(tags, uri)
         if not _has_place(dataset):  # what has one is no camera's file
-            _refuse_preview(tags, source.uri)
-    _refuse_turned(tags, source.uri)
+            _refuse_preview(tags, uri)
+    _refuse_turned(tags, uri)
 
 
 def _is_sheet(dataset: DatasetReader, source: Source) -> bool:

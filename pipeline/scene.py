@@ -26,7 +26,7 @@ from pipeline.grid import Window
 from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
 from pipeline.moment import Moment, recorded
 from pipeline.ours import refuse_ours
-from pipeline.pages import refuse_pages
+from pipeline.pages import look_at_head, refuse_pages
 from pipeline.remote import Source
 from pipeline.stored import Stored
 from pipeline.uri import gdal_path, local_path
@@ -99,7 +99,8 @@ class RasterScene:
         source = Source(uri)
         with source.open() as dataset, readable(uri):
             refuse_ours(dataset)
-            refuse_pages(dataset, source)
+            head = look_at_head(dataset, source)
+            refuse_pages(dataset, head, uri)
             refuse_not_rgb(dataset)
             refuse_bomb(dataset, local_path(uri))
             crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
@@ -116,7 +117,7 @@ class RasterScene:
                 transform=_place(dataset, uri),
                 crs_wkt=crs_wkt,
                 declared_white=declared_white(dataset, chosen),
-                colours=declared_colours(dataset, source),
+                colours=declared_colours(dataset, head),
                 driver=dataset.driver,
                 says_nodata=says_nodata(dataset, chosen),
                 _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),

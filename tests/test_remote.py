@@ -14,6 +14,7 @@ from pipeline import blocks, reach, scene
 from pipeline.colours import declared_colours
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
+from pipeline.pages import look_at_head
 from pipeline.remote import Source
 from pipeline.scene import RasterScene
 from pipeline.uri import gdal_path
@@ -321,18 +322,18 @@ def test_colours_are_not_unsaid_for_being_out_of_reach(folder, server, monkeypat
         source = Source(uri)
         with source.open() as dataset:
             proxy.fail(["500"], re.escape(name), times=2)
-            assert declared_colours(dataset, source) is None
+            assert declared_colours(dataset, look_at_head(dataset, source)) is None
             assert proxy.seen()
             proxy.fail(["500"], re.escape(name), times=10**6)
             with pytest.raises(ConnectionError, match="out of reach"):
-                declared_colours(dataset, source)
+                declared_colours(dataset, look_at_head(dataset, source))
 
 
 def test_a_jp2_that_only_gdal_can_read_says_nothing_that_is_known(folder, server, monkeypatch):
     source = Source(f"{server}/a.jp2")
     with source.open() as dataset:
         monkeypatch.setattr("pipeline.stored.Stored.look", lambda *_: None)
-        assert declared_colours(dataset, source) == "other"
+        assert declared_colours(dataset, look_at_head(dataset, source)) == "other"
 
 
 def test_a_jp2_without_a_gdal_reader_is_copied_and_the_copy_goes(memory, tmp_path, monkeypatch):
