@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import model
-from flows.learn_settings import CalibrateSettings
+from flows.learn_settings import CalibrateSettings, TrainSettings
+from flows.shown import beside_of
 from flows.train import provenance, train
 from model.engine import best_engine
 from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
@@ -48,17 +49,14 @@ def calibrate(
 
     Networks of the folds that are there already are not trained again.
     """
-    wanted, folds = set(settings.train.scenes), [name for f in settings.folds for name in f]
-    if len(folds) != len(set(folds)) or set(folds) != wanted:
-        rule, fix = "every scene of the training is in one fold", "Name each once."
-        raise Refusal(rule, sorted(wanted.symmetric_difference(folds)), fix)
+    read = _reader(settings, root)
     networks = [_network(settings, fold, root, out, tell) for fold in settings.folds]
     laws, check, alike = {}, {}, groups(settings.alike)
     for name, samples in (("one", 0), ("samples", settings.samples)):
         found = [
             errors
             for fold, network in zip(settings.folds, networks, strict=True)
-            for errors in left_out(settings, network, map(cave(root).read, fold), samples)
+            for errors in left_out(settings, network, map(read, fold), samples)
         ]
         tell(f"{name}: {sum(len(e.error) for e in found)} pixels of {len(found)} scenes")
         laws[name] = fitted(found, alike)
@@ -71,6 +69,20 @@ def calibrate(
     return path
 
 
+def _reader(settings: CalibrateSettings, root: Path) -> Callable[[str], Reference]:
+    """Reads a scene of the folds by its name, from CAVE or from beside it."""
+    of, folds = settings.train, [name for fold in settings.folds for name in fold]
+    wanted = {*of.scenes, *of.beside_scenes}
+    if of.beside and not of.beside_scenes:
+        fix = "Name them as beside_scenes, and each in a fold."
+        raise Refusal("scenes of a folder beside are named", of.beside, fix)
+    if len(folds) != len(set(folds)) or set(folds) != wanted:
+        rule, fix = "every scene of the training is in one fold", "Name each once."
+        raise Refusal(rule, sorted(wanted.symmetric_difference(folds)), fix)
+    indoors, others = cave(root), beside_of(of, WAVELENGTHS)
+    return lambda name: (others if others and name in of.beside_scenes else indoors).read(name)
+
+
 def _network(
     settings: CalibrateSettings,
     fold: tuple[str, ...],
@@ -78,11 +90,10 @@ def _network(
     out: Path,
     tell: Callable[[str], None],
 ) -> model.R2HDiff:
-    rest = tuple(name for name in settings.train.scenes if name not in fold)
     folder = out / f"without-{fold[0]}"
     path = folder / "checkpoint.safetensors"
     if not path.exists():
-        of = settings.train.model_copy(update={"scenes": rest})
+        of = _without(fold, settings.train)
         every = max(1, of.iterations // 10)
 
         def report(iteration: int, loss: float) -> None:
@@ -91,6 +102,16 @@ def _network(
 
         train(of, root, folder, report)
     return model.load(path)
+
+
+def _without(fold: tuple[str, ...], train: TrainSettings) -> TrainSettings:
+    kept = {
+        key: tuple(name for name in getattr(train, key) if name not in fold)
+        for key in ("scenes", "beside_scenes")
+    }
+    # To name none would stand for every scene of the folder.
+    beside = train.beside if kept["beside_scenes"] else None
+    return train.model_copy(update=kept | {"beside": beside})
 
 
 def left_out(
@@ -117,12 +138,15 @@ def left_out(
 
 
 def _quarters(shape: tuple[int, ...], tile: int, step: int) -> Iterator[Window]:
-    """A square tile in the middle of each quarter of a scene, of whole steps and inside it."""
-    height, width = (size // 2 for size in shape)
-    side = min(tile, min(height, width) // step * step)
-    for row in (0, height):
-        for col in (0, width):
-            yield Window(row + (height - side) // 2, col + (width - side) // 2, side, side)
+    """A square tile about the middle of each quarter of a scene, of whole steps and inside it."""
+    side = min(tile, min(shape) // step * step)
+    rows, cols = (
+        [min(max(size * part // 4 - side // 2, 0), size - side) for part in (1, 3)]
+        for size in shape
+    )
+    for row in rows:
+        for col in cols:
+            yield Window(row, col, side, side)
 
 
 def _tile(

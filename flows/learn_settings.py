@@ -47,7 +47,18 @@ class NetworkSettings(Settings):
     bounded: bool = False
 
 
-class TrainSettings(Settings):
+class TrainFiles(Settings):
+    """What training reads beside its data set."""
+
+    reflectances: str | None = None
+    """Measured reflectances to repaint with and for metamers, an .npz file."""
+    illuminants: str | None = None
+    """Lights, an .npz file."""
+    beside: str | None = None
+    """A folder of other cubes, NAME.npz, from which crops are taken too."""
+
+
+class TrainSettings(TrainFiles):
     """`r2h train`: which scenes, which cameras, how long."""
 
     kind: Literal["r2h-diff", "root-polynomial"] = "r2h-diff"
@@ -69,8 +80,6 @@ class TrainSettings(Settings):
     lights: dict[str, Share] = Field({})
     """Share of the crops in lights of each collection of the illuminants; the others are in equal
     energy."""
-    illuminants: str | None = None
-    """Lights, an .npz file."""
     held_out_cameras: tuple[str, ...] = ()
     """Cameras of the library that training never sees."""
     crop: int = Field(128, ge=8, multiple_of=8)
@@ -117,12 +126,8 @@ class TrainSettings(Settings):
     """Share of the crops whose materials are exchanged for measured ones."""
     metamers: float = Field(0.0, ge=0, le=1)
     """Share of the crops moved to other spectra that their camera sees alike."""
-    reflectances: str | None = None
-    """Measured reflectances for both, an .npz file."""
-    beside: str | None = None
-    """A folder of other cubes, NAME.npz, from which crops are taken too."""
     beside_scenes: tuple[str, ...] = ()
-    """Those of them that are trained on, by name (none: all)."""
+    """Those of the folder beside that are trained on, by name (none: all)."""
     beside_share: float = Field(0.5, gt=0, lt=1)
     """Share of the crops that come from them."""
     network: NetworkSettings = NetworkSettings()

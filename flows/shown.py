@@ -64,13 +64,23 @@ def _cube(dataset: DataSet, name: str, wavelengths: tuple[float, ...]) -> Floats
     return cube
 
 
+def beside_of(settings: TrainSettings, wavelengths: tuple[float, ...]) -> DataSet | None:
+    """The folder of another domain, none where no scene of one is asked for."""
+    if settings.beside is None:
+        if settings.beside_scenes:
+            fix = "Give --beside, the folder they are in, or name none."
+            raise Refusal("scenes beside a data set need a folder", settings.beside_scenes, fix)
+        return None
+    return own(settings.beside, wavelengths)
+
+
 def _beside(
     settings: TrainSettings, wavelengths: tuple[float, ...]
 ) -> Sequence[Callable[[], Floats]]:
     """The cubes of another domain."""
-    if settings.beside is None:
+    dataset = beside_of(settings, wavelengths)
+    if dataset is None:
         return []
-    dataset = own(settings.beside, wavelengths)
 
     def read(name: str) -> Floats:
         cube = dataset.read(name).cube

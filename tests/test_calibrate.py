@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from flows.calibrate import Errors, calibrate, fitted, groups, leave_one_out
+from flows.calibrate import Errors, _quarters, calibrate, fitted, groups, leave_one_out
 from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.settings import load
 from model import Uncertainty, describe
@@ -87,6 +88,60 @@ def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
     assert Uncertainty.load(path).digest == law.digest
 
 
+def test_scenes_beside_are_left_out_too(
+    tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    beside, config = tmp_path / "beside", tmp_path / "calibrate.toml"
+    beside.mkdir()
+    for number, name in enumerate(NAMES):
+        random = np.random.default_rng(number)
+        planes = random.integers(0, 65536, (31, 16, 16), dtype=np.uint16)
+        write_scene(tmp_path / f"{name}_ms", name, planes)
+        spectra = random.random((9, 12, 31))
+        np.savez(beside / f"air-{name}.npz", cube=spectra, wavelength_nm=np.arange(400.0, 701, 10))
+    # The first network is trained with no other scene than CAVE's: the fold has all of them.
+    config.write_text(
+        CONFIG.replace('[["one"], ', '[["one", "air-one", "air-two"], ').replace(
+            "repaint = 0.5", 'beside_scenes = ["air-one", "air-two"]'
+        )
+    )
+    given = ("calibrate", config, "--root", tmp_path, "--out", tmp_path / "out")
+    code, _, said = command(*given)
+    assert code == 2
+    assert "--beside" in said
+    code, _, said = command(*given, "--beside", beside)
+    assert code == 0, said
+    check = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert [row["scene"] for row in check["one"]] == ["one", "air-one", "air-two", "two", "three"]
+    trained = [
+        describe(tmp_path / f"out/without-{name}/checkpoint.safetensors")["training"]
+        for name in ("one", "two")
+    ]
+    assert [(of["beside"], of["beside_scenes"]) for of in trained] == [
+        (None, []),
+        ("beside", ["air-one", "air-two"]),
+    ]
+
+
+def test_a_folder_beside_of_which_no_scene_is_named_is_refused(tmp_path: Path) -> None:
+    of = asked().train.model_copy(update={"beside": str(tmp_path)})
+    with pytest.raises(Refusal, match="beside_scenes"):
+        calibrate(asked(train=of), SHIPPED, tmp_path, tmp_path, print)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (100, 100), (51, 56), (8, 30)])
+def test_tiles_of_a_scene_are_about_its_quarters_and_inside_it(shape: tuple[int, int]) -> None:
+    windows = list(_quarters(shape, 128, 8))
+    assert len(windows) == 4
+    for window, (row, col) in zip(windows, product((1, 3), (1, 3)), strict=True):
+        assert window.height == window.width == min(128, min(shape) // 8 * 8)
+        assert window.row >= 0 <= window.col
+        assert window.row + window.height <= shape[0]
+        assert window.col + window.width <= shape[1]
+        assert window.row <= shape[0] * row // 4 < window.row + window.height
+        assert window.col <= shape[1] * col // 4 < window.col + window.width
+
+
 def test_a_scene_in_no_fold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="one fold"):
         calibrate(asked(folds=(("one",), ("two",))), SHIPPED, tmp_path, tmp_path, print)
@@ -140,7 +195,11 @@ def test_look_alikes_count_once() -> None:
 
 
 def test_the_shipped_config_leaves_every_training_scene_out_once() -> None:
-    settings = load(CalibrateSettings, "calibrate-cave.toml")
-    shipped = load(TrainSettings, "train-cave.toml")
+    settings = load(CalibrateSettings, "calibrate-wide.toml")
+    shipped = load(TrainSettings, "train-wide.toml")
     named = [name for fold in settings.folds for name in fold]
-    assert sorted(named) == sorted(settings.train.scenes) == sorted(shipped.scenes)
+    assert sorted(named) == sorted(shipped.scenes + shipped.beside_scenes)
+    of = settings.train
+    assert (of.scenes, of.beside_scenes) == (shipped.scenes, shipped.beside_scenes)
+    for alike in settings.alike:
+        assert len({fold for fold in settings.folds if set(alike) & set(fold)}) == 1

@@ -95,6 +95,11 @@ def test_crops_come_from_cubes_beside_the_benchmark_too(root: Path, share: float
     assert np.ptp(hues[alike], axis=0).max() < 1e-3
 
 
+def test_scenes_beside_without_their_folder_are_refused(root: Path) -> None:
+    with pytest.raises(Refusal, match="--beside"):
+        crops_of(asked(beside_scenes=("red",)), root)
+
+
 def test_repainted_crops_hold_measured_materials(root: Path) -> None:
     settings = asked(repaint=1, reflectances=str(root / "measured.npz"))
     blue = np.linspace(1, 0.1, 31, dtype=np.float32)

@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flows.commands.common import Json, fail, show, stderr, tell
-from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
+from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainFiles, TrainSettings
 from flows.options import with_options
 from flows.settings import load
 from model.checkpoint import SHIPPED
@@ -16,7 +16,6 @@ from pipeline.datasets import Name
 from pipeline.errors import Refusal
 
 app = typer.Typer()
-_REFLECTANCES = TrainSettings.model_fields["reflectances"].description
 
 
 @app.command()
@@ -88,24 +87,26 @@ def _train(settings: TrainSettings, root: str, out: Path, prefect: bool) -> Path
 
 
 @app.command()
+@with_options(TrainFiles)
 def calibrate(
     config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
     root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the check.")],
     checkpoint: Annotated[Path, typer.Option(help="Whose sigma it will be.")] = SHIPPED,
-    reflectances: Annotated[str | None, typer.Option(help=_REFLECTANCES, metavar="FILE")] = None,
     as_json: Json = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Fit sigma on the errors of networks that have not seen the scene.
 
-    Example: r2h calibrate calibrate-cave.toml --root CAVE --out runs/calibration
+    Example: r2h calibrate calibrate-wide.toml --root CAVE --beside FOLDER --out runs/calibration
     """
     from flows.calibrate import calibrate as run  # noqa: PLC0415
 
     settings = load(CalibrateSettings, config)
-    if reflectances:
-        of = settings.train.model_copy(update={"reflectances": reflectances})
-        settings = settings.model_copy(update={"train": of})
+    files = {name: file for name, file in given.items() if file is not None}
+    of = settings.train.model_copy(update=files)
+    settings = settings.model_copy(update={"train": of})
     path = run(settings, checkpoint, root, out, tell)
     return show({"calibration": str(path)}, as_json)
 
