@@ -34,9 +34,15 @@ class Closure:
     """What spectra within the stored range a camera, sensitivities (3, wavelengths), can see."""
 
     def __init__(
-        self, sensitivities: NDArray[np.float32], noise_filter: NDArray[np.float32] | None = None
+        self,
+        sensitivities: NDArray[np.float32],
+        noise_filter: NDArray[np.float32] | None = None,
+        *,
+        moves: bool = True,
     ) -> None:
-        self._sight, self._filter = Sight.of(sensitivities), noise_filter
+        """Without ``moves`` spectra are measured and left as they are."""
+        self.sight, self.moves = Sight.of(sensitivities), moves
+        self._filter = noise_filter
 
     def likely(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
         """The linear RGB (3, ...) that spectra are to render to: ``noise_filter`` (3, 3) times it.
@@ -54,19 +60,34 @@ class Closure:
         """What is stored of ``values`` (wavelengths, h, w), and how far that is `off` ``rgb``.
 
         Where they would render to another colour than what is likely of linear ``rgb`` (3, h, w),
-        they are moved, in place, to the nearest that do. Raises Refusal where a value that is
-        ``asked`` for (h, w) is not finite.
+        the nearest that do are stored. Raises Refusal where a value that is ``asked`` for (h, w)
+        is not finite.
         """
-        stored, likely = quantise(values, asked, dtype), self.likely(rgb)
-        off = self.off(stored, rgb)
-        far = asked & ((off if likely is rgb else self.off(stored, likely)) > FAR)
-        at, flat = np.flatnonzero(far), values.reshape(len(values), -1, copy=False)
-        colours = [of.reshape(3, -1).take(at, axis=1) for of in (rgb, likely)]
-        put(flat, at, closed := self.closed(flat.take(at, axis=1), colours[1]))
-        moved = quantise(closed, np.ones(at.size, bool), dtype)
-        put(stored.reshape(flat.shape), at, moved)
-        off.ravel()[at] = self.off(moved, colours[0])
+        stored = quantise(values, asked, dtype)
+        off, likely = self.off(stored, rgb), self.likely(rgb)
+        if self.moves:
+            far = asked & ((off if likely is rgb else self.off(stored, likely)) > FAR)
+            at = np.flatnonzero(far)
+            self.close(stored, off, rgb, at, values.reshape(len(values), -1).take(at, axis=1))
         return stored, off
+
+    def close(
+        self,
+        stored: NDArray[Any],
+        off: NDArray[np.float32],
+        rgb: NDArray[np.float32],
+        at: NDArray[np.intp],
+        values: NDArray[np.float32],
+    ) -> None:
+        """Store the nearest to ``values`` (wavelengths, n), of the pixels ``at`` (n,), that close.
+
+        What is ``stored`` (wavelengths, h, w) of linear ``rgb`` (3, h, w), and how far it is
+        ``off`` (h, w), are changed there, in place.
+        """
+        seen, likely = (of.reshape(3, -1).take(at, axis=1) for of in (rgb, self.likely(rgb)))
+        moved = quantise(self.closed(values, likely), np.ones(at.size, bool), stored.dtype)
+        put(stored.reshape(len(stored), -1, copy=False), at, moved)
+        off.ravel()[at] = self.off(moved, seen)
 
     def off(self, stored: NDArray[Any], rgb: NDArray[np.float32]) -> NDArray[np.float32]:
         """How far the farthest band (...) of linear ``rgb`` (3, ...) is from what is stored.
@@ -76,7 +97,7 @@ class Closure:
         flat, seen = stored.reshape(len(stored), -1), rgb.reshape(3, -1)
         off = np.empty(seen.shape[1], np.float32)
         for part in blocks(off.size):
-            off[part] = farthest(residual(self._sight, flat[:, part], seen[:, part]))
+            off[part] = farthest(residual(self.sight, flat[:, part], seen[:, part]))
         return off.reshape(rgb.shape[1:])
 
     def outside(self, rgb: Values) -> Mask:
@@ -95,7 +116,7 @@ class Closure:
 
     @cached_property
     def _planes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        columns = self._sight.rows.T.astype(np.float64)
+        columns = self.sight.rows.T.astype(np.float64)
         pairs = np.array(list(combinations(range(len(columns)), 2)))
         normals = np.cross(columns[pairs[:, 0]], columns[pairs[:, 1]])
         length = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -114,7 +135,7 @@ class Closure:
         """
         closed, hard = np.empty_like(values), np.empty(values.shape[1], bool)
         for part in blocks(hard.size):
-            closed[:, part], done = quick(self._sight, values[:, part], rgb[:, part])
+            closed[:, part], done = quick(self.sight, values[:, part], rgb[:, part])
             hard[part] = ~done
         at = np.flatnonzero(hard)
         put(closed, at, self._insist(values.take(at, axis=1), rgb.take(at, axis=1)))
@@ -122,7 +143,7 @@ class Closure:
 
     def _insist(self, values: Values, rgb: Values) -> Values:
         """Close the few that are hard: colours at the border of what there is, answers far off."""
-        exact, outside = self._sight.double(), self.outside(rgb)
+        exact, outside = self.sight.double(), self.outside(rgb)
         for which, solve in ((~outside, sure), (outside, swept)):
             for part in blocks(len(at := np.flatnonzero(which))):
                 one = at[part]

@@ -21,7 +21,7 @@ adds at most 5e-5 times the sum of a row's magnitudes: 1 for a camera, 2.02 for 
 _BLOCK = 4096
 _QUICK, _SURE, _SWEEPS = 8, 40, 40
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-_WHOLE = 1.5 * 2.0**30
+WHOLE = 1.5 * 2.0**30
 """What is added to this and taken off again is a whole multiple of 2^-22."""
 
 
@@ -84,8 +84,8 @@ def residual(sight: Sight, values: NDArray[Any], rgb: Values) -> Values:
     if values.dtype.kind == "u":
         seen = SCALE * (sight.whole @ values.astype(np.float64))
     else:
-        whole = np.add(values, _WHOLE, dtype=np.float64)
-        whole -= _WHOLE
+        whole = np.add(values, WHOLE, dtype=np.float64)
+        whole -= WHOLE
         seen = sight.whole @ whole
     rest: Values = (rgb - seen).astype(rgb.dtype)
     return rest

@@ -32,11 +32,16 @@ def quantise(
             np.copyto(out, plane, casting="unsafe")
     # A sum of finite values may overflow, so only then is each looked at.
     if not np.isfinite(total) and not np.isfinite(known).all():
-        rule, fix = "reflectance is finite", "Use fp32 precision or another checkpoint."
-        raise Refusal(rule, "NaN or infinity at a valid pixel", fix)
+        raise not_finite()
     if not whole:
         stored[:, ~valid] = NODATA[dtype.name]
     return stored
+
+
+def not_finite() -> Refusal:
+    """Of a valid value that is not finite."""
+    rule, fix = "reflectance is finite", "Use fp32 precision or another checkpoint."
+    return Refusal(rule, "NaN or infinity at a valid pixel", fix)
 
 
 def unpack(raw: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -72,7 +72,9 @@ def disagreement(one: Values, other: Values, wanted: Mask) -> Counts:
     return record
 
 
-def _counts(values: Values) -> NDArray[np.int32]:
+def _counts(values: NDArray[Any]) -> NDArray[np.int32]:
+    if values.dtype.kind == "u":
+        return values.astype(np.int32)
     # Not a number is refused when the chunk is stored; here it only must not break anything.
     counts = values * _COUNT
     np.nan_to_num(counts, copy=False, nan=0)
@@ -110,8 +112,13 @@ class Lines:
         return Lines(*kept)
 
 
-def gradients(values: Values, wanted: Mask, window: Window, rows: Lines, cols: Lines) -> Counts:
-    """Record of the steps of finished reflectance (wavelength, h, w) over the lines it holds."""
+def gradients(
+    values: NDArray[Any], wanted: Mask, window: Window, rows: Lines, cols: Lines
+) -> Counts:
+    """Record of the steps of finished values (wavelength, h, w) over the lines they hold.
+
+    They are reflectance, or counts of 1e-4 (uint16).
+    """
     record, (every_row, every_col) = empty(), sampled(window)
     down, right = rows.within(window.row, window.row_stop), cols.within(window.col, window.col_stop)
     for part, at_rows, at_cols in (
@@ -135,7 +142,7 @@ def gradients(values: Values, wanted: Mask, window: Window, rows: Lines, cols: L
     return record
 
 
-def _steps(first: Values, second: Values, known: Mask) -> Counts:
+def _steps(first: NDArray[Any], second: NDArray[Any], known: Mask) -> Counts:
     """Number, sum and sum of squares of the steps from one to the other."""
     steps = (_counts(second) - _counts(first))[:, known].astype(np.int64)
     return np.array([steps.size, np.abs(steps).sum(), np.square(steps).sum()])

@@ -23,8 +23,8 @@ from torch import Tensor
 from pipeline.ahead import ahead
 from pipeline.camera import Camera, Floats
 from pipeline.closure import Closure
-from pipeline.cube import SpectralCube, quantise
-from pipeline.device import back, lane, there
+from pipeline.cube import SpectralCube
+from pipeline.device import back, computed, held, lane, settle, there
 from pipeline.errors import Stopped
 from pipeline.grid import TileGrid, Window
 from pipeline.layers import Seen, layers
@@ -123,9 +123,9 @@ class Stream:
         self.cube.begin(window)
         within = window.shifted(self.place.row, self.place.col)
         parts = 1 + self.reconstructor.spread
-        sums = Sums(self.grid, within, self.cube.chunk, self._channels, parts)
+        sums = Sums(self.grid, within, self.cube.chunk, self._channels, parts, self.device)
         lines = partial(gradients, rows=Lines.of(self.grid.rows), cols=Lines.of(self.grid.cols))
-        closure = self.closure or Closure(self.camera.sensitivities)
+        closure = self.closure or Closure(self.camera.sensitivities, moves=False)
         put = partial(self._write, lines=lines, closure=closure)
         compute = partial(self._reconstruct, likely=closure.likely)
         with ExitStack() as stack:
@@ -142,7 +142,7 @@ class Stream:
             writes: deque[Future[None]] = deque()
             for group in () if self._stopped else answers:
                 for tile, values in group:
-                    for chunk in sums.add(tile, values):
+                    for chunk in sums.add(tile, None if values is None else held(values)):
                         writes.append(writers.submit(put, chunk, sums))
                         if len(writes) > waiting(within.width, self.cube.chunk):
                             writes.popleft().result()
@@ -201,7 +201,7 @@ class Stream:
             return [(tile, None) for tile in group]
         fields = [torch.from_numpy(tile.noise) for tile in group if tile.noise is not None]
         with lane(self.device):
-            answers = iter(back(self.reconstructor(self._batch(rgb), self._batch(fields))))
+            answers = iter(computed(self.reconstructor(self._batch(rgb), self._batch(fields))))
         return [(tile, None if tile.rgb is None else next(answers)) for tile in group]
 
     def _batch(self, samples: list[Tensor]) -> Tensor:
@@ -214,16 +214,14 @@ class Stream:
         self, chunk: Chunk, sums: Sums, lines: Callable[..., Counts], closure: Closure
     ) -> None:
         place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
-        values, deviation = chunk.sums[:channels].numpy(), chunk.sums[channels:].numpy()
-        if self.closure:
-            stored, off = closure.settle(values, chunk.rgb, wanted, self.cube.dtype)
-        else:
-            stored = quantise(values, wanted, self.cube.dtype)
-            off = closure.off(stored, chunk.rgb)
+        with lane(self.device, after_sums=True):
+            values, deviation = chunk.sums[:channels], chunk.sums[channels:]
+            stored, off = settle(closure, values, chunk.rgb, wanted, self.cube.dtype)
+            spread = back(deviation) if self.reconstructor.spread else None
         seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
-        beside = layers(off, seen, closure, deviation if self.reconstructor.spread else None)
+        beside = layers(off, seen, closure, spread)
         # The companion first: a chunk that exists has one.
-        self.cube.note(place, chunk.seam + lines(values, wanted, chunk.window), beside)
+        self.cube.note(place, chunk.seam + lines(stored, wanted, chunk.window), beside)
         self.cube.store(place, stored)
         sums.spare.append(chunk.sums)
 

@@ -52,10 +52,16 @@ class Sums:
     """The chunks under way: each leaves when its last tile is summed."""
 
     def __init__(
-        self, grid: TileGrid, window: Window, chunk: int, channels: int, layers: int = 1
+        self,
+        grid: TileGrid,
+        window: Window,
+        chunk: int,
+        channels: int,
+        layers: int = 1,
+        device: str = "cpu",
     ) -> None:
         self.grid, self.window, self.chunk = grid, window, chunk
-        self.channels, self.layers = channels, layers
+        self.channels, self.layers, self.device = channels, layers, device
         self.open: dict[Index, Chunk] = {}
         self.spare: deque[Tensor] = deque()
         """Memory of chunks that are written, to be used again."""
@@ -64,7 +70,7 @@ class Sums:
         """Sum a tile; returns the chunks that it completes."""
         place = self.grid.window(tile.at)
         ramps = weights(self.grid.rows, tile.at[0]), weights(self.grid.cols, tile.at[1])
-        kernel = torch.from_numpy(np.multiply.outer(*ramps))
+        kernel = torch.from_numpy(np.multiply.outer(*ramps)).to(self.device)
         complete = []
         for at in self._touched(place):
             self._add_to(self._chunk(at), tile, values, kernel)
@@ -95,7 +101,9 @@ class Sums:
     def _memory(self, shape: tuple[int, int, int]) -> Tensor:
         spare = self.spare.popleft() if self.spare else None
         # Those at an edge differ in shape; they are few and left to the allocator.
-        return spare if spare is not None and spare.shape == shape else torch.empty(shape)
+        if spare is None or spare.shape != shape:
+            return torch.empty(shape, device=self.device)
+        return spare
 
     def _add_to(self, chunk: Chunk, tile: Tile, values: Tensor | None, kernel: Tensor) -> None:
         place = self.grid.window(tile.at)
@@ -143,8 +151,9 @@ def _compare(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None
     """Note how a tile's values in ``seen`` differ from those of the one tile summed before it."""
     at = sampled(seen)
     rest = 1 - kernel[at]
-    here = seen.relative_to(chunk.window).slices
+    place = seen.relative_to(chunk.window).slices
     # What is summed is the other tile's value times its weight, which is the rest of 1.
-    other = chunk.sums[: len(values), *here][:, *at] / rest
-    wanted = chunk.wanted[here][at] & (rest.numpy() > 0)
-    chunk.seam[:] += disagreement(values[:, *at].numpy(), other.numpy(), wanted)
+    other = chunk.sums[: len(values), *place][:, *at] / rest
+    wanted = chunk.wanted[place][at] & (rest.cpu().numpy() > 0)
+    here, before = values[:, *at].cpu().numpy(), other.cpu().numpy()
+    chunk.seam[:] += disagreement(here, before, wanted)

@@ -4,7 +4,9 @@ import torch
 
 import model
 from model.engine import best_engine
-from pipeline.device import back, lane, out_of_memory, there
+from pipeline.closure import Closure
+from pipeline.device import back, computed, held, lane, out_of_memory, settled_there, there
+from pipeline.errors import Refusal
 from pipeline.grid import Window
 from tests.model_fixtures import camera
 from tests.toys import Toy, scene, stream
@@ -33,9 +35,32 @@ def test_memory_that_ran_out_is_known_whoever_says_it(error):
 def test_on_the_cpu_nothing_is_copied():
     batch = torch.rand(2, 3)
     with lane("cpu"):
-        assert there(batch, "cpu") is batch
-        assert back(batch) is batch
-        assert back(batch.double()).dtype == torch.float32
+        assert there(batch, "cpu") is computed(batch) is held(batch) is batch
+        assert np.shares_memory(back(batch), batch.numpy())
+        assert computed(batch.double()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+@pytest.mark.parametrize("asked_for", ["moved", "likely", "left"])
+def test_what_is_settled_on_a_device_is_what_the_cpu_settles(kind, asked_for):
+    """On any device: the same code, here on the one there is."""
+    random, sensitivities = np.random.default_rng(0), camera(bands=31)[0].numpy()
+    truth = random.random((31, 40, 50)).astype(np.float32) ** 3 * 4
+    truth[:, :5] *= 3  # beyond what is stored
+    rgb = np.tensordot(sensitivities, truth, 1).astype(np.float32)
+    values = (truth + random.normal(0, 0.05, truth.shape)).astype(np.float32)
+    values[:, ::3], asked = truth[:, ::3], random.random(truth.shape[1:]) < 0.9
+    values[3][~asked] = np.nan
+    noise_filter = np.eye(3, dtype=np.float32) * 0.9 if asked_for == "likely" else None
+    closure = Closure(sensitivities, noise_filter, moves=asked_for != "left")
+    given = rgb, asked, np.dtype(kind)
+    expected = closure.settle(values.copy(), *given)
+    found = settled_there(closure, torch.from_numpy(values), *given)
+    np.testing.assert_array_equal(found[0], expected[0], strict=True)
+    np.testing.assert_array_equal(found[1][asked], expected[1][asked], strict=True)
+    values[0][asked] = np.inf
+    with pytest.raises(Refusal, match="finite"):
+        settled_there(closure, torch.from_numpy(values), *given)
 
 
 class Moved(Toy):
@@ -69,7 +94,7 @@ def test_the_shipped_weights_on_a_gpu(engine, atol):
     expected = model.Reconstructor(model.load(), s, engine=engine)(rgb, noise)
     on_gpu = model.Reconstructor(model.load().to("cuda"), s, engine=engine)
     with lane("cuda"):
-        answer = back(on_gpu(there(rgb, "cuda"), there(noise, "cuda")))
+        answer = torch.from_numpy(back(on_gpu(there(rgb, "cuda"), there(noise, "cuda")).float()))
     torch.testing.assert_close(answer, expected, atol=atol, rtol=0)
 
 
