@@ -91,9 +91,11 @@ class Job:
         level = self.settings.noise_level
         noise = f"noise level {level:g}, " if level else ""
         cut = "the part asked for is cut at the scene's edge, " if self.cut else ""
+        loose = isinstance(self.scene, RasterScene) and self.scene.only_points
+        place = "without a place, as control points and RPCs are not used, " if loose else ""
         return (
             f"taken as {camera['encoding']} of camera {camera['name']} in light "
-            f"{camera['illuminant']}, white = {white}, {noise}{cut}scene scale {scale:.4g}; "
+            f"{camera['illuminant']}, white = {white}, {noise}{cut}{place}scene scale {scale:.4g}; "
             "estimated from RGB, not measured"
         )
 

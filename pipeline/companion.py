@@ -32,7 +32,7 @@ class Companion:
 
     def __init__(self, uri: str, group: zarr.Group) -> None:
         self._fs, self._root = fsspec.core.url_to_fs(uri)
-        self._group = group
+        self.group = group
         self._arrays: dict[str, zarr.Array[Any]] = {
             name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()
         }
@@ -96,7 +96,7 @@ class Companion:
         self, settings: Mapping[str, Any], height: int, width: int, chunk: int
     ) -> None:
         """Raise Refusal where it is not of a cube of these settings and this size."""
-        refuse_another(self._root, self._group, settings)
+        refuse_another(self._root, self.group, settings)
         wanted = (-(-height // chunk), -(-width // chunk), FIELDS)
         if self._seam.shape != wanted:
             rule, fix = f"the cube's companion holds {wanted}", "Begin again with --overwrite."
@@ -168,7 +168,7 @@ class Companion:
         for name, pyramid in self._pyramids.items():
             missing = [at for at, (_, there) in self._coarse_chunks(name).items() if not there]
             overview.build(pyramid.levels, self._chunk, missing, pyramid.halve)
-        consolidate(self._group)
+        consolidate(self.group)
 
     def forget(self) -> None:
         """Delete the coarser levels' chunks, which `complete` makes again."""

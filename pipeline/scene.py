@@ -76,7 +76,7 @@ class Scene(Protocol):
 class RasterScene:
     """A scene in a file that rasterio reads: GeoTIFF, COG, JPEG 2000, PNG or JPEG.
 
-    Safe to share between threads and to pickle. Ground control points and RPCs are ignored.
+    Safe to share between threads and to pickle.
     """
 
     uri: str
@@ -91,6 +91,8 @@ class RasterScene:
     driver: str
     says_nodata: bool
     """Whether the bands have nodata, a mask or alpha; not whether any pixel is."""
+    only_points: bool
+    """Whether what it says of its place are control points or RPCs alone, which are not used."""
     _pixels: _Pixels = field(repr=False, compare=False)
 
     @classmethod
@@ -106,7 +108,7 @@ class RasterScene:
             crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
             refuse_elsewhere(crs_wkt, uri)
             chosen = bands or rgb_bands(dataset)
-            dtype = shared_dtype(dataset, chosen)
+            dtype, place = shared_dtype(dataset, chosen), _place(dataset, uri)
             decoded = dataset.height * dataset.width * dataset.count * dtype.itemsize
             return cls(
                 uri=uri,
@@ -114,12 +116,13 @@ class RasterScene:
                 height=dataset.height,
                 width=dataset.width,
                 dtype=dtype,
-                transform=_place(dataset, uri),
+                transform=place,
                 crs_wkt=crs_wkt,
                 declared_white=declared_white(dataset, chosen),
                 colours=declared_colours(dataset, head),
                 driver=dataset.driver,
                 says_nodata=says_nodata(dataset, chosen),
+                only_points=place is None and bool(dataset.gcps[0] or dataset.rpcs),
                 _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
             )
 

@@ -52,12 +52,15 @@ def mend(cube: SpectralCube) -> list[Fault]:
 
 
 def damage(cube: SpectralCube, chunks: Iterable[Chunk]) -> list[Fault]:
-    """What is missing or cannot be read of the cube's ``chunks`` and of what is beside them."""
+    """What is missing or cannot be read of the cube's ``chunks`` and of what is beside them.
+
+    Raises Refusal where what is beside the cube is gone, or another's.
+    """
     wanted = frozenset(chunks)
     faults = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        for uri in (cube.uri, Companion.uri(cube.uri)):
-            group = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)
+        stores = {cube.uri: cube.group, Companion.uri(cube.uri): cube.companion.group}
+        for uri, group in stores.items():
             for name, array in sorted(group.arrays()):
                 reading = _Reading(uri, name, array)
                 parts = [(i, above) for i in np.ndindex(*array.cdata_shape)

@@ -11,6 +11,7 @@ from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.store import open_store
+from pipeline.verify import damage
 from pipeline.view import CubeView
 from tests.cubes import make
 from tests.test_mosaic import save, whole
@@ -36,6 +37,8 @@ def test_that_of_another_cube_of_its_shape_is_refused(tmp_path, zarr_format):
     for mode in ("r", "r+"):
         with refused:
             _ = SpectralCube.open(uri, mode).companion
+    with refused:
+        damage(cube := SpectralCube.open(uri), cube.chunks())
     # The cube by itself is whole.
     shutil.rmtree(tmp_path / "a_aux.zarr")
     assert CubeView.open(uri).aux == {}

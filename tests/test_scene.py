@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
 
+from flows.job import open_job
+from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.scene import RasterScene, Scene
@@ -413,3 +417,30 @@ def test_bands_outside_the_image_are_refused(tmp_path: Path) -> None:
 def test_real_images_open_and_their_masks_are_rasterios(data_root: Path) -> None:
     for path in sorted((data_root / "rgb").iterdir()):
         assert_reads_as_rasterio(RasterScene.open(str(path)), str(path))
+
+
+@pytest.mark.parametrize("given", ["points", "rpcs", "nothing"])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_place_by_control_points_or_rpcs_alone_is_known_not_to_be_used(
+    tmp_path: Path, given: str
+) -> None:
+    points = [
+        GroundControlPoint(*at, x=500 + at[1], y=900 - at[0]) for at in ((0, 0), (0, 9), (9, 0))
+    ]
+    numbers = [1.0] * 20
+    rpcs = RPC(1, 1, 1, 1, numbers, numbers, 1, 1, 1, 1, numbers, numbers, 1, 1)
+    uri = save(tmp_path / "a.tif", values("uint8"))
+    with rasterio.open(uri, "r+") as dataset:
+        if given == "points":
+            dataset.gcps = points, CRS.from_epsg(32618)
+        if given == "rpcs":
+            dataset.rpcs = rpcs
+    scene = RasterScene.open(uri)
+    assert (scene.transform, scene.only_points) == (None, given != "nothing")
+    job = open_job(ReconstructSettings(source=uri, destination="-", engine="torch"))
+    assert ("control points" in job.assumptions) == scene.only_points
+    with rasterio.open(uri, "r+") as dataset:
+        dataset.transform = Affine(1, 0, 500, 0, -1, 900)
+    placed = RasterScene.open(uri)
+    assert placed.transform is not None
+    assert not placed.only_points
