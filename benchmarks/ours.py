@@ -18,6 +18,7 @@ from pipeline.closure import Closure
 from pipeline.cube import CubeSpec, SpectralCube, quantise
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.noise import noise
+from pipeline.store import keep
 from pipeline.stream import Stream
 
 CHUNK = 256
@@ -119,7 +120,7 @@ def _windows(case: Case) -> Iterator[Window]:
 
 
 def zarr_alone(case: Case, folder: Path) -> Steps:
-    """Zarr writes the bytes that the pipeline writes for `constant` and `texture`."""
+    """Zarr writes the bytes that the pipeline writes for `constant` and `texture`, to the disk."""
     spec = CubeSpec(case.size, case.size, WAVELENGTHS, CHUNK)
     SpectralCube.create(str(folder / "cube.zarr"), spec)
     opened = zarr.open_group(str(folder / "cube.zarr"), mode="r+")["reflectance"]
@@ -129,6 +130,7 @@ def zarr_alone(case: Case, folder: Path) -> Steps:
     values = counts(case, case.size)
     yield
     array[...] = values
+    keep(str(folder))
     yield
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return {"raw": values.nbytes, "stored": size}
@@ -144,6 +146,7 @@ def zarr_all(case: Case, folder: Path) -> Steps:
     yield
     for array, values in held:
         array[...] = values
+    keep(str(folder))
     yield
     return {}
 

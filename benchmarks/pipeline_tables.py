@@ -80,7 +80,7 @@ def null(options: Options) -> Table:
     heading = (
         f"Null, {size} x {size}",
         "How near does the pipeline come to what Zarr alone reaches writing the same bytes in the "
-        "same chunks, with the same codec and threads?",
+        "same chunks, with the same codec and threads, both until all is on the disk?",
     )
     return options.table(heading, "| wall s | CPU s | peak MB | MB/s", rows, notes)
 

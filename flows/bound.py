@@ -1,6 +1,5 @@
 """The model, bound: which network, on which device, by which engine, for which camera."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from flows.settings import ReconstructSettings, TileSettings
 from flows.sigma import sigma_of
 from model.engine import Engine, best_engine
 from model.lift import noise_filter
+from pipeline.ahead import cores
 from pipeline.camera import SRGB, Camera, load_camera, resampled
 from pipeline.closure import Closure
 from pipeline.errors import Refusal
@@ -104,8 +104,7 @@ def _bound(
 
 def threads_of(settings: TileSettings) -> int:
     """Tiles to compute at once: what is asked for, else one a core that this process may use."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return settings.threads or here or 1
+    return settings.threads or cores()
 
 
 def device_of(settings: ReconstructSettings) -> str:

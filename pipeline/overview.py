@@ -15,6 +15,7 @@ from pipeline.chunks import write_chunk
 from pipeline.geozarr import multiscales
 from pipeline.grid import Window
 from pipeline.layout import NODATA, CubeSpec, add_centres, add_reflectance
+from pipeline.packing import planes
 
 OWNED = (2, 4)
 """Levels that a chunk's owner writes. A chunk of the others holds several of the cube's: it is
@@ -81,10 +82,10 @@ def halved(stored: NDArray[Any]) -> NDArray[Any]:
     count, full = _of_four(there, kind), bool(there.all())
     divisor: Any = 4 if full else np.maximum(count, 1)
     out = np.empty((len(even), *count.shape), stored.dtype)
-    # A wavelength at a time stays in the processor's cache.
-    for plane, half in zip(even, out, strict=True):
-        total = _of_four(plane if full else np.where(there, plane, even.dtype.type(0)), kind)
-        half[:] = (total + divisor // 2) // divisor if whole else total / divisor
+    for few in planes(even):
+        known_ones = even[few] if full else np.where(there, even[few], even.dtype.type(0))
+        total = _of_four(known_ones, kind)
+        out[few] = (total + divisor // 2) // divisor if whole else total / divisor
     if not full:
         out[:, count == 0] = nodata
     return out

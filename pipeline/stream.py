@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.ahead import ahead
+from pipeline.ahead import ahead, cores
 from pipeline.camera import Camera, Floats
 from pipeline.closure import Closure
 from pipeline.cube import SpectralCube
@@ -31,10 +31,12 @@ from pipeline.layers import Seen, layers
 from pipeline.noise import fields
 from pipeline.scene import Scene
 from pipeline.seam import Counts, Lines, gradients
+from pipeline.store import is_local
 from pipeline.sums import Chunk, Index, Mask, Sums, Tile
 
 WRITERS = 4
-"""Threads that encode and write."""
+"""Most threads that encode and write. To a local store no more than there are cores: threads that
+compute hand the interpreter to one another, which took a fifth of their time."""
 WAITING = 4
 """Most chunks that wait for a writer."""
 Done = Callable[[int], None]
@@ -128,10 +130,11 @@ class Stream:
         closure = self.closure or Closure(self.camera.sensitivities, moves=False)
         put = partial(self._write, lines=lines, closure=closure)
         compute = partial(self._reconstruct, likely=closure.likely)
+        most = min(WRITERS, cores()) if is_local(self.cube.uri) else WRITERS
         with ExitStack() as stack:
             readers, models, writers = (
                 stack.enter_context(ThreadPoolExecutor(n, initializer=_one_thread))
-                for n in (self.readers, self.workers, WRITERS)
+                for n in (self.readers, self.workers, most)
             )
             # However it ends, what is not begun is dropped and what is begun is waited for.
             for pool in (readers, models):
