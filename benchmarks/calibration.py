@@ -96,7 +96,7 @@ def from_above(root: Path) -> Iterable[Reference]:
 
 def validation(scenes: Iterable[Reference], samples: int = 0) -> list[Row]:
     """The shipped weights' own rows on scenes."""
-    settings = load(CalibrateSettings, "calibrate-wide.toml")
+    settings = load(CalibrateSettings, "calibrate-cave.toml")
     uncertainty = model.Uncertainty.load(beside(SHIPPED))
     law = uncertainty.samples if samples else uncertainty.one
     found = left_out(settings, model.load(), scenes, samples)

@@ -194,9 +194,10 @@ def test_look_alikes_count_once() -> None:
     assert (one - two).abs().max() < (one - apart).abs().max()
 
 
-def test_the_shipped_config_leaves_every_training_scene_out_once() -> None:
-    settings = load(CalibrateSettings, "calibrate-wide.toml")
-    shipped = load(TrainSettings, "train-wide.toml")
+@pytest.mark.parametrize("name", ["wide", "cave"])
+def test_a_shipped_config_leaves_every_training_scene_out_once(name: str) -> None:
+    settings = load(CalibrateSettings, f"calibrate-{name}.toml")
+    shipped = load(TrainSettings, f"train-{name}.toml")
     named = [name for fold in settings.folds for name in fold]
     assert sorted(named) == sorted(shipped.scenes + shipped.beside_scenes)
     of = settings.train

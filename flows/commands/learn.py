@@ -99,7 +99,7 @@ def calibrate(
 ) -> None:
     """Fit sigma on the errors of networks that have not seen the scene.
 
-    Example: r2h calibrate calibrate-wide.toml --root CAVE --beside FOLDER --out runs/calibration
+    Example: r2h calibrate calibrate-cave.toml --root CAVE --out runs/calibration
     """
     from flows.calibrate import calibrate as run  # noqa: PLC0415
 
