@@ -2,9 +2,10 @@
 
 The small networks of `benchmarks.airborne` that know 14 of CAVE's training scenes go on, from the
 same weights: with the same alone, with six airborne training scenes beside them, with lights too,
-with larger crops. Scored: the middle of the seven other scenes of CAVE in equal energy and in
-lights of a collection that training never saw, and three other airborne training scenes; means of
-PSNR (dB), SAM (degrees) and MRAE. Validation is not read. What FOLDER holds is not trained again.
+with larger crops, with crops of several sizes. Scored: the middle of the seven other scenes of CAVE
+in equal energy and in lights of a collection that training never saw, three other airborne training
+scenes, and the seven scenes whole, seen in squares of 512, 256 and 128; means of PSNR (dB), SAM
+(degrees) and MRAE. Validation is not read. What FOLDER holds is not trained again.
 """
 
 import argparse
@@ -12,6 +13,9 @@ import json
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from benchmarks.ablations import Row, line, settings_of
 from benchmarks.airborne import TRAINED, UNSEEN, scored
@@ -32,7 +36,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "airborne": AIRBORNE,
     "airborne and lights": {**AIRBORNE, "lights": LIGHTS},
     "larger crops": {"crop": 128, "batch": 2},
+    "four larger crops": {"crop": 128, "batch": 4},
+    "crops of three sizes": {"crop": 128, "batch": 4, "sizes": (64, 256)},
 }
+SIDES = (512, 256, 128)
 SCORED_BY = ("A", "FL2", "FL11", "LED-B1")
 
 
@@ -61,17 +68,34 @@ def run(name: str, seed: int, given: argparse.Namespace) -> None:
     files |= {"beside": str(given.airborne)} if "beside_scenes" in ROWS[name] else {}
     settings = TrainSettings(**{**settings.model_dump(), **change, **files, **ROWS[name]})
     folder = given.folder / f"{name.replace(' ', '-')}-{given.further}-{seed}"
-    kept = folder / "further.json"
+    kept = folder / "scores-of-further.json"
     if not kept.exists():
         trained, _ = learnt(network, settings, crops_of(settings, given.root), folder)
         kept.write_text(json.dumps(scores(trained, given)))
     line(f"{name}, seed {seed}", *json.loads(kept.read_text()))
 
 
+def cut(network: R2HDiff, root: Path, side: int) -> list[float]:
+    """Means over whole scenes that were left out, of which it sees squares of a side at a time."""
+    answer = chain(network, len(network.schedule))
+
+    def by_parts(rgb: Tensor, camera: Tensor) -> Tensor:
+        rows = [
+            torch.cat(
+                [answer(part, camera) for part in row.chunk(rgb.shape[3] // side, dim=3)], dim=3
+            )
+            for row in rgb.chunk(rgb.shape[2] // side, dim=2)
+        ]
+        return torch.cat(rows, dim=2)
+
+    return mean([compared(by_parts, root, name, slice(None)) for name in LEFT_OUT])
+
+
 def scores(network: R2HDiff, given: argparse.Namespace) -> list[list[float]]:
-    """In equal energy, in other lights, from the air."""
+    """In equal energy, in other lights, from the air, and in squares of each of `SIDES`."""
     indoors = left_out(network, given.root, 5), lit(network, given.root)
-    return [*indoors, scored(network, given.airborne, UNSEEN, 5)]
+    air = scored(network, given.airborne, UNSEEN, 5)
+    return [*indoors, air, *(cut(network, given.root, side) for side in SIDES)]
 
 
 def main() -> None:
@@ -88,7 +112,12 @@ def main() -> None:
     parser.add_argument("--reflectances", required=True, help="measured ones, an .npz file")
     parser.add_argument("--illuminants", required=True, help="lights, an .npz file")
     given = parser.parse_args()
-    print("| went on with | CAVE | in other lights | airborne |", "|---|---|---|---|", sep="\n")
+    squares = " | ".join(f"in squares of {side}" for side in SIDES)
+    print(
+        f"| went on with | CAVE | in other lights | airborne | {squares} |",
+        "|---" * 7 + "|",
+        sep="\n",
+    )
     for seed in given.seeds:
         line(f"nothing, seed {seed}", *scores(begun(seed, given)[0].eval(), given))
         for name in given.names:

@@ -9,6 +9,7 @@ from pipeline.datasets import Name
 from pipeline.rendering import Rendering
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=8, multiple_of=8)]
 
 
 class EvaluateSettings(TileSettings):
@@ -82,10 +83,12 @@ class TrainSettings(TrainFiles):
     energy."""
     held_out_cameras: tuple[str, ...] = ()
     """Cameras of the library that training never sees."""
-    crop: int = Field(128, ge=8, multiple_of=8)
+    crop: Side = 128
     """Side of a crop in pixels."""
     batch: int = Field(8, ge=1)
     """Crops an iteration."""
+    sizes: tuple[Side, ...] = ()
+    """Other sides of crops; an iteration has one of all, and as many pixels of each."""
     exposure: float = Field(0.3, ge=0)
     """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
     flips: bool = True

@@ -17,7 +17,7 @@ from flows.shown import crops_of
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, named, save
 from model.train import Batch, TrainConfig, Trainer
-from pipeline.crops import Crops, spectral_prior
+from pipeline.crops import Crops, crops_in, spectral_prior
 from pipeline.errors import Refusal
 
 MACHINE = {"device", "tensorboard"}
@@ -55,7 +55,8 @@ def new_model(settings: TrainSettings, crops: Crops) -> R2HDiff:
         # Sixteen batches give the size of a state to about one in a hundred.
         batches = [_tensors(*crops.at(i)) for i in range(16)]
         states = [model.to_state(b.cube, model.condition(b.rgb, b.sensitivities)) for b in batches]
-        model.deviation.copy_(torch.cat(states).square().mean().sqrt())
+        values = torch.cat([state.flatten() for state in states])
+        model.deviation.copy_(values.square().mean().sqrt())
     return model
 
 
@@ -129,9 +130,11 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
     if not dist.is_torchelastic_launched():
         yield "cuda" if cuda else "cpu"
         return
-    if settings.batch % (count := int(os.environ["WORLD_SIZE"])):
+    count, sides = int(os.environ["WORLD_SIZE"]), (settings.crop, *settings.sizes)
+    batches = [crops_in(settings.batch, settings.crop, side) for side in sides]
+    if any(batch % count for batch in batches):
         rule = f"a batch must be shared evenly by {count} processes"
-        raise Refusal(rule, settings.batch, "Choose a multiple with --batch.")
+        raise Refusal(rule, batches, "Choose a multiple with --batch.")
     device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
     if cuda:
         torch.cuda.set_device(device)
