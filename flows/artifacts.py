@@ -12,6 +12,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import matplotlib.image
+import numpy as np
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -63,12 +64,13 @@ def show_report(record: dict[str, Any]) -> None:
 def report(record: dict[str, Any]) -> str:
     """The report of a run in markdown."""
     camera, seam = record["provenance"]["camera"], record["seam"]
+    white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
     facts = {
         "input": record["input"]["source"],
         "megapixels": f"{record['megapixels']:.2f}",
         "seconds": f"{record['seconds']:.1f}",
         "tiles": record["tiles"],
-        "taken as": f"{camera['encoding']} of camera {camera['name']}, white {camera['white']:g}",
+        "taken as": f"{camera['encoding']} of camera {camera['name']}, white {white}",
         "checkpoint": record["provenance"]["checkpoint"][:12],
         "engine": f"{record['provenance']['engine']} on {record['environment']['device']}",
         "neighbouring tiles, 99 % of pixels, agree within": seam["disagreement_p99"],

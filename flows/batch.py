@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -19,7 +19,7 @@ from flows.inputs import Item, refuse_unsaid_nodata, scenes
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import carry_out, check_destination
-from flows.record import recorded_input
+from flows.record import recorded
 from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
@@ -27,9 +27,11 @@ from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
 from pipeline.store import storage_errors
 from pipeline.uri import local_path
-from pipeline.whole import lost
+from pipeline.whole import lost, lost_beside
 
 Row = dict[str, Any]
+ENDS = {"max_seam", "datetime", "sidecars"}
+"""Settings that decide how a cube is finished, not what is in it."""
 logger = logging.getLogger("r2h")
 
 
@@ -131,9 +133,16 @@ def _state(job: Job) -> str:
         fix = "Set overwrite, or choose another output."
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
     # Sealed and yet of a file that has changed: resuming compares the measured scale too.
-    before = recorded_input(job) or {}
-    same = before.get("files") == job.input["files"]
-    return "done" if cube.sealed and same and not lost(cube) else "resume"
+    before = recorded(job.settings.destination)
+    whole = cube.sealed and not lost(cube) and not lost_beside(cube)
+    return "done" if whole and before and _ended_so(job, before) else "resume"
+
+
+def _ended_so(job: Job, before: Mapping[str, Any]) -> bool:
+    """Whether a cube was made of the same input, and finished as is asked for now."""
+    asked = job.settings.model_dump(mode="json", include=ENDS)
+    ended = {key: before["settings"].get(key) for key in ENDS}
+    return before["input"].get("files") == job.input["files"] and ended == asked
 
 
 def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:

@@ -11,10 +11,18 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
+from flows.environment import environment
 from flows.finish import finish, stages
 from flows.forecast import Forecast, forecast, refuse_what_does_not_fit
 from flows.job import Job, open_job
-from flows.record import first_input, same_input, unchanged_input, write_record
+from flows.record import (
+    environments,
+    first_input,
+    recorded,
+    same_input,
+    unchanged_input,
+    write_record,
+)
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
@@ -26,7 +34,7 @@ from pipeline.store import reason, storage_errors
 from pipeline.stream import Stream
 from pipeline.sums import Index
 from pipeline.verify import mend
-from pipeline.whole import lost
+from pipeline.whole import lost, lost_beside
 
 logger = logging.getLogger("r2h")
 
@@ -104,15 +112,19 @@ def _take_up(job: Job) -> SpectralCube:
         logger.warning("%s: made again", fault.what)
     if not cube.sealed:
         withdraw(job.settings.destination)
+    before, here = recorded(job.settings.destination), environment(job)
+    made_in = environments(before) if before else []
+    if here not in made_in and cube.chunks() - cube.finished():
+        made_in = [*made_in, here]
     # A copy of the input that was let in is known from here on without being read.
-    write_record(job, same_input(job), {})
+    write_record(job, same_input(job), {"environments": made_in})
     return cube
 
 
 def _create(job: Job, original: State, fs: fsspec.AbstractFileSystem, path: str) -> SpectralCube:
     try:
         # The record first: a cube that exists has one.
-        write_record(job, original, {})
+        write_record(job, original, {"environments": [environment(job)]})
         return SpectralCube.create(job.settings.destination, job.spec)
     except storage_errors() as error:
         if fs.isdir(path):
@@ -203,6 +215,9 @@ def describe_cube(uri: str) -> dict[str, Any]:
     cube = SpectralCube.open(uri)
     chunks, missing = len(cube.chunks()), len(lost(cube))
     there = chunks - missing if cube.sealed else len(cube.finished())
+    beside = 0
+    with suppress(Refusal):  # what lies beside it may be another's, which doctor says
+        beside = lost_beside(cube)
     return {
         "cube": uri,
         "height": cube.height,
@@ -211,6 +226,7 @@ def describe_cube(uri: str) -> dict[str, Any]:
         "finished_chunks": f"{there} of {chunks}",
         "sealed": cube.sealed,
         "lost_chunks": missing,
+        "lost_beside": beside,
         "note": "estimated from RGB, not measured",
         **cube.settings,
     }

@@ -21,8 +21,10 @@ def record_path(destination: str) -> str:
 def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, Any]:
     """Write `run.json`, with ``more`` in it and without secrets; returns what it holds.
 
-    ``original`` is the input as it was when the cube was begun.
+    ``original`` is the input as it was when the cube was begun. In which ``environments`` its
+    chunks were made is kept from the record that is there, where ``more`` does not say it.
     """
+    before = {} if "environments" in more else recorded(job.settings.destination) or {}
     record: dict[str, Any] = {
         "cube": job.settings.destination,
         "run": job.run,
@@ -30,6 +32,7 @@ def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, A
         "settings": job.settings.model_dump(mode="json"),
         "provenance": dict(job.spec.settings),
         "environment": environment(job),
+        "environments": before.get("environments", []),
         "tiles": job.plan.tiles,
         "regions": len(job.plan.regions),
         "halo": round(job.plan.halo, 4),
@@ -49,6 +52,11 @@ def recorded(destination: str) -> dict[str, Any] | None:
             return record
     except FileNotFoundError:
         return None
+
+
+def environments(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """In which the chunks of a cube were made: one, or several where it was resumed elsewhere."""
+    return record.get("environments") or [record["environment"]]
 
 
 def recorded_input(job: Job) -> State | None:

@@ -13,6 +13,7 @@ from pipeline.evaluation_report import evaluation_report
 from pipeline.ours import REPORT
 from pipeline.scene import RasterScene
 from pipeline.sidecar import stem
+from pipeline.source import known, state
 from pipeline.store import put
 from pipeline.view import CubeView
 from pipeline.whole import refuse_lost
@@ -55,7 +56,7 @@ def write_report(uri: str, out: str | None, source: str | None) -> str:
     input.
     """
     view = CubeView.open(uri)
-    refuse_lost(view.cube)
+    refuse_lost(view.cube, beside=True)
     record = record_of(uri)
     scene = input_of(view, record, source)
     path = out or stem(uri) + REPORT
@@ -92,13 +93,24 @@ def input_of(view: CubeView, record: dict[str, Any], source: str | None) -> Rast
         if source:
             raise
         return None
-    if _but_name(scene.header) == _but_name(made_from):
+    if _but_name(scene.header) == _but_name(made_from) and _same(scene, named, told):
         return scene
     scene.close()
     if source:
         rule, fix = "the source is the cube's input", "Give the file that it was made from."
-        raise Refusal(rule, f"another header in {source}", fix)
+        raise Refusal(rule, f"another header, or other pixels, in {source}", fix)
     return None
+
+
+def _same(scene: RasterScene, named: str, told: Any) -> bool:
+    """Whether a file is what the run recorded: by sizes and times, or else by its bytes."""
+    if not isinstance(told, dict) or "files" not in told:
+        return False
+    try:
+        known(told, state(named, scene.files), scene.files)
+    except Refusal:
+        return False
+    return True
 
 
 def _but_name(header: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from flows.environment import environment
 from flows.job import Job, open_job
-from flows.record import record_path
+from flows.record import environments, record_path
 from flows.settings import ReconstructSettings, load
 from pipeline import verify
 from pipeline.cube import SpectralCube
@@ -44,7 +44,8 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     job = _opened(record, uri, source)
     faults += _metadata(job, cube)
     faults += verify.contents(cube, whole, lambda window: _valid(job, window))
-    changed = sorted(_changed(record, environment(job)))
+    here = environment(job)
+    changed = sorted(set().union(*(_changed(one, here) for one in environments(record))))
     again = _sample(sorted(whole), sample)
     elsewhere = ELSEWHERE[cube.settings["precision"]]
     allowed = elsewhere if changed else 0
@@ -56,7 +57,7 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     return report | {
         "input": job.settings.source,
         "made_again": len(again),
-        "compared": f"within {elsewhere * 1e-4:g}, as of the recorded environment there differ "
+        "compared": f"within {elsewhere * 1e-4:g}, as of a recorded environment there differ "
         f"{', '.join(changed)}" if changed else "exactly, in the recorded environment",
         "faults": [fault.what for fault in faults],
     }  # fmt: skip
@@ -95,8 +96,8 @@ def _valid(job: Job, window: Window) -> Mask:
     return valid if job.area is None else valid & job.area(inside)
 
 
-def _changed(record: dict[str, Any], now: dict[str, Any]) -> set[str]:
-    return {key for key, value in now.items() if record["environment"].get(key) != value}
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> set[str]:
+    return {key for key, value in now.items() if before.get(key) != value}
 
 
 def _sample(chunks: list[Chunk], count: int) -> list[Chunk]:

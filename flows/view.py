@@ -20,7 +20,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.picture import COLOURS, FALSE_COLOUR, FLAG_COLOURS, Palette, png, ramp
 from pipeline.view import FLAGS, MOST_CHUNKS, CubeView
-from pipeline.whole import lost
+from pipeline.whole import lost, lost_beside, unfinished
 
 PAGES = files("flows") / "pages"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -118,7 +118,9 @@ def _add_numbers(app: FastAPI, view: CubeView, palette: Palette) -> None:
     @app.get("/lost.json")
     def lost_chunks() -> JSONResponse:
         # By itself: of a large cube in a bucket it takes a while to list them.
-        return JSONResponse(len(lost(view.cube)))
+        of = view.cube
+        known = {"unfinished": unfinished(of), "lost": len(lost(of)), "beside": lost_beside(of)}
+        return JSONResponse(known)
 
     @app.get("/pixel.json")
     def pixel(row: Position, col: Position) -> JSONResponse:

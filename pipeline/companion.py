@@ -63,6 +63,12 @@ class Companion:
         return f"{bare}_aux{stem[len(bare) :]}"
 
     @classmethod
+    def is_there(cls, cube: str) -> bool:
+        """Whether a cube has anything in the companion's place."""
+        fs, root = fsspec.core.url_to_fs(cls.uri(cube))
+        return bool(fs.exists(root))
+
+    @classmethod
     def create(cls, cube: str, spec: CubeSpec) -> None:
         """Write metadata. Raises Refusal where something else has the place."""
         cls.remove(cube)
@@ -75,7 +81,8 @@ class Companion:
                 (TALLY, CENSUS, "pixels of each quality, and their closure: see pipeline.layers"),
             ):
                 array: dict[str, Any] = {"shape": (rows, cols, fields), "chunks": (1, 1, fields)}
-                array |= {"dtype": "int64", "fill_value": 0}
+                # In v2 readers take any fill value for nodata, and a count of 0 is none.
+                array |= {"dtype": "int64", "fill_value": None if spec.zarr_format == 2 else 0}
                 axes = ("chunk_row", "chunk_col", f"{name}_field")
                 add_array(group, name, axes, {"long_name": about}, **array)
             add_labels(group, spec)
@@ -188,6 +195,21 @@ class Companion:
                 path = f"{root}/{level.metadata.encode_chunk_key(index)}"
                 found[factor, (index[-2], index[-1])] = path, path in there
         return found
+
+    def lost(self) -> int:
+        """How many of the objects are missing that a finished cube has beside it.
+
+        Lists names once. Where a store lists none, as a web server, none is missing.
+        """
+        self._fs.invalidate_cache()
+        wanted = {
+            f"{self._root}/{name}/{array.metadata.encode_chunk_key(index)}"
+            for name, array in self._arrays.items()
+            if array.ndim > 1  # a label that is nothing but its fill value has no object
+            for index in np.ndindex(*array.cdata_shape)
+        }
+        there = set(self._fs.find(self._root))
+        return len(wanted - there) if there else 0
 
     def seam(self) -> Counts:
         """The sum of all seam records (FIELDS,)."""

@@ -12,6 +12,7 @@ from pipeline import charts, layers
 from pipeline.camera import Camera, load_camera, resampled, to_srgb
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.light import load_light
 from pipeline.page import Picture, Section, flat, number, page
 from pipeline.picture import FALSE_COLOUR, Palette, Pixels, true_colour
 from pipeline.report import distinct_pixels, spectra_figure
@@ -56,8 +57,10 @@ def run_camera(view: CubeView) -> Camera | None:
     """The camera that the cube was made for; None where its table is not in the library."""
     facts = view.cube.settings.get("camera", {})
     try:
-        camera = resampled(load_camera(str(facts["name"])), view.cube.wavelengths)
-        camera = camera.reading(facts["encoding"], float(facts["white"]))
+        lens = load_camera(str(facts["name"]), load_light(str(facts["illuminant"])))
+        white = facts["white"]
+        white = tuple(white) if isinstance(white, list) else float(white)
+        camera = resampled(lens, view.cube.wavelengths).reading(facts["encoding"], white)
     except (Refusal, KeyError, TypeError, ValueError):
         return None
     same = hashlib.sha256(camera.sensitivities.tobytes()).hexdigest() == facts.get("sensitivities")
@@ -94,7 +97,8 @@ def _colours(palette: Palette, scene: Scene | None) -> Section:
         "that 98 % of pixels stay below."
     ).format(*FALSE_COLOUR)
     pictures.append(_picture(false, size, caption))
-    text = "" if scene is not None and camera is not None else "The input is not at hand."
+    text = "The camera is not in the library, or is another there." if camera is None else ""
+    text = text or ("The input is not at hand." if scene is None else "")
     return Section("Colours", text, pictures)
 
 
@@ -200,13 +204,15 @@ def _timing(record: Mapping[str, Any]) -> Iterator[Section]:
     if stages:
         forecast = record.get("forecast_seconds")
         shown = dict(stages) | ({"tiles, as forecast": forecast} if forecast else {})
-        caption = "Time of each stage of the run."
+        caption = "Time of each stage of the run's last session."
         yield Section("Time", "", [Picture(charts.png(charts.bars(shown, "seconds")), caption)])
 
 
 def _run(record: Mapping[str, Any]) -> Iterator[Section]:
-    kept = ("seconds", "peak_bytes", "megapixels", "tiles", "input", "environment")
+    kept = ("seconds", "peak_bytes", "megapixels", "tiles", "input", "environments")
     if facts := {name: record[name] for name in kept if name in record}:
         yield Section(
-            "Run", "What may move a last bit only, as kept in run.json.", rows=flat(facts)
+            "Run",
+            "What may move a last bit only, as kept in run.json; times are its last session's.",
+            rows=flat(facts),
         )

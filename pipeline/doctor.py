@@ -47,7 +47,7 @@ def examine(uri: str) -> list[Finding]:
 def _faults(cube: SpectralCube) -> Iterator[Finding]:
     """What no reader would say: it takes a hole for nodata, and another's layers for the cube's."""
     try:
-        refuse_lost(cube)
+        refuse_lost(cube, beside=True)
     except Refusal as reason:
         yield Finding("its chunks", None, False, str(reason))
     try:

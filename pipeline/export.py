@@ -89,8 +89,7 @@ def refuse_taken(uri: str, form: str | None = None) -> None:
 def _form(uri: str, form: str | None) -> str:
     chosen = form or SUFFIXES.get(PurePosixPath(uri).suffix.lower())
     if chosen not in FORMS:
-        rule = f"the format is one of {', '.join(FORMS)}"
-        raise Refusal(rule, form or uri, "Give --format.")
+        raise Refusal(f"the format is one of {', '.join(FORMS)}", form or uri, "Give --format.")
     return chosen
 
 
@@ -185,6 +184,8 @@ def _envi_items(labels: Labels) -> dict[str, str]:
         "bbl": _listed((1,) * len(labels.wavelengths)),
         "default_bands": _listed(labels.rgb),
     }
+    if white := labels.white:
+        items |= {"quantity": labels.quantity, "white": _listed(white)}
     if labels.scale != 1:
         items["reflectance_scale_factor"] = f"{1 / labels.scale:g}"
     if here := labels.window:

@@ -83,7 +83,8 @@ def _variable(
 def write_mat(path: Path, labels: Labels, parts: Parts) -> None:
     """MATLAB 7.3 with `reflectance` or `radiance` (row, column, wavelength), single, NaN: nodata.
 
-    Beside it `wavelength` and `fwhm` in nm, `transform` (a, b, c, d, e, f), `crs_wkt`, `note`.
+    Beside it `wavelength` and `fwhm` in nm, `transform` (a, b, c, d, e, f), `crs_wkt`, `note`, and
+    of radiance `quantity` and `white`, what a white surface sends back in each band.
     """
     with _matlab(path) as file:
         _put(file, "wavelength", labels.wavelengths)
@@ -91,7 +92,7 @@ def write_mat(path: Path, labels: Labels, parts: Parts) -> None:
         if labels.transform is not None:
             _put(file, "transform", labels.transform[:6])
         _put_text(file, "crs_wkt", labels.crs_wkt or "")
-        _put_text(file, "note", labels.origin)
+        _put_origin(file, labels)
         _put_cube(file, labels.quantity, labels, parts)
     _stamp(path)
 
@@ -104,7 +105,7 @@ def write_ntire(path: Path, labels: Labels, parts: Parts) -> None:
     with _matlab(path) as file:
         _put(file, "bands", labels.wavelengths)
         _put(file, "norm_factor", (1.0,))
-        _put_text(file, "note", labels.origin)
+        _put_origin(file, labels)
         _put_cube(file, "cube", labels, parts)
     _stamp(path)
 
@@ -131,6 +132,13 @@ def _put_text(file: h5py.File, name: str, text: str) -> None:
     file.create_dataset(name, data=codes[:, None])
     _class(file, name, "char")
     file[name].attrs["MATLAB_int_decode"] = np.int32(2)
+
+
+def _put_origin(file: h5py.File, labels: Labels) -> None:
+    _put_text(file, "note", labels.origin)
+    if labels.white:
+        _put_text(file, "quantity", labels.quantity)
+        _put(file, "white", labels.white)
 
 
 def _put_cube(file: h5py.File, name: str, labels: Labels, parts: Parts) -> None:

@@ -124,12 +124,17 @@ class Labels:
             "checkpoint": self.settings.get("checkpoint"),
             "camera": camera.get("name"),
             "encoding": camera.get("encoding"),
-            "white": camera.get("white"),
+            "input white": camera.get("white"),
             **{key: about[key] for key in ("sensor", "illuminant") if key in about},
         }
         if (part := self.window) and (part.row or part.col):
             facts["first pixel"] = f"row {part.row}, column {part.col} of the scene"
         return ", ".join([NOTE, *(f"{key} {value}" for key, value in facts.items() if value)])
+
+    @property
+    def white(self) -> tuple[float, ...]:
+        """What a white surface sends back in each band, of radiance; else nothing."""
+        return tuple(self.settings.get("export", {}).get("white", ()))
 
     @property
     def names(self) -> list[str]:

@@ -17,6 +17,7 @@ from rasterio.io import DatasetReader
 
 from pipeline.cog import window_of
 from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
 from pipeline.export import export
 from pipeline.grid import Window
 from pipeline.labels import Labels
@@ -185,7 +186,10 @@ def _spy(sample: Sample) -> Seen:
     import spectral  # noqa: PLC0415
 
     with TemporaryDirectory() as folder:
-        export(sample.cube, f"{folder}/a.img", window=sample.window)
+        try:
+            export(sample.cube, f"{folder}/a.img", window=sample.window)
+        except Refusal as reason:
+            raise Unfit(str(reason)) from None
         image = spectral.open_image(f"{folder}/a.hdr")
         seen = image[:, :, :].transpose(2, 0, 1).astype(np.float64)
         nodata = float(image.metadata["data ignore value"])

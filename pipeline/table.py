@@ -43,7 +43,10 @@ def parse_table(name: str, text: str, columns: Sequence[str] | None = None) -> N
     Raises Refusal unless it has the columns, with three or more rows of finite numbers at rising
     wavelengths, the first column.
     """
-    columns = columns or header(text)
+    if len(set(named := header(text))) < len(named):
+        rule, fix = "a table's columns have names of their own", "Rename one."
+        raise Refusal(rule, f"{name}: {','.join(named)}", fix)
+    columns = columns or named
     fix = f"Give columns {','.join(columns)} with a number in each cell."
     rows = list(csv.DictReader(_lines(text), skipinitialspace=True))
     try:

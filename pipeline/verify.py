@@ -16,7 +16,7 @@ from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
 from pipeline.layout import ARRAY, NODATA, SCALE
-from pipeline.overview import OWNED, level_of
+from pipeline.overview import level_of, owned
 from pipeline.store import is_local, open_store
 
 _THREADS = 4
@@ -69,7 +69,7 @@ def damage(cube: SpectralCube, chunks: Iterable[Chunk]) -> list[Fault]:
                     parts, pool.map(reading.reason, (index for index, _ in parts)), strict=True
                 ):
                     if reason:
-                        again = frozenset() if _coarser(name) else above
+                        again = frozenset() if _coarser(cube, name) else above
                         faults.append(Fault(f"{name} chunk {index} {reason}", again))
     return faults
 
@@ -100,7 +100,7 @@ def _above(
     """The chunks of the cube that a chunk of an array is made of; none for a coordinate."""
     if array.ndim < 2:
         return frozenset()
-    if _coarser(name) and not cube.sealed:
+    if _coarser(cube, name) and not cube.sealed:
         return frozenset()  # they may be missing until then
     if array.chunks[:2] == (1, 1) and array.ndim == 3:
         return frozenset([(index[0], index[1])])  # a record a chunk
@@ -117,10 +117,11 @@ def _factor(name: str) -> int:
     return level[1] if level else 1
 
 
-def _coarser(name: str) -> bool:
+def _coarser(cube: SpectralCube, name: str) -> bool:
     """Whether an array is an overview that is made from others, not from the cube's chunks."""
     level = level_of(name)
-    return level is not None and (level[0] != "" or level[1] not in OWNED)
+    own = owned(cube.height, cube.width, cube.chunk)
+    return level is not None and (level[0] != "" or level[1] not in own)
 
 
 def contents(

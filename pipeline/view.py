@@ -21,7 +21,7 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layout import ARRAY
-from pipeline.overview import OWNED, level_of
+from pipeline.overview import level_of, owned
 from pipeline.store import open_store
 
 Floats = NDArray[np.float32]
@@ -109,8 +109,7 @@ class CubeView:
     def __init__(
         self, cube: SpectralCube, levels: dict[int, Layer], beside: dict[str, dict[int, Layer]]
     ) -> None:
-        self.cube = cube
-        self.levels = levels
+        self.cube, self.levels = cube, levels
         """By factor, ascending; 1 is the cube itself."""
         self.beside = beside
         """Likewise of those of BESIDE that there are."""
@@ -125,10 +124,11 @@ class CubeView:
         array = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)[ARRAY]
         assert isinstance(array, zarr.Array)
         found: dict[str, dict[int, Layer]] = {"": {1: Layer(array)}}
+        own = owned(cube.height, cube.width, cube.chunk)
         for name, beside in _beside(cube, sealed):
             of, factor = level_of(name) or (name, 1)
-            there = sealed or factor == 1 or (of == "" and factor in OWNED)
-            if of in ("", *BESIDE) and there:  # coarser ones are empty until the seal
+            # Coarser ones are empty until the seal.
+            if of in ("", *BESIDE) and (sealed or factor == 1 or (of == "" and factor in own)):
                 found.setdefault(of, {})[factor] = Layer(beside, factor)
         for layer in (layer for levels in found.values() for layer in levels.values()):
             _refuse_other_shape(cube, layer)

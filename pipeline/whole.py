@@ -8,6 +8,7 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
+from pipeline.companion import Companion
 from pipeline.cube import SETTINGS, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.store import root_attributes, storage_errors
@@ -27,12 +28,31 @@ def lost(cube: SpectralCube) -> set[tuple[int, int]]:
     return left if there else {at for at in left if not cube.has(*at)}
 
 
-def refuse_lost(cube: SpectralCube) -> None:
-    """Raise Refusal where a sealed cube lacks chunks: they would read as nodata."""
-    if missing := len(lost(cube)):
-        found = f"{missing} of {len(cube.chunks())} missing in {cube.uri}"
+def unfinished(cube: SpectralCube) -> int:
+    """How many chunks an unsealed cube lacks: they look like nodata."""
+    return 0 if cube.sealed else len(cube.chunks() - cube.finished())
+
+
+def lost_beside(cube: SpectralCube) -> int:
+    """How many objects the companion of a sealed cube lacks; 0 where it has none at all."""
+    there = cube.sealed and Companion.is_there(cube.uri)
+    return cube.companion.lost() if there else 0
+
+
+def refuse_lost(cube: SpectralCube, *, beside: bool = False) -> None:
+    """Raise Refusal where a sealed cube lacks chunks: they would read as nodata.
+
+    So would those of layers and overviews, or as pixels without a flag: asked for with ``beside``.
+    """
+    found, missing = f"{len(cube.chunks())} missing in {cube.uri}", len(lost(cube))
+    if not missing and beside:
+        found, missing = (
+            f"what lies beside it missing in {Companion.uri(cube.uri)}",
+            lost_beside(cube),
+        )
+    if missing:
         fix = "Copy it again, or make them again with --resume."
-        raise Refusal("a finished cube has all its chunks", found, fix)
+        raise Refusal("a finished cube has all its chunks", f"{missing} of {found}", fix)
 
 
 @contextmanager

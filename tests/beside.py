@@ -62,7 +62,8 @@ def _putting(chunk):
             about = {**about, "_FillValue": fill}
         if name in group:
             del group[name]
-        add_array(group, name, dimensions, about, fill_value=fill, **layout)[...] = values
+        made = add_array(group, name, dimensions, about, fill_value=fill, **layout)
+        made.with_config({"write_empty_chunks": True})[...] = values
 
     return put
 

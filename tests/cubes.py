@@ -11,7 +11,9 @@ from rasterio.crs import CRS
 
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube, quantise
-from pipeline.grid import Window
+from pipeline.grid import Window, regions
+from pipeline.layers import CENSUS, Layers
+from pipeline.seam import empty
 from pipeline.store import open_store
 
 HEIGHT, WIDTH, CHUNK = 40, 50, 32
@@ -81,10 +83,18 @@ def _made(uri, seal, changes):
     }
     cube = SpectralCube.create(uri, CubeSpec(**facts | changes))
     values, valid = content()
+    for part in regions(HEIGHT, WIDTH, CHUNK, CHUNK) if cube.chunk == CHUNK else ():
+        cube.note(part, empty(), _unknown(part, valid[part.slices]))
     cube.write(Window(0, 0, HEIGHT, WIDTH), values, valid)
     if seal:
         cube.seal()
     return cube
+
+
+def _unknown(part, valid):
+    """Layers in which nothing is flagged and nothing was counted."""
+    closure = np.where(valid, 0, 65535).astype(np.uint16)
+    return Layers(np.zeros(valid.shape, np.uint8), closure, None, np.zeros(CENSUS, np.int64))
 
 
 def overview(uri, factor=2):

@@ -97,6 +97,19 @@ def test_done_scenes_are_skipped_half_done_ones_resumed_and_changed_ones_done_ag
     assert "scale" in report(tmp_path)[2]["reason"]
 
 
+def test_a_finished_scene_is_finished_again_where_that_is_asked_for_otherwise(
+    r2h, scenes, tmp_path
+):
+    assert r2h()[0] == 0
+    before = objects(tmp_path / "out/a.zarr")
+    dated = 'datetime = "2024-05-06T07:08:09Z"\n'
+    for state in ("done", "skipped"):
+        assert r2h(scene=dated)[0] == 0
+        assert states(tmp_path) == [state] * 3
+        assert (tmp_path / "out/a.json").exists()
+    assert objects(tmp_path / "out/a.zarr") == before
+
+
 def test_other_settings_are_refused_or_replace(r2h, scenes, tmp_path):
     assert r2h()[0] == 0
     code, _, err = r2h(scene="steps = 2\n")

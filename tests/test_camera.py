@@ -172,6 +172,7 @@ def test_a_csv_from_a_spreadsheet_is_a_camera(tmp_path: Path) -> None:
         ("nm,r,g,b\n400,0,0,1\n", "wavelength_nm"),
         (TABLE.replace("500,0", "500,x"), "table of numbers"),
         (TABLE.replace("500,0,1,1", "500,0"), "table of numbers"),
+        (TABLE.replace("green", "red"), "names of their own"),
         (TABLE.replace("500,0", "500,nan"), "finite"),
         (TABLE.replace("600", "500"), "rising"),
         (TABLE.replace("2,1,0", "0,1,0"), "see light"),

@@ -1,10 +1,12 @@
 """`r2h report`: what it says is so, it needs nothing else, and it trusts nothing from outside."""
 
+import hashlib
 import json
 import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +15,16 @@ from skimage.io import imsave
 from flows import cli
 from flows.report import input_of, record_of
 from pipeline import charts
+from pipeline.camera import load_camera, resampled
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.cube_report import cube_report, input_picture, run_camera
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.light import load_light
 from pipeline.report import distinct_pixels
 from pipeline.scene import RasterScene
+from pipeline.source import known, state
 from pipeline.view import CubeView
 from tests.beside import add_layers
 from tests.test_evaluation_report import rows_of
@@ -37,6 +42,7 @@ def made(tmp_path):
     imsave(image, random.integers(0, 255, (48, 70, 3), np.uint8), check_contrast=False)
     header = RasterScene.open(str(image)).header
     camera = {"name": "srgb", "encoding": "srgb", "white": 255.0, "sensitivities": SRGB}
+    camera["illuminant"] = "E"
     settings = {"camera": camera, "input": header, "window": [5, 7, 40, 60], "note": HOSTILE}
     path = str(tmp_path / "<b>cube.zarr")
     cube = SpectralCube.create(path, CubeSpec(40, 60, WAVELENGTHS, 16, settings=settings))
@@ -44,7 +50,8 @@ def made(tmp_path):
     values = values.astype(np.float32)
     cube.write(Window(0, 0, 40, 60), values, random.random((40, 60)) < 0.9)
     stages = {"open": 1.0, "tiles": 3.5}
-    record = {"input": {"source": str(image)}, "device": HOSTILE, "stages": stages, "seconds": 4.5}
+    before = known(None, state(str(image), [str(image)]), [str(image)])
+    record = {"input": before, "device": HOSTILE, "stages": stages, "seconds": 4.5}
     (tmp_path / "<b>cube.run.json").write_text(json.dumps(record))
     return path
 
@@ -122,6 +129,49 @@ def test_the_input_is_shown_only_where_it_is_the_one(made, tmp_path):
     assert input_of(view, record, None) is None
     with pytest.raises(Refusal, match="another header"):
         input_of(view, record, str(image))
+
+
+def test_an_input_of_other_pixels_under_the_same_header_is_not_shown(tmp_path):
+    image = tmp_path / "bare.tif"
+
+    def save(value):
+        imsave(image, np.full((48, 70, 3), value, np.uint8), check_contrast=False)
+        return known(None, state(str(image), [str(image)]), [str(image)])
+
+    record = {"input": save(3)}
+    of = SimpleNamespace(settings={"input": RasterScene.open(str(image)).header})
+    view = SimpleNamespace(cube=of)
+    input_of(view, record, None).close()
+    save(9)
+    assert input_of(view, record, None) is None
+    with pytest.raises(Refusal, match="other pixels"):
+        input_of(view, record, str(image))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"white": [250.0, 255.0, 240.0]}, {"illuminant": "D65"}, {"illuminant": "D65", "white": 9}],
+)
+def test_the_camera_is_that_of_the_run_in_its_light_and_white(made, facts):
+    view = CubeView.open(made)
+    white = facts.get("white", 255.0)
+    lens = load_camera("srgb", load_light(facts.get("illuminant", "E")))
+    seen = resampled(lens, WAVELENGTHS).sensitivities
+    digest = hashlib.sha256(seen.tobytes()).hexdigest()
+    about = {
+        "name": "srgb",
+        "encoding": "srgb",
+        "white": 255.0,
+        "illuminant": "E",
+        "sensitivities": digest,
+    }
+    view = SimpleNamespace(
+        cube=SimpleNamespace(settings={"camera": about | facts}, wavelengths=WAVELENGTHS)
+    )
+    camera = run_camera(view)
+    assert camera is not None
+    np.testing.assert_array_equal(camera.sensitivities, seen)
+    assert camera.white == (tuple(white) if isinstance(white, list) else white)
 
 
 def test_the_input_is_the_part_that_the_cube_is_of(made, tmp_path):

@@ -1,6 +1,7 @@
 """Exports come back with the values, the place, the nodata and the wavelengths of the cube."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from pipeline.errors import Refusal
 from pipeline.export import FORMS, SUFFIXES, export, refuse_moved, write_envi
 from pipeline.grid import Window
 from pipeline.labels import Labels
+from pipeline.light import load_light
 from tests.cubes import (
     HEIGHT,
     PLACE,
@@ -349,3 +351,22 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     with pytest.raises(Refusal, match="finished"):
         export(make(tmp_path / "b.zarr", seal=False), str(tmp_path / "b.npy"))
     assert not list(tmp_path.glob("*.npy*"))
+
+
+@pytest.mark.parametrize("form", ["img", "mat"])
+def test_radiance_says_what_white_sends_back(tmp_path, form):
+    cube = make(tmp_path / "a.zarr")
+    power = tmp_path / "lamp.csv"
+    power.write_text("wavelength_nm,power\n390,1\n550,2\n710,1\n")
+    export(cube, str(tmp_path / f"a.{form}"), light=load_light(str(power)))
+    if form == "img":
+        text = (tmp_path / "a.hdr").read_text()
+        assert "quantity = radiance" in text
+        found = re.search(r"white = {([^}]*)}", text)[1].split(",")
+    else:
+        with h5py.File(tmp_path / "a.mat") as file:
+            found = file["white"][:, 0]
+    white = np.array(found, float)
+    assert white.shape == (31,)
+    assert white.argmax() == 15
+    assert white.mean() == pytest.approx(1, abs=1e-3)

@@ -248,13 +248,13 @@ def rename(cube):
 def elsewhere(cube):
     path = cube.with_suffix(".run.json")
     record = json.loads(path.read_text())
-    record["environment"]["torch version"] = "another"
+    record["environments"][0]["torch version"] = "another"
     path.write_text(json.dumps(record))
 
 
 WRONG = {
     "nothing": ([], "compared exactly", 0),
-    "nothing, made elsewhere": ([elsewhere], "within 0.002, as of the recorded", 0),
+    "nothing, made elsewhere": ([elsewhere], "within 0.002, as of a recorded", 0),
     "a last bit": ([partial(lift, by=1)], "differs by 0.0001", 1),
     "a last bit, made elsewhere": (
         [partial(lift, by=1), elsewhere],

@@ -57,7 +57,7 @@ def test_a_page_holds_a_name_as_text_alone(name):
 @settings(max_examples=20)
 def test_a_flows_report_holds_a_name_as_text_alone(name, camera):
     def parts(cube, source, camera):
-        camera = {"encoding": "srgb", "name": camera, "white": 255.0}
+        camera = {"encoding": "srgb", "name": camera, "white": [250.0, 255.0, 9.5]}
         record = {
             "cube": cube, "input": {"source": source}, "megapixels": 1.0, "seconds": 1.0,
             "tiles": 4, "peak_bytes": 5, "environment": {"device": "cpu"},

@@ -124,11 +124,11 @@ def test_what_is_asked_is_checked(client, path, code):
 
 
 def test_it_says_how_many_chunks_a_finished_cube_lost(tmp_path):
-    uri = make(tmp_path / "a.zarr").uri
+    uri, none = make(tmp_path / "a.zarr").uri, {"unfinished": 0, "lost": 0, "beside": 0}
     with TestClient(application(CubeView.open(uri), TOKEN), "http://127.0.0.1") as asked:
-        assert asked.get(f"/{TOKEN}/lost.json").json() == 0
+        assert asked.get(f"/{TOKEN}/lost.json").json() == none
         (tmp_path / "a.zarr/reflectance/0.0.1").unlink()
-        assert asked.get(f"/{TOKEN}/lost.json").json() == 1
+        assert asked.get(f"/{TOKEN}/lost.json").json() == {**none, "lost": 1}
 
 
 def test_it_only_reads(client):

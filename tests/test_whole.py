@@ -1,6 +1,7 @@
 """A finished cube that lost chunks is never taken for one with nodata, nor a mix for a cube."""
 
 import json
+import shutil
 from pathlib import Path
 
 import fsspec
@@ -11,7 +12,10 @@ from pipeline import export as exports
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.export import export
-from pipeline.whole import lost
+from pipeline.grid import Window
+from pipeline.verify import mend
+from pipeline.view import CubeView
+from pipeline.whole import lost, lost_beside, unfinished
 from tests.cubes import _made, make
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -64,6 +68,52 @@ def test_a_picture_and_a_report_show_no_hole_that_is_none(tmp_path, command):
     assert {path.name for path in tmp_path.iterdir()} == {"a.zarr", "a_aux.zarr"}
     code, said, _ = command("info", tmp_path / "a.zarr", "--json")
     assert json.loads(said)["lost_chunks"] == 1
+
+
+@FORMATS
+@pytest.mark.parametrize("name", ["quality", "seam", "overview_2"])
+def test_what_lacks_beside_a_cube_is_said(tmp_path, command, zarr_format, name):
+    cube = make(tmp_path / "a.zarr", zarr_format=zarr_format)
+    assert lost_beside(cube) == 0
+    min(
+        p
+        for p in (tmp_path / f"a_aux.zarr/{name}").rglob("*")
+        if p.name[0].isdigit() and p.is_file()
+    ).unlink()
+    assert lost_beside(cube) == 1
+    for word in ("look", "report"):
+        code, _, said = command(word, tmp_path / "a.zarr")
+        assert code == 2
+        assert "1 of what lies beside it missing" in said
+    assert json.loads(command("info", tmp_path / "a.zarr", "--json")[1])["lost_beside"] == 1
+    assert "✗ its chunks" in command("doctor", tmp_path / "a.zarr")[1]
+    # The values are all there.
+    export(cube, str(tmp_path / "a.npy"))
+    shutil.rmtree(tmp_path / "a_aux.zarr")
+    assert lost_beside(SpectralCube.open(cube.uri)) == 0
+
+
+def test_a_picture_of_what_is_not_finished_says_so(tmp_path, command):
+    cube = make(tmp_path / "a.zarr", seal=False)
+    cube.drop(0, 1)
+    assert unfinished(cube) == 1
+    code, _, said = command("look", tmp_path / "a.zarr")
+    assert code == 0
+    assert "NOT complete: 1 chunks" in said
+
+
+@pytest.mark.parametrize("chunk", [30, 32])
+def test_a_resume_takes_up_what_is_there_whatever_the_chunk(tmp_path, chunk):
+    from tests.toys import Toy, scene, stream  # noqa: PLC0415
+
+    run = stream(tmp_path / "a.zarr", scene(90, 100), Toy(), chunk=chunk)
+    run.run(Window(0, 0, chunk, 100))
+    there = run.cube.finished()
+    assert there
+    assert mend(SpectralCube.open(run.cube.uri, "r+")) == []
+    assert run.cube.finished() == there
+    # Of chunks of 30 the level of 4 is made at the end.
+    assert set(CubeView.open(run.cube.uri).levels) == ({1, 2, 4} if chunk == 32 else {1, 2})
 
 
 def test_the_doctor_says_what_no_reader_would(tmp_path, command):

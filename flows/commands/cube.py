@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import Json, show
+from flows.commands.common import Json, show, tell
 
 app = typer.Typer()
 
@@ -31,10 +31,12 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
     from pipeline.ours import LOOK, SPECTRA  # noqa: PLC0415
     from pipeline.report import write_quicklook, write_spectra  # noqa: PLC0415
     from pipeline.sidecar import stem  # noqa: PLC0415
-    from pipeline.whole import refuse_lost  # noqa: PLC0415
+    from pipeline.whole import refuse_lost, unfinished  # noqa: PLC0415
 
     opened = SpectralCube.open(cube)
-    refuse_lost(opened)
+    refuse_lost(opened, beside=True)
+    if missing := unfinished(opened):
+        tell(f"NOT complete: {missing} chunks are not made yet, and look like nodata.")
     # Not NAME.png: that may be the very image the cube was made from.
     write_quicklook(opened, picture := Path(stem(cube) + LOOK))
     write_spectra(opened, spectra := Path(stem(cube) + SPECTRA))

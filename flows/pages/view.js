@@ -171,8 +171,11 @@ async function main() {
   const [known, plots] = await Promise.all([json("facts.json"), json("plots.json")]);
   facts = known;
   fill();
-  json("lost.json").then((count) => {
-    if (count) $("about").textContent += ` MISSING: ${count} of its chunks, which look like nodata.`;
+  json("lost.json").then(({ unfinished, lost, beside }) => {
+    const say = (count, text) => { if (count) $("about").textContent += ` ${text}`; };
+    say(unfinished, `NOT complete: ${unfinished} of its chunks are not made yet, and look like nodata.`);
+    say(lost, `MISSING: ${lost} of its chunks, which look like nodata.`);
+    say(beside, `MISSING: ${beside} of its layers' and overviews' chunks: seen from afar, and in flags, there are holes.`);
   }).catch((error) => { $("about").textContent += ` Not known whether chunks are missing: ${error.message}.`; });
   for (const id of ["image", "spectra"]) await Bokeh.embed.embed_item(plots[id], id);
   const found = (name) => Bokeh.documents.map((doc) => doc.get_model_by_name(name)).find((model) => model);
