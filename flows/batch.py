@@ -15,7 +15,7 @@ from fsspec.core import url_to_fs
 
 from flows.finish import SeamError
 from flows.forecast import GB, Forecast, forecast
-from flows.inputs import Item, refuse_unsaid_nodata, scenes
+from flows.inputs import Item, refuse_unsaid, scenes
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import carry_out, check_destination
@@ -100,7 +100,7 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
     try:
         # No pixel is read: the scene's scale is measured at its turn.
         job = open_job(settings, scale=1.0)
-        refuse_unsaid_nodata(item, job.scene)
+        refuse_unsaid(item, job.scene, settings.bands is not None)
         state = _state(job)
     except storage_errors(Refusal) as error:
         return Entry(

@@ -92,8 +92,8 @@ def _network(
 ) -> model.R2HDiff:
     folder = out / f"without-{fold[0]}"
     path = folder / "checkpoint.safetensors"
+    of = _without(fold, settings.train)
     if not path.exists():
-        of = _without(fold, settings.train)
         every = max(1, of.iterations // 10)
 
         def report(iteration: int, loss: float) -> None:
@@ -101,6 +101,10 @@ def _network(
                 tell(f"{folder.name}: iteration {iteration}, loss {loss:.3f}")
 
         train(of, root, folder, report)
+    trained, asked = model.describe(path)["training"], provenance(of)
+    if other := [key for key, value in asked.items() if trained.get(key, value) != value]:
+        rule, fix = "a fold's network that is there was trained as now", "Use another folder."
+        raise Refusal(rule, f"{path} with other {', '.join(other)}", fix)
     return model.load(path)
 
 

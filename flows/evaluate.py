@@ -49,7 +49,9 @@ def evaluate(
     table = load_camera(settings.camera)
     camera = resampled(table, seen_by(table, opened.wavelengths))
     network = model.load(checkpoint_of(settings))
-    known = about(settings, opened, network)
+    known = about(settings, opened, network, names)
+    if known["trained_on"]:
+        tell(f"NOT a test: the model was trained on {', '.join(known['trained_on'])}")
     eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []

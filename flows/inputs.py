@@ -11,8 +11,10 @@ from unicodedata import category
 from urllib.parse import urlsplit
 
 import fsspec
+import numpy as np
 
 from flows.settings import BatchSettings, ReconstructSettings
+from pipeline.bands import RATIOS, RGB
 from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.mosaic import MosaicScene, matching
@@ -29,8 +31,10 @@ class Item:
     fields: dict[str, str] = field(default_factory=dict)
     datetime: str | None = None
     """When the picture was taken, ISO 8601, where a catalog says it."""
-    nodata: bool = False
-    """Whether a catalog says that it has nodata."""
+    said: tuple[dict[str, Any], ...] = ()
+    """What a catalog says of it as a whole and of its bands, by the names of STAC 1.1."""
+    names: tuple[str | None, ...] = ()
+    """The common name of each of its bands, where a catalog says any."""
 
 
 def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]]:
@@ -135,8 +139,8 @@ def _of_item(item: Any, asset: str, uri: str) -> Item:
         source=href if local_path(here) and local_path(href) is None else _absolute(href, here),
         fields={key: value for key, value in known.items() if value},
         datetime=item.datetime.isoformat() if item.datetime else None,
-        # Text is "nan" or an infinity, which are nodata in any file.
-        nodata=any(isinstance(band.get("nodata"), int | float) for band in bands),
+        said=tuple(bands),
+        names=tuple(band.get("common_name") for band in _each(item, asset)),
     )
 
 
@@ -144,14 +148,47 @@ def _bands(item: Any, asset: str) -> list[dict[str, Any]]:
     """What an item says of an asset and its bands, by the names of STAC 1.1 or of its extension."""
     said = item.assets[asset].extra_fields
     each = [said, *said.get("bands", ()), *said.get("raster:bands", ())]
-    return [{key.removeprefix("raster:"): value for key, value in one.items()} for one in each]
+    return [_bare(one, "raster:") for one in each]
 
 
-def refuse_unsaid_nodata(item: Item, scene: RasterScene | MosaicScene) -> None:
-    """Raise Refusal where a catalog says that a raster has nodata, and the raster does not."""
-    if item.nodata and isinstance(scene, RasterScene) and not scene.says_nodata:
-        fix = "Declare it in the file too: gdal_edit.py -a_nodata."
-        raise Refusal("nodata is declared in the file", f"{item.source}, only its item", fix)
+def _each(item: Any, asset: str) -> list[dict[str, Any]]:
+    """What an item says of what an asset's bands show, by STAC 1.1 or its extension before."""
+    said = item.assets[asset].extra_fields
+    return [_bare(one, "eo:") for one in said.get("bands") or said.get("eo:bands") or ()]
+
+
+def _bare(said: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in said.items()}
+
+
+def refuse_unsaid(item: Item, scene: RasterScene | MosaicScene, named: bool) -> None:
+    """Raise Refusal where a catalog says what decides the values, and the raster does not say it.
+
+    That is nodata, a scale, a unit that is none of reflectance, and, unless bands are ``named``,
+    which band is which.
+    """
+    if not isinstance(scene, RasterScene):
+        return
+    fix = "Declare it in the file too: gdal_edit.py -a_nodata."
+    # Text is "nan" or an infinity, which are nodata in any file.
+    told = {one["nodata"] for one in item.said if isinstance(one.get("nodata"), int | float)}
+    if told and (not scene.says_nodata or (scene.nodata and not told & scene.nodata)):
+        found = f"{item.source}, of which its item says {sorted(told)}"
+        raise Refusal("nodata is declared in the file", found, fix)
+    scales = {float(one["scale"]) for one in item.said if one.get("scale") not in (None, 1)}
+    if scales and not np.allclose(sorted(scales), 1 / (scene.declared_white or 1), rtol=1e-6):
+        fix = "Declare it in the file too: gdal_edit.py -scale."
+        found = f"{item.source}, of which its item says {sorted(scales)}"
+        raise Refusal("a scale is declared in the file", found, fix)
+    units = {str(one["unit"]) for one in item.said if one.get("unit") not in RATIOS}
+    if units:
+        fix = "Convert it to reflectance, or name the file as an input, with its white."
+        raise Refusal("values are reflectance or in sRGB", f"{item.source} in {units}", fix)
+    chosen = [name for band in scene.bands for name in item.names[band - 1 : band]]
+    pairs = zip(chosen, RGB, strict=False)
+    if not named and any(name not in (None, colour) for name, colour in pairs):
+        found = f"{item.source}, of which its item says {', '.join(map(str, item.names))}"
+        raise Refusal("it is known which bands are red, green and blue", found, "Name them: bands.")
 
 
 def _absolute(href: str, start: str) -> str:

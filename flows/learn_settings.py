@@ -8,6 +8,8 @@ from flows.settings import Settings, TileSettings
 from pipeline.datasets import Name
 from pipeline.rendering import Rendering
 
+PUBLISHED_BY = "basler-a2a5320-23uc"
+"""The camera of ARAD_1K's own RGB images."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=8, multiple_of=8)]
 
@@ -19,7 +21,7 @@ class EvaluateSettings(TileSettings):
     """Scenes by name (none, and no split: all)."""
     split: Literal["train", "validation", "test"] | None = None
     """Scenes that the data set's owner lists for a use."""
-    camera: str = "basler-a2a5320-23uc"
+    camera: str = PUBLISHED_BY
     """Camera that renders the scenes."""
     rendering: Rendering = "clean"
     """How: clean, or ntire2022 with shot noise, 8 bits and JPEG."""
@@ -33,6 +35,15 @@ class EvaluateSettings(TileSettings):
     """Divide Harvard's cubes by calib.txt."""
 
     alternatives: ClassVar = (("scenes", "split"),)
+
+    @model_validator(mode="after")
+    def _published_as_they_are(self) -> Self:
+        if self.rgb == "published" and (self.camera, self.rendering) != (PUBLISHED_BY, "clean"):
+            raise ValueError(
+                f"published RGB are of the camera {PUBLISHED_BY} and not rendered again: leave "
+                "camera and rendering out, or set rgb to rendered"
+            )
+        return self
 
 
 class NetworkSettings(Settings):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,13 @@ FITTED = SHIPPED.with_name("root-polynomial-basler.safetensors")
 """The baseline's fit."""
 
 
-def about(settings: EvaluateSettings, dataset: DataSet, network: model.R2HDiff) -> dict[str, Any]:
-    """All that decides the figures, and what the model costs."""
+def about(
+    settings: EvaluateSettings, dataset: DataSet, network: model.R2HDiff, names: Sequence[str]
+) -> dict[str, Any]:
+    """All that decides the figures, and what the model costs.
+
+    With which of the scenes it was trained on, as far as its checkpoint names them.
+    """
     checkpoint = checkpoint_of(settings)
     known = describe(checkpoint)
     return {
@@ -41,7 +47,14 @@ def about(settings: EvaluateSettings, dataset: DataSet, network: model.R2HDiff) 
         "angle_edges": ANGLES.tolist(),
         "wavelengths_nm": [w for w in dataset.wavelengths if w in known["wavelengths_nm"]],
         "versions": {name: installed(name) for name in PACKAGES},
+        "trained_on": _trained_on(known["training"], dataset.name, names),
     }
+
+
+def _trained_on(training: dict[str, Any], dataset: str, names: Sequence[str]) -> list[str]:
+    """Of the scenes those that a checkpoint names; none where it names a split."""
+    same = training.get("dataset", "cave") == dataset
+    return [name for name in names if same and name in training.get("scenes", ())]
 
 
 def means(rows: list[Row]) -> list[Row]:
@@ -118,6 +131,8 @@ def table(whole: dict[str, Any]) -> str:
         )
         lines.append(f"{row['method']} less {row['less']}: {ends}")
     settings = whole["settings"]
+    if trained := whole["trained_on"]:
+        lines.append(f"NOT a test: the model was trained on {', '.join(trained)}")
     lines.append(
         f"{whole['dataset']}, {settings['protocol']}, {settings['rgb']} {settings['rendering']}, "
         f"{settings['camera']}; {whole['engine']}, tile {settings['tile']}, overlap "

@@ -138,6 +138,9 @@ def camera_shares(settings: TrainSettings) -> dict[str, float]:
     if unknown := {*settings.cameras, *settings.held_out_cameras} - {*known, "library"}:
         # A misspelt name would otherwise be trained on in silence.
         raise Refusal("every camera named must be in the library", unknown, "See configs/cameras.")
+    if twice := {*settings.cameras, "library"} & {*settings.held_out_cameras}:
+        fix = "Take it out of one of both."
+        raise Refusal("a camera that is held out is not trained on", sorted(twice), fix)
     shares = {name: share for name, share in settings.cameras.items() if name != "library"}
     out = {*shares, *settings.held_out_cameras}
     rest = [name for name in known if name not in out]

@@ -23,7 +23,18 @@ _LETTERS = {"r": "red", "g": "green", "b": "blue", "n": "nir"}
 # With one digit a band says nothing, as B4 is red here and infrared there; but three do: these are
 # red, green and blue of Sentinel-2 and Landsat 8, of older Landsats, or a file's own numbers.
 _IN_ORDER = {"432", "321", "123"}
-_OTHERS = re.compile(r"(nir|swir|rededge|edge)\d?|tir|infra|infrared|b(01|0[5-9]|1[0-2]|8a)")
+_OTHERS = re.compile(
+    r"(nir|swir|lwir|rededge|edge)\d?|tir|infra|(near)?infrared|thermal|b(01|0[5-9]|1[0-2]|8a)"
+    r"|pan|panchromatic|hue|saturation|lightness|[hv][hv]|dsm|dtm|dem|chm|elevation|ndvi|ndwi|ndre"
+)
+_SPACES = {"lab", "xyz", "hsv", "hsl", "hsi", "yuv"}
+"""Other colours than RGB, by the first letters of three bands."""
+_NUMBERED = re.compile(r"\bband[ _-]?(?=\d)")
+_NM = re.compile(r"(\d+(?:\.\d+)?) *(nm\b|nanomet|um\b|µm|μm|micromet|micron)")
+_SEEN = {"red": (590, 700), "green": (500, 600), "blue": (445, 520)}
+"""nm at which a band that says its wavelength may be centred."""
+RATIOS = {None, "", "1", "reflectance", "unitless", "dimensionless"}
+"""Units of values that are 1 where white is."""
 
 
 def refuse_not_rgb(dataset: DatasetReader) -> None:
@@ -57,12 +68,17 @@ def rgb_bands(dataset: DatasetReader) -> tuple[int, int, int]:
     else:
         chosen = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha.name]
     names = [dataset.descriptions[band - 1] for band in chosen]
-    said = [{kinds[band - 1], described(name)} for band, name in zip(chosen, names, strict=True)]
+    said = [
+        {kinds[band - 1], described(name), _by_wavelength(dataset, band, colour)}
+        for band, name, colour in zip(chosen, names, RGB, strict=False)
+    ]
+    letters = "".join(words[0] for name in names if len(words := _words(name)) == 1)
     digits = [word[1] for name in names for word in _words(name) if re.fullmatch(r"b\d", word)]
     if (
         len(chosen) != 3
         or any(words - _SILENT - {colour} for words, colour in zip(said, RGB, strict=True))
         or (len(digits) == len(names) and "".join(digits) not in _IN_ORDER)
+        or letters in _SPACES
     ):
         rule = "it is known which bands are red, green and blue"
         told = [name for name in dataset.descriptions if name]
@@ -81,7 +97,27 @@ def described(text: str | None) -> str:
 
 
 def _words(text: str | None) -> list[str]:
-    return re.findall(r"[a-z0-9]+", (text or "").lower())
+    return re.findall(r"[a-z0-9]+", _NUMBERED.sub("b", (text or "").lower()))
+
+
+def _by_wavelength(dataset: DatasetReader, band: int, colour: str) -> str:
+    """A colour where a band says that it is centred there, other where elsewhere, or undefined."""
+    nm, (low, high) = _wavelength(dataset, band), _SEEN[colour]
+    return "undefined" if nm is None else colour if low <= nm <= high else "other"
+
+
+def _wavelength(dataset: DatasetReader, band: int) -> float | None:
+    """nm, as a band's description, GDAL's IMAGERY or ENVI's own tags say it; None where none do."""
+    if found := _NM.search((dataset.descriptions[band - 1] or "").lower()):
+        return float(found[1]) * (1 if found[2][0] == "n" else 1000)
+    imagery, own = dataset.tags(band, ns="IMAGERY"), dataset.tags(band)
+    try:
+        if "CENTRAL_WAVELENGTH_UM" in imagery:
+            return 1000 * float(imagery["CENTRAL_WAVELENGTH_UM"])
+        unit = own.get("wavelength_units", "").lower()
+        return float(own["wavelength"]) * (1000 if unit.startswith(("mic", "um", "µ", "μ")) else 1)
+    except (KeyError, ValueError):
+        return None
 
 
 def alpha_of(dataset: DatasetReader, bands: tuple[int, int, int]) -> int | None:
@@ -100,6 +136,8 @@ def shared_dtype(dataset: DatasetReader, bands: tuple[int, int, int]) -> np.dtyp
     """The one type of three bands, of uint8, uint16 and float32."""
     if not all(1 <= band <= dataset.count for band in bands):
         raise Refusal(f"--bands are within 1 to {dataset.count}", bands, "Name existing bands.")
+    if len(set(bands)) < len(bands):
+        raise Refusal("--bands are three different bands", bands, "Name each once.")
     names = {dataset.dtypes[band - 1] for band in bands}
     if len(names) > 1 or not names <= set(DTYPES):
         rule = f"the three bands share one type of {', '.join(DTYPES)}"
@@ -124,6 +162,11 @@ def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float
         fix = "Mend it, or take it off, with gdal_edit.py -scale 1."
         raise Refusal("a scale is above 0", f"{dataset.name} with {scale:g}", fix)
     if scale != 1:
+        units = {dataset.units[band - 1] for band in bands}
+        if others := {str(unit) for unit in units if unit not in RATIOS}:
+            fix = "Take the scale off, with gdal_edit.py -scale 1, and name white's value: --white."
+            found = f"{dataset.name} in {', '.join(sorted(others))}"
+            raise Refusal("what a scale makes 1 is white", found, fix)
         return 1 / scale
     bits = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in bands}
     if few := bits & set("1234567"):

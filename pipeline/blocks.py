@@ -57,7 +57,8 @@ def _known(
     if masked:
         known &= dataset.read_masks(masked, window=part).all(axis=0)
     if alpha := alpha_of(dataset, bands):
-        known &= dataset.read(alpha, window=part) != 0
+        opaque = dataset.read(alpha, window=part)
+        known &= (opaque != 0) & np.isfinite(opaque)
     nodata = [dataset.nodatavals[band - 1] for band in bands]
     pairs = zip(values, nodata, strict=True)
     if held := [plane == value for plane, value in pairs if value is not None]:

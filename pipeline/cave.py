@@ -57,7 +57,10 @@ def _cube(folder: Folder, inside: str) -> Floats:
 def _plane(folder: Folder, inside: str) -> Floats:
     try:
         with folder.open(inside) as file:
-            plane = np.asarray(Image.open(file, formats=["PNG"]))
+            image = Image.open(file, formats=["PNG"])
+            if image.mode == "P":
+                raise OSError("palette entries, not values")
+            plane = np.asarray(image)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         rule = "a CAVE scene must have 31 readable PNGs"
         raise Refusal(rule, f"{inside}: {error}", "Unpack it again.") from None

@@ -56,7 +56,11 @@ def fit_picture(source: str, corners: str, encoding: str) -> Fit:
         raise Refusal("the encoding must be srgb or linear", encoding, "Give --encoding.")
     wavelengths = load_camera(SRGB).wavelengths
     reflectances = chart_reflectances(wavelengths)
-    values = read_chart(RasterScene.open(source), corners_of(corners))
+    scene = RasterScene.open(source)
+    if scene.colours == "other" and encoding == "srgb":
+        rule, fix = "a chart's picture in sRGB says nothing else", "Convert it, or give --encoding."
+        raise Refusal(rule, f"{source}, whose header may say other colours", fix)
+    values = read_chart(scene, corners_of(corners))
     return fit(values, reflectances, wavelengths, "srgb" if encoding == "srgb" else "linear")
 
 

@@ -38,8 +38,8 @@ def declared_colours(dataset: DatasetReader, head: Head | None) -> Colours | Non
     points, a profile, the name sRGB, primaries and curve; last, EXIF. A profile is known by what it
     does to colours, and one that is damaged, or of no RGB, is none of sRGB.
     """
-    if head is None and dataset.driver == JP2_DRIVER:
-        return "other"  # GDAL says nothing of it, and no one else reads it
+    if head is None and dataset.driver in {JP2_DRIVER, "PNG"}:
+        return "other"  # GDAL says nothing of it, or not all, and no one else reads it
     parts, told = head.parts if head else {}, dataset.tags(ns="COLOR_PROFILE")
     named = told.get("SOURCE_ICC_PROFILE_NAME") == "sRGB"
     said: tuple[Colours | None, ...] = (

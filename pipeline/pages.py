@@ -10,8 +10,9 @@ from pipeline.remote import JP2_DRIVER, Source
 
 _LOOKED_AT = {JP2_DRIVER, "GTiff", "PNG", "JPEG"}
 _SUBFILE, _PHOTOMETRIC, _ORIENTATION = 254, 262, 274
-_REDUCED, _LAB, _UPRIGHT = 1, {9, 10}, {0, 1}
-"""Of these tags. An orientation of 0 is written for none."""
+_REDUCED, _PLAIN, _UPRIGHT = 1, {None, 0, 1, 2, 3, 5, 6}, {0, 1}
+"""Of these tags. Colours that GDAL tells of, some of them refused elsewhere: not Lab, LogLuv, or a
+camera's raw values. An orientation of 0 is written for none."""
 
 
 def look_at_head(dataset: DatasetReader, source: Source) -> Head | None:
@@ -25,19 +26,25 @@ def look_at_head(dataset: DatasetReader, source: Source) -> Head | None:
 
 
 def refuse_pages(dataset: DatasetReader, head: Head | None, uri: str) -> None:
-    """Raise Refusal for a TIFF of several pages, one in Lab, and one that begins with a preview.
+    """Raise Refusal for a TIFF of several pages, of other colours, or that begins with a preview.
 
     And for any image that is stored turned. Overviews and masks are no pages.
     """
     if len(pages := dataset.subdatasets) > 1:
         fix = f"Save the one that is meant, with gdal_translate {pages[0]} page.tif."
         raise Refusal("an image has one page", f"{uri} with {len(pages)}", fix)
-    tags = head.tags if head else {}
+    tags = head.tags if head else _by_gdal(dataset)
     if dataset.driver == "GTiff":
         _refuse_colours(tags, uri)
         if not _has_place(dataset):  # what has one is no camera's file
             _refuse_preview(tags, uri)
     _refuse_turned(tags, uri)
+
+
+def _by_gdal(dataset: DatasetReader) -> dict[int, int]:
+    """Of the tags what GDAL tells of a file that nobody else reads: of a JPEG its EXIF."""
+    text = dataset.tags().get("EXIF_Orientation", "")
+    return {_ORIENTATION: int(text)} if text.isdigit() else {}
 
 
 def _is_sheet(dataset: DatasetReader, source: Source) -> bool:
@@ -54,8 +61,9 @@ def _has_place(dataset: DatasetReader) -> bool:
 
 
 def _refuse_colours(tags: dict[int, int], name: str) -> None:
-    if tags.get(_PHOTOMETRIC) in _LAB:
-        raise Refusal("colours are red, green and blue", f"{name} in Lab", "Convert it to RGB.")
+    if (kind := tags.get(_PHOTOMETRIC)) not in _PLAIN:
+        found = f"{name} with photometric interpretation {kind}"
+        raise Refusal("colours are red, green and blue", found, "Convert it to RGB.")
 
 
 def _refuse_preview(tags: dict[int, int], name: str) -> None:

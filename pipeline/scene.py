@@ -91,6 +91,8 @@ class RasterScene:
     driver: str
     says_nodata: bool
     """Whether the bands have nodata, a mask or alpha; not whether any pixel is."""
+    nodata: frozenset[float]
+    """What the bands declare as nodata."""
     only_points: bool
     """Whether what it says of its place are control points or RPCs alone, which are not used."""
     _pixels: _Pixels = field(repr=False, compare=False)
@@ -122,6 +124,7 @@ class RasterScene:
                 colours=declared_colours(dataset, head),
                 driver=dataset.driver,
                 says_nodata=says_nodata(dataset, chosen),
+                nodata=frozenset(n for n in dataset.nodatavals if n is not None),
                 only_points=place is None and bool(dataset.gcps[0] or dataset.rpcs),
                 _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
             )

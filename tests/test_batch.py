@@ -319,7 +319,13 @@ def test_what_an_item_says_of_its_asset_counts(r2h, scenes, tmp_path):
     assert json.loads(item.read_text())["properties"]["datetime"] == "2024-05-06T00:00:00Z"
     bands = {"raster:bands": 3 * [{"offset": -0.1}]}, {"bands": 3 * [{"raster:offset": -0.1}]}
     nodata = {"nodata": 0}, {"raster:bands": 3 * [{"nodata": 0}]}
-    for more, said in [(m, "no offset") for m in bands] + [(m, "in the file") for m in nodata]:
+    names = [{"common_name": name} for name in ("nir", "red", "green")]
+    others = {"raster:bands": 3 * [{"scale": 0.005}]}, {"bands": 3 * [{"raster:scale": 0.005}]}
+    units = {"unit": "W/m2/sr/um"}, {"raster:bands": 3 * [{"unit": "K"}]}
+    orders = {"eo:bands": names}, {"bands": [{"eo:common_name": n["common_name"]} for n in names]}
+    saids = {"no offset": bands, "in the file": nodata, "a scale is declared": others}
+    saids |= {"reflectance or in sRGB": units, "red, green and blue": orders}
+    for more, said in [(one, said) for said, ones in saids.items() for one in ones]:
         changed = json.loads(json.dumps(plain))
         changed["features"][0]["assets"]["visual"] |= more
         uri.write_text(json.dumps(changed))
@@ -334,6 +340,15 @@ def test_what_an_item_says_of_its_asset_counts(r2h, scenes, tmp_path):
     with rasterio.open(scenes[0], "r+") as file:
         file.nodata = 0
     assert r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "b"))[0] == 0
+    with rasterio.open(scenes[0], "r+") as file:
+        file.nodata = 255
+    code, _, err = r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "c"))
+    assert code == 2
+    assert "nodata is declared" in err
+    colours = [{"eo:common_name": name} for name in ("red", "green", "blue")]
+    changed["features"][0]["assets"]["visual"] = {"href": str(scenes[0]), "bands": colours}
+    uri.write_text(json.dumps(changed))
+    assert r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "d"))[0] == 0
 
 
 def test_a_page_of_a_search_is_no_catalog(r2h, scenes, tmp_path):

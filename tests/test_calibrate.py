@@ -84,8 +84,12 @@ def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
         assert not set(trained["training"]["scenes"]) & set(fold)
         assert trained["training"]["reflectances"] == "materials.npz"
     # Again: the networks are there, the numbers are the same.
-    assert calibrate(asked(), SHIPPED, tmp_path, tmp_path / "out", print) == path
+    assert command(*given, "--reflectances", materials)[0] == 0
     assert Uncertainty.load(path).digest == law.digest
+    config.write_text(CONFIG.replace("iterations = 1", "iterations = 2"))
+    code, _, said = command(*given, "--reflectances", materials)
+    assert code == 2
+    assert "with other iterations" in said
 
 
 def test_scenes_beside_are_left_out_too(

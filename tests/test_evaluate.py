@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.figures import figures
 from flows import cli
-from model.checkpoint import describe, load
+from flows.learn_settings import EvaluateSettings
+from flows.scorebook import about
+from flows.settings import load as settings_of
+from model.checkpoint import SHIPPED, describe, load
 from model.train import Trainer
 from pipeline.cube import SpectralCube
 from tests.owners import cube_of, write_arad, write_harvard
@@ -139,11 +143,20 @@ def test_an_evaluation_says_what_decided_it(monkeypatch, cave, tmp_path):
     assert all(known[key] is not None for key in keys)
     assert found["engine"] in ("torch", "onnxruntime")
     assert found["versions"]["numpy"] == np.__version__
+    assert found["trained_on"] == []
     (row, *_) = figures(found)
     assert (row["digest"], row["mean"]["psnr"]) == (
         describe()["digest"],
         round(found["means"][0]["psnr"], 4),
     )
+
+
+@pytest.mark.parametrize(("dataset", "told"), [("cave", ["beads"]), ("harvard", [])])
+def test_scenes_that_were_trained_on_are_no_test(dataset, told):
+    settings = settings_of(EvaluateSettings, "evaluate-cave.toml")
+    of = SimpleNamespace(name=dataset, wavelengths=(400.0,))
+    known = about(settings, of, load(SHIPPED), ["cloth", "beads"])
+    assert known["trained_on"] == told
 
 
 @pytest.mark.slow
@@ -166,6 +179,9 @@ def test_arad_is_scored_on_its_own_photographs(monkeypatch, tmp_path):
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert {row["scene"] for row in found["scenes"]} == {"ARAD_1K_0901"}
     assert found["settings"]["rgb"] == "published"
+    # What would be passed over, or read another camera's photographs as the Basler's.
+    for other in (("--camera", "nikon-d700"), ("--rendering", "ntire2022")):
+        assert r2h(monkeypatch, *given, *small, *other) == 2
     assert all(np.isfinite(row["psnr"]) for row in found["scenes"])
 
 

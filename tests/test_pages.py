@@ -4,6 +4,7 @@ Pages, previews and turned images are refused, overviews and masks are none.
 """
 
 from itertools import product
+from zipfile import ZipFile
 
 import fsspec
 import numpy as np
@@ -74,7 +75,7 @@ def test_a_preview_is_not_the_picture(tmp_path, where, pages):
             RasterScene.open(uri)
 
 
-@pytest.mark.parametrize("kind", [ICCLAB, ITULAB])
+@pytest.mark.parametrize("kind", [8, ICCLAB, ITULAB, 32803, 32844, 34892])
 @pytest.mark.parametrize("place", [{}, PLACE])
 def test_lab_that_gdal_keeps_quiet_about_is_refused(tmp_path, kind, place):
     path = tmp_path / "a.tif"
@@ -82,7 +83,7 @@ def test_lab_that_gdal_keeps_quiet_about_is_refused(tmp_path, kind, place):
     patched(path, PHOTOMETRIC, kind)
     with serving("files", tmp_path) as server:
         for uri in (str(path), f"{server}/a.tif"):
-            with pytest.raises(Refusal, match="in Lab"):
+            with pytest.raises(Refusal, match="red, green and blue"):
                 RasterScene.open(uri)
 
 
@@ -143,3 +144,21 @@ def test_a_remote_raster_with_a_place_is_not_asked_for_its_first_bytes_again(tmp
             RasterScene.open(f"{server}/{name}")
             asked[name] = len(sent(server)[1])
     assert asked["a.tif"] < asked["b.tif"] <= asked["a.tif"] + 3
+
+
+def test_a_jpeg_that_gdal_alone_reaches_is_refused_where_it_is_turned(tmp_path):
+    for orientation in (1, 6):
+        path = turned(tmp_path / f"{orientation}.jpg", orientation)
+        with ZipFile(tmp_path / f"{orientation}.zip", "w") as pack:
+            pack.write(path, "a.jpg")
+    RasterScene.open(f"/vsizip/{tmp_path}/1.zip/a.jpg")
+    with pytest.raises(Refusal, match="stored as it is seen"):
+        RasterScene.open(f"/vsizip/{tmp_path}/6.zip/a.jpg")
+
+
+def test_of_a_png_that_gdal_alone_reaches_the_colours_are_asked(tmp_path):
+    path = turned(tmp_path / "a.png", 1)
+    with ZipFile(tmp_path / "a.zip", "w") as pack:
+        pack.write(path, "a.png")
+    assert RasterScene.open(str(path)).colours is None
+    assert RasterScene.open(f"/vsizip/{tmp_path}/a.zip/a.png").colours == "other"

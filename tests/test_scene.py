@@ -444,3 +444,81 @@ def test_a_place_by_control_points_or_rpcs_alone_is_known_not_to_be_used(
     placed = RasterScene.open(uri)
     assert placed.transform is not None
     assert not placed.only_points
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (("650 nm", "550 nm", "450 nm"), True),
+        (("Band 1 (0.66 um)", "Band 2 (0.56 um)", "Band 3 (0.48 um)"), True),
+        (("450 nm", "550 nm", "650 nm"), False),
+        (("842 nm", "665 nm", "560 nm"), False),
+        (("Band 1 (842.0 Nanometers)", "Band 2 (665.0 Nanometers)", "Band 3"), False),
+        (("Band 4", "Band 3", "Band 2"), True),
+        (("Band 8", "Band 4", "Band 3"), False),
+        (("Band 2", "Band 3", "Band 4"), False),
+        (("Band 1", "Band 2", "Band 3"), True),
+        (("NearInfrared", "red", "green"), False),
+        (("red", "green", "DSM"), False),
+        (("L*", "a*", "b*"), False),
+        (("X", "Y", "Z"), False),
+        (("VV", "VH", "VV/VH"), False),
+        (("Pan", "Pan", "Pan"), False),
+        (("R", "G", "B"), True),
+    ],
+)
+@pytest.mark.parametrize("kinds", [None, RGB])
+def test_bands_are_what_they_say(tmp_path: Path, names: Any, known: bool, kinds: Any) -> None:
+    uri = save(tmp_path / "a.tif", values("uint8"), colorinterp=kinds)
+    with rasterio.open(uri, "r+") as dataset:
+        dataset.descriptions = names
+    if known:
+        assert RasterScene.open(uri).bands == (1, 2, 3)
+        return
+    with pytest.raises(Refusal, match="--bands"):
+        RasterScene.open(uri)
+    assert RasterScene.open(uri, (3, 2, 1)).bands == (3, 2, 1)
+
+
+@pytest.mark.parametrize("how", ["IMAGERY", "own"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_wavelength_in_tags_is_looked_at(tmp_path: Path, how: str, known: bool) -> None:
+    uri = save(tmp_path / "a.tif", values("uint8"), colorinterp=RGB)
+    with rasterio.open(uri, "r+") as dataset:
+        for band, nm in enumerate((660, 560, 480) if known else (480, 560, 660), 1):
+            if how == "IMAGERY":
+                dataset.update_tags(band, ns=how, CENTRAL_WAVELENGTH_UM=f"{nm / 1000}")
+            else:
+                dataset.update_tags(band, wavelength=f"{nm}", wavelength_units="Nanometers")
+    if known:
+        RasterScene.open(uri)
+        return
+    with pytest.raises(Refusal, match="red, green and blue"):
+        RasterScene.open(uri)
+
+
+@pytest.mark.parametrize(("unit", "white"), [("%", None), ("W/(m2 sr um)", None), ("1", 100)])
+def test_a_scale_makes_white_where_its_unit_is_none(
+    tmp_path: Path, unit: str, white: float | None
+) -> None:
+    uri = save(tmp_path / "a.tif", values("uint16"), scaling=([0.01] * 3, [0.0] * 3))
+    with rasterio.open(uri, "r+") as dataset:
+        dataset.units = [unit] * 3
+    if white:
+        assert RasterScene.open(uri).declared_white == pytest.approx(white)
+        return
+    with pytest.raises(Refusal, match="--white"):
+        RasterScene.open(uri)
+
+
+def test_bands_are_three(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="three different bands"):
+        RasterScene.open(save(tmp_path / "a.tif", values("uint8")), (3, 2, 2))
+
+
+def test_alpha_that_is_no_number_is_not_opaque(tmp_path: Path) -> None:
+    data = values("float32", 4) + 1
+    data[3, 5, 6], data[3, 7, 8] = np.nan, 0
+    uri = save(tmp_path / "a.tif", data, colorinterp=(*RGB, ALPHA))
+    valid = RasterScene.open(uri).read(Window(0, 0, HEIGHT, WIDTH))[1]
+    assert set(zip(*np.nonzero(~valid), strict=True)) == {(5, 6), (7, 8)}

@@ -67,3 +67,9 @@ def test_lights_without_a_file_or_beyond_one_are_refused(tmp_path: Path, lights:
         shown(tmp_path, lights={"absent": 0.5}, illuminants=lights)
     with pytest.raises(ValidationError, match="at most"):
         shown(tmp_path, lights={"lamps": 0.6, "suns": 0.6}, illuminants=lights)
+
+
+@pytest.mark.parametrize("held_out", ["srgb", "library"])
+def test_a_camera_is_not_trained_on_and_held_out(tmp_path: Path, held_out: str) -> None:
+    with pytest.raises(Refusal, match="held out is not trained on"):
+        shown(tmp_path, held_out_cameras=[held_out])
