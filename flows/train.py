@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
+from flows.scenes import scenes_of
 from flows.shown import crops_of
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, named, save
@@ -75,6 +76,9 @@ def train(
     Under torchrun each process takes its share of every batch, and the first one writes. Raises
     Refusal, or Diverged where training breaks.
     """
+    # A split may be of what is there today: names say what was trained on, and what is gone on with.
+    names = scenes_of(settings, settings.dataset, root)[1]
+    settings = settings.model_copy(update={"scenes": names, "split": None})
     crops = crops_of(settings, root)
     with _processes(settings) as device:
         if not dist.is_initialized() or dist.get_rank() == 0:

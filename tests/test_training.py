@@ -251,6 +251,21 @@ def test_arad_is_trained_on(tmp_path: Path) -> None:
     assert crops.at(0)[1].shape == (2, 31, 16, 16)
 
 
+def test_a_split_is_kept_as_the_scenes_it_was(tmp_path: Path) -> None:
+    """Of Harvard every fifth that is there validates: one file more, and they are other ones."""
+    (root := tmp_path / "harvard").mkdir()
+    for number in (1, 2, 3):
+        write_harvard(root, f"img{number}", cube_of(number, 24, 28))
+    small = {"crop": "16", "batch": "2", "iterations": "1", "noise": "0"}
+    settings = load(TrainSettings, "train-harvard.toml", **small)
+    path = train(settings, root, tmp_path / "out", silent)
+    training = r2h.describe(path)["training"]
+    assert [name.rpartition("/")[2] for name in training["scenes"]] == ["img2", "img3"]
+    write_harvard(root, "img0", cube_of(0, 24, 28))
+    with pytest.raises(Refusal, match="settings it was begun with"):
+        train(settings, root, tmp_path / "out", silent)
+
+
 def test_scenes_to_train_on_must_be_named() -> None:
     with pytest.raises(Refusal, match="scenes or a split"):
         load(TrainSettings, None, cameras={"srgb": 1}, iterations=1)
