@@ -184,9 +184,9 @@ def refuse_unsaid(item: Item, scene: RasterScene | MosaicScene, named: bool) -> 
     if units:
         fix = "Convert it to reflectance, or name the file as an input, with its white."
         raise Refusal("values are reflectance or in sRGB", f"{item.source} in {units}", fix)
-    chosen = [name for band in scene.bands for name in item.names[band - 1 : band]]
-    pairs = zip(chosen, RGB, strict=False)
-    if not named and any(name not in (None, colour) for name, colour in pairs):
+    names = dict(enumerate(item.names, 1))
+    pairs = zip(scene.bands, RGB, strict=True)
+    if not named and any(names.get(band) not in (None, colour) for band, colour in pairs):
         found = f"{item.source}, of which its item says {', '.join(map(str, item.names))}"
         raise Refusal("it is known which bands are red, green and blue", found, "Name them: bands.")
 

@@ -142,6 +142,25 @@ def test_a_resume_makes_what_was_lost_again(tmp_path, command, weights):
     assert before == {name: objects(tmp_path / name) for name in before}
 
 
+def test_a_cube_resumed_elsewhere_names_each_place(tmp_path, command, weights):
+    from tests.test_mosaic import save, whole  # noqa: PLC0415
+
+    save(tmp_path / "in.tif", whole() | np.uint8(1))
+    small = ("--checkpoint", weights, "--tile", 32, "--overlap", 8, "--chunk", 32)
+    words = ("reconstruct", tmp_path / "in.tif", tmp_path / "a.zarr", *small)
+    assert command(*words)[0] == 0
+    for batch, made in ((2, [1]), (3, [1, 3]), (4, [1, 3]), (1, [1, 3])):
+        if batch in (3, 1):
+            (tmp_path / "a.zarr/reflectance/0.0.1").unlink()
+        assert command(*words, "--resume", "--batch", batch)[0] == 0
+        record = json.loads((tmp_path / "a.run.json").read_text())
+        assert [one["batch"] for one in record["environments"]] == made
+        assert record["environment"]["batch"] == batch
+    code, out, _ = command("verify", tmp_path / "a.zarr", "--json")
+    assert code == 0
+    assert "there differ batch" in json.loads(out)["compared"]
+
+
 @FORMATS
 @pytest.mark.parametrize("settings", [{"model": "toy"}, {"model": "another"}])
 @pytest.mark.parametrize("finished", [True, False])
