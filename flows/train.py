@@ -76,7 +76,7 @@ def train(
     Under torchrun each process takes its share of every batch, and the first one writes. Raises
     Refusal, or Diverged where training breaks.
     """
-    # A split may be of what is there today: names say what was trained on, and what is gone on with.
+    # A split may be of what is there today: names say what was trained on, now and later.
     names = scenes_of(settings, settings.dataset, root)[1]
     settings = settings.model_copy(update={"scenes": names, "split": None})
     crops = crops_of(settings, root)
