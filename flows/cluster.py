@@ -19,11 +19,13 @@ from uuid import uuid4
 from rich.text import Text
 
 from flows.bound import threads_of
+from flows.environment import environment
 from flows.finish import finish, stages
 from flows.forecast import line, peak_resident
 from flows.hold import kept
 from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, prepare, refuse_other_settings, run_region
+from flows.record import refuse_elsewhere, with_places
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
@@ -79,20 +81,24 @@ def begin(ask: _Ask) -> _Begun:
     return _Begun(about, [(region, n) for region, n in tiles if n], each)
 
 
-def fill(ask: _Ask, region: Window) -> dict[str, int]:
+def fill(ask: _Ask, region: Window) -> dict[str, Any]:
     """Write what a region lacks, on a worker; one at a time in a process, the model uses it all."""
     with _busy:
         job = opened(*ask)
         # A worker with another engine, device or version would mix two results in one cube.
         refuse_other_settings(job)
+        refuse_elsewhere(job)
         before = job.scene.retries
         run_region(job, region, _stop(ask.run), lambda _: None)
-        return {"peak_bytes": peak_resident(), "retries": job.scene.retries - before}
+        taken = {"peak_bytes": peak_resident(), "retries": job.scene.retries - before}
+        return {**taken, "environment": environment(job)}
 
 
 def end(ask: _Ask, taken: dict[str, float], more: dict[str, Any]) -> dict[str, Any]:
     """Seal, on a worker."""
-    return finish(opened(*ask), SpectralCube.open(ask.settings.destination, "r+"), taken, more)
+    job, cube = opened(*ask), SpectralCube.open(ask.settings.destination, "r+")
+    places = with_places(job, more["environments"])
+    return finish(job, cube, taken, {**more, "environments": places})
 
 
 async def _halt(run: str) -> None:
@@ -179,15 +185,15 @@ def _run(
     needs: dict[str, float],
     stop: Event,
     done: Callable[[int], None],
-) -> dict[str, int]:
-    """Fill all regions; returns the most memory a worker held, bytes, and reads tried again."""
+) -> dict[str, Any]:
+    """Fill all regions; returns the most memory a worker held, bytes, reads tried again, places."""
     from distributed import wait  # noqa: PLC0415
 
     tiles: dict[Future[Any], int] = {
         client.submit(fill, ask, region, resources=needs, retries=TRIES - 1, pure=False): count
         for region, count in begun.todo
     }
-    taken = {"peak_bytes": 0, "retries": 0}
+    taken: dict[str, Any] = {"peak_bytes": 0, "retries": 0, "environments": []}
     try:
         while tiles and not stop.is_set():
             with suppress(TimeoutError):
@@ -196,6 +202,7 @@ def _run(
                 one = future.result()
                 taken["peak_bytes"] = max(taken["peak_bytes"], one["peak_bytes"])
                 taken["retries"] += one["retries"]
+                taken["environments"].append(one["environment"])
                 done(tiles.pop(future))
         if tiles:
             raise Stopped

@@ -59,6 +59,30 @@ def environments(record: dict[str, Any]) -> list[dict[str, Any]]:
     return record.get("environments") or [record["environment"]]
 
 
+def with_places(job: Job, more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The environments that are recorded, and those of ``more`` that are others."""
+    record = recorded(job.settings.destination)
+    places = list(environments(record)) if record else []
+    for one in more:
+        if one not in places:
+            places.append(one)
+    return places
+
+
+def refuse_elsewhere(job: Job) -> None:
+    """Raise Refusal where a part of a cube would be made on another device or by other versions.
+
+    Processors may differ, and are recorded.
+    """
+    record, here = recorded(job.settings.destination), environment(job)
+    before = environments(record)[-1] if record else here
+    for key in here.keys() - {"processor"}:
+        if here[key] != before.get(key):
+            change = f"{key} {before.get(key)} where it was begun, {here[key]} here"
+            fix = "Give all workers the same device and versions."
+            raise Refusal("parts of a cube are made alike", change, fix)
+
+
 def recorded_input(job: Job) -> State | None:
     """The input as it was when the cube was begun; None where nothing says it."""
     record = recorded(job.settings.destination)

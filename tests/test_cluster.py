@@ -1,5 +1,6 @@
 """The main job on Dask workers of their own processes: the same bytes, whatever befalls them."""
 
+import json
 import os
 import pickle
 import signal
@@ -15,8 +16,11 @@ import rasterio
 from distributed import Client, Event, LocalCluster
 
 from flows import cluster
+from flows.environment import environment
 from flows.hold import hold
+from flows.job import open_job
 from flows.progress import in_sight
+from flows.record import refuse_elsewhere, with_places
 from flows.regions import opened
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
@@ -165,9 +169,28 @@ def test_a_client_that_is_lost_lets_the_destination_go(workers, job):
 
 def test_each_worker_opens_the_job_once(workers, job):
     before = workers.run(lambda: opened.cache_info().misses)
-    cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    record = cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    assert record["environments"] == [record["environment"]]
     after = workers.run(lambda: opened.cache_info().misses)
     assert all(after[worker] - before.get(worker, 0) <= 1 for worker in after)
+
+
+def test_a_worker_of_another_version_is_refused_and_another_processor_recorded(job, tmp_path):
+    in_sight(settings := job("a"))
+    opened_ = open_job(settings.model_copy(update={"resume": True}))
+    here = environment(opened_)
+    refuse_elsewhere(opened_)
+    path = tmp_path / "a.run.json"
+    record = json.loads(path.read_text())
+    for key, value, fits in (("processor", "another", True), ("torch version", "0", False)):
+        there = [{**here, key: value}]
+        path.write_text(json.dumps(record | {"environments": there}))
+        assert with_places(opened_, [here, here]) == [*there, here]
+        if fits:
+            refuse_elsewhere(opened_)
+            continue
+        with pytest.raises(Refusal, match="torch version 0 where it was begun"):
+            refuse_elsewhere(opened_)
 
 
 def test_a_run_told_to_stop_ends_in_order_and_resumes(workers, job):
