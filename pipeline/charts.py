@@ -137,7 +137,7 @@ def error_maps(pixels: Pixels, errors: Mapping[str, Floats]) -> Figure:
         options: dict[str, Any] = {"vmin": 0, "vmax": high, "interpolation": "nearest"}
         shown = axes.imshow(error, cmap="cividis", extent=extent, **options)
         axes.set_xlabel("column (pixels)")
-        axes.set_title(f"{method}: RMSE {_root_mean(error):.2g}", fontsize=10)
+        axes.set_title(f"{method}: RMSE {_root_mean(error):.2g} of the whole frame", fontsize=10)
     label = "RMSE over wavelengths (reflectance)"
     figure.colorbar(shown, ax=others, label=label, extend="max", fraction=0.05)
     return figure
