@@ -83,8 +83,8 @@ def test_a_map_shows_each_method_on_one_scale():
     figure = error_maps(np.zeros((8, 9, 4), np.uint8), errors)
     _, ours, other, bar = figure.axes
     assert [axes.get_title() for axes in (ours, other)] == [
-        "r2h-diff: RMSE 0.1",
-        "root-polynomial: RMSE 0.2",
+        "r2h-diff: RMSE 0.1 of the whole frame",
+        "root-polynomial: RMSE 0.2 of the whole frame",
     ]
     assert ours.images[0].get_clim() == other.images[0].get_clim() == (0, pytest.approx(0.2))
     assert "reflectance" in bar.get_ylabel()
