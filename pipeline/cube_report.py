@@ -204,7 +204,7 @@ def _timing(record: Mapping[str, Any]) -> Iterator[Section]:
     if stages:
         forecast = record.get("forecast_seconds")
         shown = dict(stages) | ({"tiles, as forecast": forecast} if forecast else {})
-        caption = "Time of each stage of the run's last session."
+        caption = "Time of each stage, since the run was begun or last resumed."
         yield Section("Time", "", [Picture(charts.png(charts.bars(shown, "seconds")), caption)])
 
 
@@ -213,6 +213,6 @@ def _run(record: Mapping[str, Any]) -> Iterator[Section]:
     if facts := {name: record[name] for name in kept if name in record}:
         yield Section(
             "Run",
-            "What may move a last bit only, as kept in run.json; times are its last session's.",
+            "What may move a last bit only, as kept in run.json; times since it was last resumed.",
             rows=flat(facts),
         )

@@ -79,23 +79,10 @@ def settle(
     asked: NDArray[np.bool_],
     dtype: np.dtype[Any],
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """As `Closure.settle`, of values (wavelengths, h, w) where they are.
+    """As `Closure.settle`, of values (wavelengths, h, w) on a device, where they are.
 
     The same counts to the bit: sums there are exact. Only spectra that are moved come back as such.
     """
-    if not values.is_cuda:
-        return closure.settle(values.numpy(), rgb, asked, dtype)
-    return settled_there(closure, values, rgb, asked, dtype)
-
-
-def settled_there(
-    closure: Closure,
-    values: Tensor,
-    rgb: NDArray[np.float32],
-    asked: NDArray[np.bool_],
-    dtype: np.dtype[Any],
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """`settle` by torch, on any device."""
     known = there(torch.from_numpy(asked), values.device)
     kept = torch.where(known, values, 0.0)
     if not kept.isfinite().all():

@@ -35,8 +35,7 @@ from pipeline.store import is_local
 from pipeline.sums import Chunk, Index, Mask, Sums, Tile
 
 WRITERS = 4
-"""Most threads that encode and write. To a local store no more than there are cores: threads that
-compute hand the interpreter to one another, which took a fifth of their time."""
+"""Most threads that encode and write; to a local store no more than cores (docs/decisions/0033)."""
 WAITING = 4
 """Most chunks that wait for a writer."""
 Done = Callable[[int], None]
@@ -209,22 +208,24 @@ class Stream:
 
     def _batch(self, samples: list[Tensor]) -> Tensor:
         # A convolution's last bit depends on the batch's shape: it is always the same.
-        missing = self.batch - len(samples)
-        padded = samples + [torch.zeros_like(samples[0])] * missing
-        return there(torch.stack(padded), self.device)
+        padding = [torch.zeros_like(samples[0])] * (self.batch - len(samples))
+        return there(torch.stack(samples + padding), self.device)
 
     def _write(
         self, chunk: Chunk, sums: Sums, lines: Callable[..., Counts], closure: Closure
     ) -> None:
         place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
+        values, given = chunk.sums[:channels], (chunk.rgb, wanted, self.cube.dtype)
         with lane(self.device, after_sums=True):
-            values, deviation = chunk.sums[:channels], chunk.sums[channels:]
-            stored, off = settle(closure, values, chunk.rgb, wanted, self.cube.dtype)
-            spread = back(deviation) if self.reconstructor.spread else None
+            if values.is_cuda:
+                stored, off = settle(closure, values, *given)
+            else:
+                stored, off = closure.settle(values.numpy(), *given)
+            spread = back(chunk.sums[channels:]) if self.reconstructor.spread else None
         seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
-        beside = layers(off, seen, closure, spread)
+        seam = chunk.seam + lines(stored, wanted, chunk.window)
         # The companion first: a chunk that exists has one.
-        self.cube.note(place, chunk.seam + lines(stored, wanted, chunk.window), beside)
+        self.cube.note(place, seam, layers(off, seen, closure, spread))
         self.cube.store(place, stored)
         sums.spare.append(chunk.sums)
 

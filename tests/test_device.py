@@ -5,7 +5,7 @@ import torch
 import model
 from model.engine import best_engine
 from pipeline.closure import Closure
-from pipeline.device import back, computed, held, lane, out_of_memory, settled_there, there
+from pipeline.device import back, computed, held, lane, out_of_memory, settle, there
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from tests.model_fixtures import camera
@@ -55,12 +55,12 @@ def test_what_is_settled_on_a_device_is_what_the_cpu_settles(kind, asked_for):
     closure = Closure(sensitivities, noise_filter, moves=asked_for != "left")
     given = rgb, asked, np.dtype(kind)
     expected = closure.settle(values.copy(), *given)
-    found = settled_there(closure, torch.from_numpy(values), *given)
+    found = settle(closure, torch.from_numpy(values), *given)
     np.testing.assert_array_equal(found[0], expected[0], strict=True)
     np.testing.assert_array_equal(found[1][asked], expected[1][asked], strict=True)
     values[0][asked] = np.inf
     with pytest.raises(Refusal, match="finite"):
-        settled_there(closure, torch.from_numpy(values), *given)
+        settle(closure, torch.from_numpy(values), *given)
 
 
 class Moved(Toy):
