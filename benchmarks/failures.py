@@ -1,8 +1,8 @@
-"""Where the shipped weights fail: ``python -m benchmarks.failures CAVE EVALUATION OUT.png``.
+"""Where a method fails: ``python -m benchmarks.failures CAVE EVALUATION OUT.png [METHOD]``.
 
-EVALUATION is the folder of `r2h evaluate cave`. Of the three validation scenes that came out worst:
-the error of every pixel, and the mean spectrum of the square that is farthest off, estimated and
-measured.
+EVALUATION is the folder of `r2h evaluate cave`, METHOD one of its (r2h-diff). Of the three
+validation scenes that came out worst: the error of every pixel, and the mean spectrum of the square
+that is farthest off, estimated and measured.
 """
 
 import json
@@ -20,15 +20,15 @@ from pipeline.grid import Window
 SCENES, SIDE = 3, 32
 
 
-def main(root: str, evaluation: str, out: str) -> None:
+def main(root: str, evaluation: str, out: str, method: str = OURS) -> None:
     """Draw the picture."""
     rows = json.loads((Path(evaluation) / "evaluation.json").read_text())["scenes"]
-    ours = sorted((row for row in rows if row["method"] == OURS), key=lambda row: -row["rmse"])
+    mine = sorted((row for row in rows if row["method"] == method), key=lambda row: -row["rmse"])
     figure = Figure((12, 6.2), layout="constrained")
     maps, lines = figure.subplots(2, SCENES)
-    for image, line, row in zip(maps, lines, ours[:SCENES], strict=True):
+    for image, line, row in zip(maps, lines, mine[:SCENES], strict=True):
         truth = cave(root).read(row["scene"]).cube
-        cube = SpectralCube.open(f"{evaluation}/{row['scene']}-{OURS}.zarr")
+        cube = SpectralCube.open(f"{evaluation}/{row['scene']}-{method}.zarr")
         estimate, _ = cube.read(Window(0, 0, *truth.shape[1:]))
         off = np.sqrt(np.square(estimate - truth).mean(axis=0))
         high, wide = (size // SIDE for size in off.shape)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.baseline import KIND as BASELINE
+from model.baseline import RootPolynomial
 from model.checkpoint import describe, load
 from model.reconstructor import R2HDiff
 
@@ -25,8 +27,14 @@ def multiply_adds(model: R2HDiff, steps: int) -> float:
 
 
 def cost(path: Path) -> dict[str, Any]:
-    """Parameters, multiply-adds for all steps, steps, wavelengths and digest of a checkpoint."""
-    model, about = load(path), describe(path)
+    """Parameters, multiply-adds for all steps, steps, wavelengths and digest of a checkpoint.
+
+    Of the baseline its degree and camera in place of steps.
+    """
+    about = describe(path)
+    if about["kind"] == BASELINE:
+        return _of_baseline(RootPolynomial.load(path), path, about)
+    model = load(path)
     steps = len(model.schedule)
     return {
         "checkpoint": str(path),
@@ -35,6 +43,20 @@ def cost(path: Path) -> dict[str, Any]:
         "steps": steps,
         "wavelengths_nm": about["wavelengths_nm"],
         "target": model.config.target,
+        "digest": about["digest"],
+        "training": about["training"],
+    }
+
+
+def _of_baseline(fitted: RootPolynomial, path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    terms = fitted.matrix.numel()
+    return {
+        "checkpoint": str(path),
+        "parameters": terms,
+        "gmac": round(terms * SIDE**2 / 1e9, 3),
+        "degree": fitted.degree,
+        "camera": fitted.camera,
+        "wavelengths_nm": about["wavelengths_nm"],
         "digest": about["digest"],
         "training": about["training"],
     }

@@ -213,6 +213,22 @@ def test_evaluate_refuses_what_is_not_there(monkeypatch, cave, tmp_path, capsys)
     assert "photographs" in capsys.readouterr().err
 
 
+def test_every_checkpoint_that_ships_has_a_card_and_is_described(monkeypatch, capsys):
+    assert r2h(monkeypatch, "model", "list", "--json") == 0
+    for row in json.loads(capsys.readouterr().out):
+        card = SHIPPED.with_name(row["name"]).with_suffix(".md").read_text()
+        assert row["digest"] in card
+        assert "## Where it fails" in card or "**Where it fails**" in card
+        assert "docs/images/" in card
+        assert (
+            r2h(monkeypatch, "model", "info", row["name"].removesuffix(".safetensors"), "--json")
+            == 0
+        )
+        about = json.loads(capsys.readouterr().out)
+        assert about["digest"] == row["digest"]
+        assert about["parameters"] > 100
+
+
 def test_the_shipped_checkpoints_are_listed_with_their_figures(monkeypatch, capsys):
     assert r2h(monkeypatch, "model", "list", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
