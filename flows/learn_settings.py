@@ -50,6 +50,7 @@ class NetworkSettings(Settings):
     """The network's switches; see `model.NetworkConfig`."""
 
     target: Literal["residual", "cube"] = "residual"
+    schedule: Literal["linear", "cosine"] = "linear"
     widths: tuple[int, ...] = (16, 32, 64, 104)
     heads: tuple[int, ...] = (1, 2, 4, 8)
     bottom: int = 2

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,20 @@ MACHINE = {"device", "tensorboard"}
 def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
     """The model that training starts from: of the checkpoint ``init``, or a new one.
 
-    Raises Refusal where the checkpoint's network or wavelengths are not those of the training.
+    Raises Refusal where the checkpoint's network or wavelengths are not those of the training. Its
+    schedule may be another: the network is told how much signal is left, not which step it is.
     """
     if settings.init is None:
         return new_model(settings, crops)
-    model = load(named(settings.init))
-    found = {"network": model.config, "wavelengths": tuple(model.wavelengths.tolist())}
-    wanted = {"network": _network(settings, crops), "wavelengths": crops.cameras[0].wavelengths}
+    begun, network = load(named(settings.init)), _network(settings, crops)
+    same = replace(begun.config, schedule=network.schedule)
+    found = {"network": same, "wavelengths": tuple(begun.wavelengths.tolist())}
+    wanted = {"network": network, "wavelengths": crops.cameras[0].wavelengths}
     if found != wanted:
         rule = "training starts from a checkpoint of the same network and wavelengths"
         raise Refusal(rule, f"{settings.init} with {found}", f"Wanted: {wanted}.")
+    model = R2HDiff(network, begun.wavelengths, begun.prior)
+    model.load_state_dict(begun.state_dict())
     return model
 
 

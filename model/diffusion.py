@@ -1,5 +1,6 @@
-"""The diffusion: a linear schedule and a deterministic sampler. Pure functions of tensors."""
+"""The diffusion: its schedule and a deterministic sampler. Pure functions of tensors."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,17 +14,22 @@ from torch import Tensor
 class Schedule:
     """Share of signal left after each step, ``alpha_bar[0]`` the cleanest (Ho et al. 2020, eq. 4).
 
-    Five steps of beta from 0.1 to 0.99 leave 0.00065: the chain ends at noise, so the five steps
-    are the whole chain and not a sub-sampling of a long one.
+    The chain ends at noise, so its steps are the whole of it and not a sub-sampling of a long one.
     """
 
     alpha_bar: tuple[float, ...]
 
     @classmethod
     def linear(cls, steps: int = 5, first: float = 0.1, last: float = 0.99) -> "Schedule":
-        """Betas evenly spaced from ``first`` to ``last``."""
+        """Betas evenly spaced from ``first`` to ``last``; of five steps 0.00065 is left."""
         betas = np.linspace(first, last, steps)
         return cls(tuple(float(a) for a in np.cumprod(1.0 - betas)))
+
+    @classmethod
+    def cosine(cls, steps: int = 5) -> "Schedule":
+        """Nichol and Dhariwal (2021, eq. 17); of five steps 0.00095 is left."""
+        at = range(1, steps + 1)
+        return cls(tuple(math.cos(math.pi / 2 * step / (steps + 0.1)) ** 2 for step in at))
 
     def __len__(self) -> int:
         return len(self.alpha_bar)

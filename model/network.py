@@ -33,6 +33,8 @@ class NetworkConfig:
     """What is diffused: the residual around the camera's Wiener lift, or (the paper) the cube."""
     widths: tuple[int, ...] = (16, 32, 64, 104)
     """Channels of each level, full resolution first."""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """Of the chain's five steps; see `model.diffusion.Schedule`."""
     bottom: int = 2
     """Blocks at the lowest level; every other level has one down and one up."""
     heads: tuple[int, ...] = (1, 2, 4, 8)
@@ -56,6 +58,10 @@ class NetworkConfig:
             )
         if self.target not in ("residual", "cube"):
             raise ValueError(f"target must be 'residual' or 'cube'; got {self.target!r}. Choose.")
+        if self.schedule not in ("linear", "cosine"):
+            raise ValueError(
+                f"schedule must be 'linear' or 'cosine'; got {self.schedule!r}. Choose."
+            )
 
     @property
     def guide_channels(self) -> int:

@@ -39,7 +39,7 @@ class R2HDiff(nn.Module):
     def __init__(self, config: NetworkConfig, wavelengths: Tensor, prior: Tensor) -> None:
         super().__init__()
         self.config = config
-        self.schedule = Schedule.linear()
+        self.schedule = Schedule.cosine() if config.schedule == "cosine" else Schedule.linear()
         self.guide = Guide(config)
         self.denoiser = Denoiser(config)
         self.register_buffer("prior", prior.float().clone())

@@ -144,6 +144,7 @@ def test_wavelengths_other_than_the_metadatas_are_refused(path: Path) -> None:
         {"bands": -1},
         {"bottom": 10**9},
         {"target": "else"},
+        {"schedule": "else"},
         {"unknown": 1},
     ],
 )

@@ -31,9 +31,10 @@ def stirred(seed, **changes):
     st.integers(1, 5),
     st.sampled_from([(1, 8), (2, 16)]),
     st.sampled_from(["residual", "cube"]),
+    st.sampled_from(["linear", "cosine"]),
 )
-def test_the_graph_equals_the_plain_model(seed, steps, shape, target):
-    net, s = stirred(seed, target=target), camera(seed)[0]
+def test_the_graph_equals_the_plain_model(seed, steps, shape, target, schedule):
+    net, s = stirred(seed, target=target, schedule=schedule), camera(seed)[0]
     rgb, noise = tile(*shape, seed=seed), start_noise(*shape, seed)
     with torch.inference_mode():
         expected = net(rgb, s[None], noise, steps)

@@ -19,8 +19,9 @@ from flows.learn_settings import NetworkSettings, TrainSettings
 from flows.settings import load
 from flows.shown import crops_of
 from flows.train import start_of, train
-from model.checkpoint import SHIPPED, save
+from model.checkpoint import SHIPPED, named, save
 from model.diagnosis import Diverged
+from model.diffusion import Schedule
 from pipeline.cave import WAVELENGTHS
 from pipeline.errors import Refusal
 from tests.owners import cube_of, write_arad, write_cave, write_harvard
@@ -63,6 +64,18 @@ def test_the_checkpoint_says_what_it_started_from_and_no_folder(root: Path) -> N
     assert kept["init_digest"] == r2h.describe()["digest"]
     assert (kept["init"], kept["reflectances"]) == (SHIPPED.name, "measured.npz")
     assert str(root) not in str(kept)
+
+
+def test_weights_go_on_under_another_schedule(root: Path) -> None:
+    settings = asked(init="r2h-cave", network=NetworkSettings(schedule="cosine"))
+    begun = start_of(settings, crops_of(settings, root))
+    assert begun.schedule == Schedule.cosine()
+    shipped = r2h.load(named("r2h-cave"))
+    assert shipped.schedule == Schedule.linear()
+    for name, value in begun.state_dict().items():
+        assert torch.equal(value, shipped.state_dict()[name])
+    again = r2h.load(train(settings, root, root / "out", silent))
+    assert again.schedule == Schedule.cosine()
 
 
 def test_a_start_of_another_network_is_refused(root: Path) -> None:
