@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.layout import PEAK
+from pipeline.gamut import Gamut
 from pipeline.nearest import (
     Sight,
     Values,
@@ -20,7 +19,6 @@ from pipeline.nearest import (
     quick,
     residual,
     sure,
-    swept,
 )
 from pipeline.packing import quantise
 
@@ -101,37 +99,18 @@ class Closure:
         return off.reshape(rgb.shape[1:])
 
     def outside(self, rgb: Values) -> Mask:
-        """The colours (n,), of linear ``rgb`` (3, n), that no spectrum in [0, PEAK] has.
-
-        What spectra in a box render to is a body bounded by planes, each spanned by two columns.
-        """
-        normals, reach = self._planes
-        out = np.zeros(rgb.shape[1], bool)
-        for part in blocks(rgb.shape[1]):
-            colours = rgb[:, part].astype(np.float64)
-            # A plane that is farther away than the brightest colour has them all on one side.
-            near = reach < np.linalg.norm(colours, axis=0).max()
-            out[part] = (normals[near] @ colours > reach[near, None]).any(axis=0)
-        return out
+        """The colours (n,), of linear ``rgb`` (3, n), that no spectrum in [0, PEAK] has."""
+        return self._gamut.outside(rgb)
 
     @cached_property
-    def _planes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        columns = self.sight.rows.T.astype(np.float64)
-        pairs = np.array(list(combinations(range(len(columns)), 2)))
-        normals = np.cross(columns[pairs[:, 0]], columns[pairs[:, 1]])
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
-        # Two columns in one direction span no plane.
-        normals = (normals / np.where(length > 0, length, 1))[length[:, 0] > 1e-12]
-        normals = np.concatenate([normals, -normals])
-        # Rounding must not call a colour on the border outside: such a one closes.
-        reach: NDArray[np.float64] = PEAK * np.maximum(normals @ columns.T, 0).sum(axis=1) + 1e-6
-        return normals, reach
+    def _gamut(self) -> Gamut:
+        return Gamut(self.sight.rows)
 
     def closed(self, values: NDArray[np.float32], rgb: NDArray[np.float32]) -> NDArray[np.float32]:
         """The nearest to finite ``values`` (wavelengths, n) in [0, PEAK] that close.
 
-        That is, that render to linear ``rgb`` (3, n). A colour that no spectrum has is approached
-        as near as can be.
+        That is, that render to linear ``rgb`` (3, n); of a colour that no spectrum has, to the
+        nearest that one has.
         """
         closed, hard = np.empty_like(values), np.empty(values.shape[1], bool)
         for part in blocks(hard.size):
@@ -143,10 +122,10 @@ class Closure:
 
     def _insist(self, values: Values, rgb: Values) -> Values:
         """Close the few that are hard: colours at the border of what there is, answers far off."""
-        exact, outside = self.sight.double(), self.outside(rgb)
-        for which, solve in ((~outside, sure), (outside, swept)):
-            for part in blocks(len(at := np.flatnonzero(which))):
-                one = at[part]
-                start = clipped(values[:, one]).astype(np.float64)
-                values[:, one] = solve(exact, start, rgb[:, one].astype(np.float64))
+        exact, wanted = self.sight.double(), rgb.astype(np.float64)
+        outside = np.flatnonzero(self.outside(rgb))
+        wanted[:, outside] = self._gamut.nearest(rgb[:, outside])
+        for part in blocks(wanted.shape[1]):
+            start = clipped(values[:, part]).astype(np.float64)
+            values[:, part] = sure(exact, start, wanted[:, part])
         return values

@@ -19,7 +19,7 @@ CLOSED = np.float32(2e-5)
 """Most that a band of a closed spectrum is off before it is rounded. Rounding to counts of 1e-4
 adds at most 5e-5 times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
 _BLOCK = 8192
-_QUICK, _SURE, _SWEEPS = 8, 40, 40
+_QUICK, _SURE = 8, 40
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 WHOLE = 1.5 * 2.0**30
 """What is added to this and taken off again is a whole multiple of 2^-22."""
@@ -182,20 +182,4 @@ def _smallest(sight: Sight, rgb: Values) -> Values:
             break
         at, by, damping, rgb = at[left], by[:, left], damping[left], rgb[:, left]
         moved, rest = moved[:, left], rest[:, left]
-    return out
-
-
-def swept(sight: Sight, start: Values, rgb: Values) -> Values:
-    """From ``start`` towards the nearest colour there is: one wavelength after the other."""
-    out = clipped(start)
-    rest = residual(sight, out, rgb)
-    for _ in range(_SWEEPS):
-        for column, plane in zip(sight.rows.T, out, strict=True):
-            if (power := column @ column) > 0:
-                wanted = (
-                    plane
-                    + (column[0] * rest[0] + column[1] * rest[1] + column[2] * rest[2]) / power
-                )
-                rest -= column[:, None] * ((moved := clipped(wanted)) - plane)
-                plane[:] = moved
     return out
