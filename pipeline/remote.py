@@ -42,6 +42,7 @@ JP2_DRIVER = "JP2OpenJPEG"
 DRIVERS = ("GTiff", "COG", JP2_DRIVER, "PNG", "JPEG")
 _READ = "the input is a readable GeoTIFF, COG, JPEG 2000, PNG or JPEG image"
 _silence = threading.Lock()
+_met: set[str] = set()  # what this process has begun to read, of which GDAL keeps what came
 Found = TypeVar("Found")
 
 
@@ -118,6 +119,12 @@ class Source:
             return self._stored.look(find)
         with there.open("rb") as file:
             return find(file)
+
+    def begin(self) -> None:
+        """Read what is there now: it may have been replaced since an earlier job of this process."""
+        if self.uri in _met:
+            self.forget()
+        _met.add(self.uri)
 
     def forget(self) -> None:
         """Let GDAL forget a remote raster: of an answer that was cut short it keeps what came."""
@@ -236,10 +243,7 @@ class Source:
 
 @contextmanager
 def without_place() -> Iterator[None]:
-    """Silence rasterio about rasters that have no place, in one thread at a time.
-
-    The warning filters that are set and restored belong to the process.
-    """
+    """Silence rasterio about rasters without a place, in one thread at a time: filters are all's."""
     with _silence, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

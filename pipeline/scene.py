@@ -101,6 +101,7 @@ class RasterScene:
     def open(cls, uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene:
         """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
         source = Source(uri)
+        source.begin()
         with source.open() as dataset, readable(uri):
             refuse_ours(dataset)
             head = look_at_head(dataset, source)

@@ -208,6 +208,25 @@ def test_an_answer_that_is_cut_short_is_not_kept(folder, server):
     assert far.retries == 1
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_raster_that_was_replaced_is_read_anew_by_the_next_job(tmp_path, mask):
+    """GDAL keeps what it read of a remote file for as long as the process lives."""
+    name, whole = tmp_path / "a.tif", Window(0, 0, 64, 64)
+    east = {"crs": 32632, "transform": Affine(0.5, 0, 360000, 0, -0.5, 4060000)}
+    first, then = pixels(size=64), pixels(size=64)[:, ::-1]
+    with serving("files", tmp_path) as server:
+        save(name, first, driver="GTiff", blockxsize=16, blockysize=16, tiled=True, **PLACE)
+        before = RasterScene.open(f"{server}/a.tif")
+        np.testing.assert_equal(before.read(whole)[0], first)
+        save(name, then, driver="GTiff", blockxsize=16, blockysize=16, tiled=True, **east)
+        if mask:
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(name, "r+") as file:
+                file.write_mask(np.eye(64) > 0)
+        after = RasterScene.open(f"{server}/a.tif")
+        assert after.transform == east["transform"]
+        np.testing.assert_equal(after.read(whole), RasterScene.open(str(name)).read(whole))
+
+
 @pytest.mark.parametrize("driver", ["PNG", "JPEG"])
 @pytest.mark.parametrize("far", [False, True])
 def test_a_large_png_or_jpeg_is_copied_into_tiles_once(
