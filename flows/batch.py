@@ -25,7 +25,7 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
-from pipeline.store import storage_errors
+from pipeline.store import storage_errors, use_endpoint
 from pipeline.uri import local_path
 from pipeline.whole import lost, lost_beside
 
@@ -82,6 +82,7 @@ def plan_batch(settings: BatchSettings) -> Batch:
     Writes nothing. Raises Refusal where the configuration is bad, an input cannot be done (unless
     ``keep_going``), or memory or disk would not do.
     """
+    use_endpoint(settings.scene.endpoint)
     entries = tuple(_look(item, of) for item, of in scenes(settings))
     bad = [entry for entry in entries if entry.state == "failed"]
     if bad and not settings.keep_going:

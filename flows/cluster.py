@@ -157,7 +157,7 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
         needs = _needs(client)
         workers = len(_workers(client))
         ask = _Ask(settings, Parts(REGIONS * workers, least=workers), run)
-        held = stack.enter_context(kept(client, settings.destination, run))
+        held = stack.enter_context(kept(client, settings, run))
         # Its future is let go with the answer, or a lost worker would make it run again.
         begun = client.submit(begin, ask, resources=needs, pure=False).result()
         bar.console.print(Text(for_people(begun.about)), soft_wrap=True)

@@ -45,7 +45,7 @@ def batch_flow(settings: BatchSettings) -> list[Row] | State[Any]:
         done = show_progress(len(planned.entries), "scenes")
         rows = run_batch(planned, stop, lambda _: done(1))
     show_table("scenes", rows, "What became of each scene")
-    if stop.is_set():
+    if any(row["state"] in ("stopped", "waiting") for row in rows):
         return Cancelled(message="told to stop; run it again")
     if failed := [row["source"] for row in rows if row["state"] == "failed"]:
         return Failed(message=f"{len(failed)} of {len(rows)} scenes failed: {failed[:3]}")

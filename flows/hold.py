@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from flows.settings import ReconstructSettings
 from pipeline.lock import Check, locked
+from pipeline.store import use_endpoint
 
 if TYPE_CHECKING:
     from dask.typing import Key
@@ -14,7 +16,7 @@ GONE = 60
 """Seconds that a worker may take to let go."""
 
 
-def hold(destination: str, run: str) -> None:
+def hold(settings: ReconstructSettings, run: str) -> None:
     """Keep a destination, on a worker, beside its regions, until the run is over.
 
     When the worker is lost, Dask begins it again on another; when who asked is lost, it ends.
@@ -24,7 +26,8 @@ def hold(destination: str, run: str) -> None:
     worker = get_worker()
     key = worker.get_current_task()
     secede()
-    with locked(destination, run) as held:
+    use_endpoint(settings.endpoint)
+    with locked(settings.destination, run) as held:
         Event(f"held-{run}").set()
         over = Event(f"over-{run}")
         while not over.wait(1) and _wanted(worker, key):
@@ -37,11 +40,11 @@ def _wanted(worker: "Worker", key: "Key") -> bool:
 
 
 @contextmanager
-def kept(client: "Client", destination: str, run: str) -> Iterator[Check]:
+def kept(client: "Client", settings: ReconstructSettings, run: str) -> Iterator[Check]:
     """The destination kept by a worker. Raises Refusal where another run has it."""
     from distributed import Event  # noqa: PLC0415
 
-    holding = client.submit(hold, destination, run, pure=False)
+    holding = client.submit(hold, settings, run, pure=False)
 
     def check() -> None:
         if holding.done():

@@ -106,8 +106,7 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
     With a ``scale`` given (None: the scene's own, measured) no pixel is read. Raises Refusal or
     CheckpointError.
     """
-    if settings.endpoint:
-        use_endpoint(settings.endpoint)
+    use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
     found = state(settings.source, scene.files)  # before any pixel is read
     refuse_too_many(scene.height, scene.width, settings.max_pixels)

@@ -28,6 +28,7 @@ from pipeline.grid import Window
 from pipeline.lock import locked
 from pipeline.plan import Parts
 from pipeline.redact import redact
+from pipeline.store import use_endpoint
 
 REGIONS = Parts(16)
 """Tasks of a run, where tiles computed twice allow it: each is shown, retried and stopped alone."""
@@ -79,6 +80,7 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
     complete are written and the run is Cancelled. It goes on under ``resume``.
     """
     start = time.perf_counter()
+    use_endpoint(settings.endpoint)
     with stopped_by_signals() as stop, locked(settings.destination) as held:
         regions = plan_task(settings)
         done = show_progress(sum(tiles_to_do(_job(settings))), "tiles")

@@ -121,7 +121,7 @@ class Source:
             return find(file)
 
     def begin(self) -> None:
-        """Read what is there now: it may have been replaced since an earlier job of this process."""
+        """Read what is there now: since an earlier job of this process it may be another."""
         if self.uri in _met:
             self.forget()
         _met.add(self.uri)
@@ -243,7 +243,7 @@ class Source:
 
 @contextmanager
 def without_place() -> Iterator[None]:
-    """Silence rasterio about rasters without a place, in one thread at a time: filters are all's."""
+    """Silence rasterio about rasters without a place; one thread at a time, filters are all's."""
     with _silence, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

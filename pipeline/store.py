@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -30,11 +30,26 @@ for _protocol in ("s3", "gs", "abfs"):
     fsspec.config.conf.setdefault(_protocol, {}).setdefault("use_listings_cache", False)
 
 
-def use_endpoint(url: str) -> None:
-    """Where S3 is from now on in this process, for all who read and write."""
-    os.environ["AWS_ENDPOINT_URL_S3"] = url
-    # Named here too, or s3fs would go on with the file system it made for another place.
-    fsspec.config.conf.setdefault("s3", {})["endpoint_url"] = url
+_before: list[tuple[str | None, str | None]] = []
+"""Where S3 was said to be, to the environment and to s3fs, before `use_endpoint` said another."""
+
+
+def use_endpoint(url: str | None) -> None:
+    """Where S3 is from now on in this process, for all who read and write; None: where it was."""
+    named = fsspec.config.conf.setdefault("s3", {})
+    if url and not _before:
+        _before.append((os.environ.get("AWS_ENDPOINT_URL_S3"), named.get("endpoint_url")))
+    if url or _before:
+        variable, name = (url, url) if url else _before.pop()
+        _say(os.environ, "AWS_ENDPOINT_URL_S3", variable)
+        # Named to s3fs too, or it would go on with the file system it made for another place.
+        _say(named, "endpoint_url", name)
+
+
+def _say(place: MutableMapping[str, Any], key: str, value: str | None) -> None:
+    place.pop(key, None)
+    if value is not None:
+        place[key] = value
 
 
 def open_store(uri: str) -> Store:

@@ -7,10 +7,11 @@ import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -19,10 +20,13 @@ import rasterio
 import xarray as xr
 from affine import Affine
 
+from flows import hold, tasks
+from flows.batch import plan_batch
 from flows.commands.common import STOPPED
 from flows.progress import in_sight
-from flows.settings import ReconstructSettings
-from pipeline import charts, lock, reach
+from flows.settings import BatchSettings, ReconstructSettings, SceneSettings
+from flows.tasks import reconstruct_flow
+from pipeline import charts, lock, reach, store
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -86,8 +90,10 @@ def bucket(request, servers, monkeypatch):
     for key, value in ENVIRONMENT[kind].items():
         monkeypatch.setenv(key, value.format(servers(kind)))
     if kind == "s3":
-        monkeypatch.setitem(fsspec.config.conf, "s3", {"use_listings_cache": False})
-        use_endpoint(servers(kind))
+        at = {"use_listings_cache": False, "endpoint_url": servers(kind)}
+        monkeypatch.setitem(fsspec.config.conf, "s3", at)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", servers(kind))
+        monkeypatch.setattr(store, "_before", [])
     fs, name = fsspec.filesystem(kind), f"bucket-{os.urandom(4).hex()}"
     fs.mkdir(name)
     yield f"{kind}://{name}"
@@ -255,6 +261,57 @@ def test_a_batch_over_a_bucket(command, raster, tmp_path, bucket, place, weights
         rows = stored(f"{bucket}/out/batch.jsonl").popitem()[1].splitlines()
         assert [json.loads(row)["state"] for row in rows] == [state]
     assert not list(place.iterdir())
+
+
+def test_an_endpoint_is_one_runs_own(raster, bucket, place, weights):
+    small = {"tile": 16, "overlap": 4, "chunk": 32, "checkpoint": weights}
+    with serving("s3") as other:
+        address = {"endpoint_url": other, "skip_instance_cache": True, "use_listings_cache": False}
+        there, here = fsspec.filesystem("s3", **address), fsspec.filesystem("s3")
+        there.mkdir(bucket)
+        there.put_file(str(raster), f"{bucket}/in/ortho.tif")
+        here.put_file(str(raster), f"{bucket}/in/ortho.tif")
+        source = {"source": f"{bucket}/in/ortho.tif", **small}
+        elsewhere = ReconstructSettings(
+            **source, destination=f"{bucket}/one.zarr", endpoint=other, sidecars=False
+        )
+        in_sight(elsewhere)
+        # As in a process that goes on: a Dask worker, a server of flows.
+        in_sight(ReconstructSettings(**source, destination=f"{bucket}/two.zarr", sidecars=False))
+        assert there.exists(f"{bucket}/one.zarr/.zattrs")
+        assert here.exists(f"{bucket}/two.zarr/.zattrs")
+        assert not here.exists(f"{bucket}/one.zarr/.zattrs")
+        assert not there.exists(f"{bucket}/two.zarr/.zattrs")
+        # And from the first request on: what a batch lists, where a lock lies.
+        there.put_file(str(raster), f"{bucket}/new/only.tif")
+        scene = SceneSettings(endpoint=other, **small)
+        batch = {"inputs": (f"{bucket}/new/*.tif",), "output": f"{bucket}/out"}
+        assert len(plan_batch(BatchSettings(**batch, scene=scene)).entries) == 1
+        use_endpoint(None)
+        with pytest.raises(Refusal, match="locked where it was asked"):
+            locked_by(reconstruct_flow.fn, elsewhere)
+        use_endpoint(None)
+        with pytest.raises(Refusal, match="locked where it was asked"):
+            locked_by(lambda settings: hold.hold(settings, "run"), elsewhere)
+
+
+def locked_by(run, settings):
+    """A run that ends where it takes its lock, by saying where that is."""
+
+    @contextmanager
+    def said(destination, *_):
+        assert destination == settings.destination
+        asked = os.environ["AWS_ENDPOINT_URL_S3"] == settings.endpoint
+        raise Refusal("locked where it was asked" if asked else "locked elsewhere", "", "")
+        yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (hold, tasks):
+            patch.setattr(module, "locked", said)
+        worker = SimpleNamespace(get_current_task=lambda: "key")
+        patch.setattr("distributed.get_worker", lambda: worker)
+        patch.setattr("distributed.secede", lambda: None)
+        run(settings)
 
 
 def test_what_is_out_of_reach_is_told_in_a_line(r2h, raster, tmp_path, bucket):
