@@ -13,13 +13,13 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
-from flows.finish import SeamError
+from flows.finish import SeamError, ended
 from flows.forecast import GB, Forecast, forecast
 from flows.inputs import Item, refuse_unsaid, scenes
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import carry_out, check_destination
-from flows.record import recorded
+from flows.record import recorded, same_input
 from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
@@ -30,8 +30,6 @@ from pipeline.uri import local_path
 from pipeline.whole import lost, lost_beside
 
 Row = dict[str, Any]
-ENDS = {"max_seam", "datetime", "sidecars"}
-"""Settings that decide how a cube is finished, not what is in it."""
 logger = logging.getLogger("r2h")
 
 
@@ -43,6 +41,8 @@ class Entry:
     state: str
     """new, resume, replace, done or failed."""
     reason: str | None = None
+    taken: str | None = None
+    """What its pixel values are taken for."""
     tiles: int = 0
     megapixels: float = 0.0
     buffer_bytes: int = 0
@@ -56,6 +56,7 @@ class Entry:
             "destination": self.settings.destination,
             "state": self.state,
             "reason": self.reason,
+            "taken": self.taken,
             "megapixels": self.megapixels,
             "tiles": self.tiles,
         }
@@ -111,6 +112,7 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
     return Entry(
         settings=settings.model_copy(update=changed),
         state=state,
+        taken=job.taken,
         tiles=job.plan.tiles,
         megapixels=job.plan.place.height * job.plan.place.width / 1e6,
         buffer_bytes=job.plan.buffer_bytes,
@@ -133,7 +135,8 @@ def _state(job: Job) -> str:
             return "replace"
         fix = "Set overwrite, or choose another output."
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
-    # Sealed and yet of a file that has changed: resuming compares the measured scale too.
+    if job.settings.overwrite and _replaced(job):
+        return "replace"
     before = recorded(job.settings.destination)
     whole = cube.sealed and not lost(cube) and not lost_beside(cube)
     return "done" if whole and before and _ended_so(job, before) else "resume"
@@ -141,9 +144,16 @@ def _state(job: Job) -> str:
 
 def _ended_so(job: Job, before: Mapping[str, Any]) -> bool:
     """Whether a cube was made of the same input, and finished as is asked for now."""
-    asked = job.settings.model_dump(mode="json", include=ENDS)
-    ended = {key: before["settings"].get(key) for key in ENDS}
-    return before["input"].get("files") == job.input["files"] and ended == asked
+    return before["input"].get("files") == job.input["files"] and before.get("ended") == ended(job)
+
+
+def _replaced(job: Job) -> bool:
+    """Whether the input is another than that which the cube was begun with."""
+    try:
+        same_input(job)
+    except Refusal:
+        return True
+    return False
 
 
 def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:
@@ -201,7 +211,7 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
         reason = redact(" ".join(f"{error}".split()) or type(error).__name__)
         logger.error("scene failed", extra={"source": entry.settings.source, "reason": reason})
         return {"state": "failed", "reason": reason, "seconds": _since(start)}
-    kept = ("seconds", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries")
+    kept = ("taken", "seconds", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries")
     return {"state": "done", **{key: record[key] for key in kept}, "seconds": _since(start)}
 
 

@@ -16,8 +16,10 @@ from pipeline.cube import SpectralCube
 from pipeline.moment import Moment, given
 from pipeline.scene import RasterScene
 from pipeline.seam import certificate
-from pipeline.sidecar import publish, write_sidecars
+from pipeline.sidecar import publish, there, write_sidecars
 
+ENDS = {"max_seam", "datetime", "sidecars"}
+"""Settings that decide how a cube is finished, not what is in it."""
 logger = logging.getLogger("r2h")
 
 
@@ -54,7 +56,8 @@ def finish(
         "seam": seam,
         "quality": layers.certificate(cube.companion.census()),
     }
-    record = write_record(job, original, {**measured, **(more or {})})
+    about = {**measured, **(more or {})}
+    write_record(job, original, about)
     worst, allowed = seam["disagreement_p99"], job.settings.max_seam
     if allowed is not None and worst is not None and worst > allowed:
         state = "is sealed by an earlier run" if cube.sealed else "is not sealed"
@@ -66,10 +69,18 @@ def finish(
     cube.seal(lambda: write_sidecars(cube) if job.settings.sidecars else None)
     if job.settings.sidecars:
         _publish(job, cube)
+    # Last of all: what says so has all beside it that was asked for.
+    record = write_record(job, original, {**about, "ended": ended(job)})
     kept = ("source", "destination", "megapixels", "tiles", "seconds", "retries")
     facts = {**record, **job.settings.model_dump(include={"source", "destination"})}
     logger.info("scene done", extra={key: facts[key] for key in kept})
     return record
+
+
+def ended(job: Job) -> dict[str, Any]:
+    """What was asked of a cube's end, and which sidecars are there now."""
+    asked = job.settings.model_dump(mode="json", include=ENDS)
+    return {**asked, "beside": there(job.settings.destination) if asked["sidecars"] else []}
 
 
 def _stored(uri: str) -> int:

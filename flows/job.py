@@ -86,18 +86,23 @@ class Job:
     @property
     def assumptions(self) -> str:
         """What the pixel values are taken for, in a line."""
-        camera, scale = self.spec.settings["camera"], self.spec.settings["scale"]
+        scale = self.spec.settings["scale"]
+        return f"{self.taken}, scene scale {scale:.4g}; estimated from RGB, not measured"
+
+    @property
+    def taken(self) -> str:
+        """The same as far as it is known before a pixel is read."""
+        camera, level = self.spec.settings["camera"], self.settings.noise_level
+        seen = f"{camera['encoding']} of camera {camera['name']} in light {camera['illuminant']}"
         white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
-        level = self.settings.noise_level
-        noise = f"noise level {level:g}, " if level else ""
-        cut = "the part asked for is cut at the scene's edge, " if self.cut else ""
-        loose = isinstance(self.scene, RasterScene) and self.scene.only_points
-        place = "without a place, as control points and RPCs are not used, " if loose else ""
-        return (
-            f"taken as {camera['encoding']} of camera {camera['name']} in light "
-            f"{camera['illuminant']}, white = {white}, {noise}{cut}{place}scene scale {scale:.4g}; "
-            "estimated from RGB, not measured"
-        )
+        told = {
+            f"noise level {level:g}": bool(level),
+            "the part asked for is cut at the scene's edge": self.cut,
+            "without a place, as control points and RPCs are not used": (
+                isinstance(self.scene, RasterScene) and self.scene.only_points
+            ),
+        }
+        return ", ".join([f"taken as {seen}", f"white = {white}", *(k for k in told if told[k])])
 
 
 def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | None = None) -> Job:

@@ -36,6 +36,11 @@ def stem(cube: str) -> str:
     return cube.rstrip("/").removesuffix(".zarr")
 
 
+def there(cube: str) -> list[str]:
+    """Which of a cube's sidecars are there, by the names of their kinds."""
+    return [kind for kind, uri in Sidecars.of(cube)._asdict().items() if _exists(uri)]
+
+
 def refuse_foreign(cube: str) -> None:
     """Raise Refusal where something else has the place of a cube's sidecar."""
     for uri in Sidecars.of(cube):

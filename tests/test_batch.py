@@ -15,7 +15,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows import batch
+from flows import batch, finish
 from flows.commands.common import STOPPED
 from flows.inputs import Item, destination
 from model.folded import build
@@ -25,6 +25,7 @@ from pipeline.sums import Sums
 from tests.servers import serving
 from tests.toys import objects
 
+TAKEN = "taken as srgb of camera srgb in light E, white = 255"
 TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
 
 
@@ -71,6 +72,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(r2h, scenes, tmp_p
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["source"] for row in rows] == list(map(str, scenes))
     assert {row["state"] for row in rows} == {"new"}
+    assert {row["taken"] for row in rows} == {TAKEN}
     assert "3 of 3 scenes to do" in err
     assert not (tmp_path / "out").exists()
 
@@ -82,6 +84,10 @@ def test_done_scenes_are_skipped_half_done_ones_resumed_and_changed_ones_done_ag
     assert code == 0, err
     assert states(tmp_path) == ["done"] * 3
     assert out.count("done ") == 3
+    assert out.count(f"\n        {TAKEN}, scene scale ") == 3
+    assert all(row["taken"].startswith(f"{TAKEN}, scene scale ") for row in report(tmp_path))
+    told = json.loads((tmp_path / "out/a.run.json").read_text())["taken"]
+    assert told == report(tmp_path)[0]["taken"]
     before = {name: objects(tmp_path / f"out/{name}.zarr") for name in "abc"}
     (tmp_path / "out/b.zarr/reflectance/0.1.1").unlink()
     (tmp_path / "out/b.zarr/.zmetadata").unlink()
@@ -95,6 +101,48 @@ def test_done_scenes_are_skipped_half_done_ones_resumed_and_changed_ones_done_ag
     code, _, err = r2h()
     assert (code, states(tmp_path)) == (1, ["skipped", "skipped", "failed"])
     assert "scale" in report(tmp_path)[2]["reason"]
+    # What is there is of another picture: that is what overwrite is for.
+    code, out, err = r2h("--dry-run", "--json", scene="overwrite = true\n")
+    assert [json.loads(row)["state"] for row in out.splitlines()] == ["done", "done", "replace"]
+    assert r2h(scene="overwrite = true\n")[0] == 0
+    assert states(tmp_path) == ["skipped", "skipped", "done"]
+
+
+@pytest.mark.parametrize("kind", [".vrt", ".quicklook.tif", ".json"])
+def test_a_scene_whose_sidecars_are_gone_is_finished_again(r2h, scenes, tmp_path, kind):
+    dated = 'datetime = "2024-05-06T07:08:09Z"\n'
+    assert r2h(scene=dated)[0] == 0
+    (tmp_path / f"out/b{kind}").unlink()
+    for expected in ("done", "skipped"):
+        assert r2h(scene=dated)[0] == 0
+        assert states(tmp_path) == ["skipped", expected, "skipped"]
+        assert (tmp_path / f"out/b{kind}").exists()
+
+
+def test_an_end_that_failed_is_not_taken_for_done(r2h, scenes, tmp_path, monkeypatch):
+    found = finish.certificate
+
+    def apart(sums):
+        return {**found(sums), "disagreement_p99": 0.02}
+
+    monkeypatch.setattr(finish, "certificate", apart)
+    assert r2h()[0] == 0
+    for _ in range(2):
+        assert r2h(scene="max_seam = 0.01\n")[0] == 1
+        assert states(tmp_path) == ["failed"] * 3
+        assert "--max-seam" in report(tmp_path)[0]["reason"]
+    # The disk is full when the item is written, after the seal.
+    dated = 'datetime = "2024-05-06T07:08:09Z"\n'
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "publish", full)
+        assert r2h(scene=dated)[0] == 1
+    assert r2h(scene=dated)[0] == 0
+    assert states(tmp_path) == ["done"] * 3
+    assert (tmp_path / "out/a.json").exists()
 
 
 def test_a_finished_scene_is_finished_again_where_that_is_asked_for_otherwise(

@@ -155,7 +155,7 @@ def test_one_run_at_a_time_has_the_destination(workers, job):
 def test_a_client_that_is_lost_lets_the_destination_go(workers, job):
     place = job("b").destination
     with Client(workers.scheduler.address, set_as_default=False) as lost:
-        lost.submit(hold, place, "run", pure=False)
+        lost.submit(hold, job("b"), "run", pure=False)
         assert Event("held-run", client=lost).wait(30)
         with pytest.raises(Refusal, match="one run at a time"), locked(place):
             pass

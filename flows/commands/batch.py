@@ -58,7 +58,8 @@ def batch(
     if not log:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         tell(f"{counts}; {planned.report}")
-    raise typer.Exit(STOPPED if stop.is_set() else 1 if states["failed"] else 0)
+    stopped = states["stopped"] or states["waiting"]
+    raise typer.Exit(STOPPED if stopped else 1 if states["failed"] else 0)
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -70,4 +71,5 @@ def _line(row: dict[str, Any]) -> str:
     seconds = f"{row['seconds']:8.2f} s" if "seconds" in row else " " * 10
     reason = f"  {row['reason']}" if row["reason"] else ""
     size = f"{row['megapixels']:9.3f} Mpx {seconds}"
-    return f"{row['state']:<8}{size}  {row['source']} -> {row['destination']}{reason}"
+    taken = f"\n{'':<8}{row['taken']}" if row["taken"] and row["state"] != "skipped" else ""
+    return f"{row['state']:<8}{size}  {row['source']} -> {row['destination']}{reason}{taken}"
