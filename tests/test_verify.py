@@ -13,6 +13,7 @@ from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.grid import Window
 from pipeline.layout import PEAK
 from pipeline.verify import Fault
+from tests.faults.run import TILING, raster
 from tests.toys import Toy, objects, scene, stream
 
 SIZE = (30, 40)
@@ -165,3 +166,14 @@ def test_a_v3_cube_is_mended_and_sealed_again(tmp_path):
     assert len(verify.mend(cube)) == 1
     assert not cube.sealed
     assert fill() == whole
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_run_of_either_type_and_format_is_verified(tmp_path, command, dtype, zarr_format):
+    """The nodata of float32, NaN, equals nothing, itself included."""
+    source, out = raster(tmp_path / "in.tif", 64, 64), tmp_path / "a.zarr"
+    kind = ("--dtype", dtype, "--zarr-format", zarr_format)
+    assert command("reconstruct", source, out, *TILING, *kind)[0] == 0
+    code, said, _ = command("verify", out)
+    assert code == 0, said
