@@ -158,27 +158,29 @@ def fit(
 ) -> Fit:
     """The camera that explains pixel ``values`` (3, 24) of ``reflectances`` (wavelengths, 24).
 
-    NaN, what is clipped, is left out. White is read off the grey patches, whose rendering hardly
-    depends on the camera. Each channel is then the most probable one, patches being seen with some
-    error, under a Gaussian prior: for linear pixel values what cameras of the library are like,
-    whose sensitivities are a space of few dimensions (Jiang et al., WACV 2013); for sRGB, a
-    finished photograph, a 3 x 3 matrix near the identity on linear sRGB. What it finds includes the
-    picture's light. Raises Refusal where the picture is no such chart, or its grey is clipped.
+    NaN, what is clipped, is left out. White is read off the grey patches as the prior's mean sees
+    them, which hardly depends on the camera. Each channel is then the most probable one, patches
+    being seen with some error, under a Gaussian prior: for linear pixel values what cameras of the
+    library are like, whose sensitivities are a space of few dimensions (Jiang et al., WACV 2013);
+    for sRGB, a finished photograph, a 3 x 3 matrix near the identity on linear sRGB. What it finds
+    includes the picture's light. Raises Refusal where the picture is no such chart, or its grey is
+    clipped.
     """
     known = ~np.isnan(values)
     clipped = [COLUMNS[1 + c] for c in range(3) if not known[c, NEUTRAL].all()]
     if clipped:
         rule = "the chart's grey patches, which tell white, must not be clipped"
         raise Refusal(rule, " and ".join(clipped), "Expose less, or check the corners.")
-    grey = reflectances[:, NEUTRAL].mean(axis=0)
+    means, covariances = _finished(wavelengths) if encoding == "srgb" else _raw(wavelengths)
+    # Not their mean over wavelengths: grey paint is darker below 430 nm, where cameras see little.
+    grey = means @ reflectances[:, NEUTRAL]
     encode = to_srgb(grey.astype(np.float32)) if encoding == "srgb" else grey
-    whites = values[:, NEUTRAL] @ encode / (encode @ encode)
+    whites = (values[:, NEUTRAL] * encode).sum(axis=1) / (encode**2).sum(axis=1)
     if not (whites > 0).all():
         raise Refusal("the chart's grey patches must be lit", whites.tolist(), "Check the corners.")
     white = (float(whites[0]), float(whites[1]), float(whites[2]))
     picture = load_camera(SRGB).reading(encoding, white)
     seen = picture.decode(np.where(known, values, 0).astype(np.float32)[:, :, None])[:, :, 0]
-    means, covariances = _finished(wavelengths) if encoding == "srgb" else _raw(wavelengths)
     fitted = (
         _channel(seen[c, there], reflectances.compress(there, axis=1), means[c], covariances[c])
         for c, there in enumerate(known)
