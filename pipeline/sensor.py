@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
-from pipeline.table import header, linear, outside, read_table, read_text
+from pipeline.table import WAVELENGTH, header, linear, outside, parse_table, read_text
 
 SENSORS = {
     "sentinel-2a": {f"B{n}": f"S2A_MSI_{n:02}" for n in (1, 2, 3, 4)},
@@ -22,6 +22,8 @@ _STEP = 2.5
 """nm between the values of a response function in Py6S."""
 _OUTSIDE = 0.01
 """Largest share of a band's response beyond the cube's wavelengths."""
+_BELOW = 0.01
+"""Of a band's largest response, how far others may be below 0: noise of a measurement."""
 _GAUSS = np.array([-1, 1]) / np.sqrt(3)
 """Points of [-1, 1] whose mean is that of any cubic over it."""
 _TAIL = 2.0
@@ -50,19 +52,30 @@ def load_sensor(name: str, wavelengths: tuple[float, ...]) -> Sensor:
 
     A band is the integral of spectrum times response over that of the response: the spectrum
     linear between the ``wavelengths`` (nm) of the cube, the response between the table's rows and
-    nothing beyond them. Raises Refusal for a band that responds beyond the cube's wavelengths.
+    nothing beyond them. Raises Refusal for a table without these columns, and for a band that
+    responds beyond the cube's wavelengths, or below 0.
     """
     if name.endswith(".csv"):
-        table = read_table(Path(name))
-        bands = header(read_text(Path(name)))[1:]
-        responses = [(table[:, 0], column) for column in table[:, 1:].T]
-        return _sensor(Path(name).stem, bands, responses, wavelengths)
+        return _sensor(Path(name).stem, *_of_csv(Path(name)), wavelengths)
     if name not in SENSORS:
         fix = f"Choose one of {', '.join(SENSORS)}, or give a CSV file."
         raise Refusal("the sensor must be known, or a CSV of response functions", name, fix)
     known = _predefined()
     responses = [_response(*getattr(known, key)[1:]) for key in SENSORS[name].values()]
     return _sensor(name, list(SENSORS[name]), responses, wavelengths)
+
+
+def _of_csv(path: Path) -> tuple[list[str], list[Response]]:
+    """Bands and their responses. Raises Refusal where the first line does not name them."""
+    text = read_text(path)
+    first, *bands = header(text) or [""]
+    # A first line of numbers would be taken for names, and its row lost.
+    if first != WAVELENGTH or not bands or not all(bands):
+        rule = f"a CSV of responses begins with {WAVELENGTH}, then a name for each band"
+        found = f"{','.join([first, *bands])!r} in {path.name}"
+        raise Refusal(rule, found, f"Put {WAVELENGTH},B1,... above its rows, wavelengths in nm.")
+    table = parse_table(path.name, text, [first, *bands])
+    return bands, [(table[:, 0], column) for column in table[:, 1:].T]
 
 
 def gaussian_bands(text: str, wavelengths: tuple[float, ...]) -> Sensor:
@@ -114,6 +127,9 @@ def _about(
 ) -> tuple[float, float, NDArray[np.float64]]:
     """Centre, full width at half maximum, and weights of a band."""
     at, response = measured
+    if response.min() < -_BELOW * response.max():
+        rule, fix = "a band's response must be 0 or more, but for noise", "Check its column."
+        raise Refusal(rule, f"{response.min():g} in {band}", fix)
     low, high = wavelengths[0], wavelengths[-1]
     knots = np.union1d(at, wavelengths)
     knots = knots[(knots >= max(low, at[0])) & (knots <= min(high, at[-1]))]

@@ -17,7 +17,7 @@ _PARTS = 1000
 """Most parts of one gap, or a mistyped wavelength would fill the memory."""
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> NDArray[np.float64]:
+def read_table(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     """(rows, columns) of a CSV file; see `parse_table`. Raises Refusal."""
     return parse_table(path.name, read_text(path), columns)
 
@@ -37,8 +37,8 @@ def header(text: str) -> list[str]:
     return [name.strip() for name in next(rows, [])]
 
 
-def parse_table(name: str, text: str, columns: Sequence[str] | None = None) -> NDArray[np.float64]:
-    """(rows, columns) of a CSV whose lines that start with # are comments; None: all columns.
+def parse_table(name: str, text: str, columns: Sequence[str]) -> NDArray[np.float64]:
+    """(rows, columns) of a CSV whose lines that start with # are comments.
 
     Raises Refusal unless it has the columns, with three or more rows of finite numbers at rising
     wavelengths, the first column.
@@ -46,7 +46,6 @@ def parse_table(name: str, text: str, columns: Sequence[str] | None = None) -> N
     if len(set(named := header(text))) < len(named):
         rule, fix = "a table's columns have names of their own", "Rename one."
         raise Refusal(rule, f"{name}: {','.join(named)}", fix)
-    columns = columns or named
     fix = f"Give columns {','.join(columns)} with a number in each cell."
     rows = list(csv.DictReader(_lines(text), skipinitialspace=True))
     try:

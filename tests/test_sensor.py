@@ -100,3 +100,25 @@ def test_a_hundredth_beyond_the_cube_is_let_through(tmp_path: Path) -> None:
 def test_an_unknown_sensor_is_refused() -> None:
     with pytest.raises(Refusal, match="sensor"):
         load_sensor("sentinel-9", NM)
+
+
+@pytest.mark.parametrize(
+    "first", ["440,0", "wavelength_um,a", "nm,a", "wavelength_nm", "wavelength_nm,"]
+)
+def test_a_csv_must_name_its_columns(tmp_path: Path, first: str) -> None:
+    """A first row of numbers would be lost for names, and wavelengths may be of another unit."""
+    rows = "450,1\n460,1\n470,1\n480,0\n"
+    with pytest.raises(Refusal, match=rf"begins with wavelength_nm, .*{first}. in mine\.csv"):
+        load_sensor(written(tmp_path, f"# mine\n{first}\n{rows}"), NM)
+
+
+def test_a_response_below_zero_is_refused_but_for_noise(tmp_path: Path) -> None:
+    text = "wavelength_nm,a\n450,0\n460,{}\n500,1\n510,0\n"
+    with pytest.raises(Refusal, match=r"0 or more, .*-0\.33 in mine a"):
+        load_sensor(written(tmp_path, text.format(-0.33)), NM)
+    load_sensor(written(tmp_path, text.format(-0.003)), NM)
+
+
+def test_an_empty_csv_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="begins with wavelength_nm"):
+        load_sensor(written(tmp_path, ""), NM)
