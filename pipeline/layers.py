@@ -165,7 +165,8 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
         "near_black_below": float(DARK),
     }
     sigma = {
-        "long_name": "standard deviation of reflectance: log_floor * exp(log_step * code)",
+        "long_name": "code of the standard deviation of reflectance, which is "
+        "log_floor * exp(log_step * code)",
         "log_floor": SIGMA_FLOOR,
         "log_step": SIGMA_STEP,
     }

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.export import export
 from pipeline.sidecar import write_sidecars
+from tests.beside import add_layers
 from tests.cubes import expected, make
 
 PAGE = (Path(__file__).parents[1] / "docs" / "open-it-in.md").read_text("utf-8")
@@ -19,7 +20,9 @@ PAGE = (Path(__file__).parents[1] / "docs" / "open-it-in.md").read_text("utf-8")
 def test_the_lines_of_python_run_and_see_the_cube(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
-    cube = make("ortho.zarr")
+    factors = {"50%": 0.6, "80%": 1.2, "90%": 1.7}
+    cube = make("ortho.zarr", settings={"model": "toy", "uncertainty": {"factors": factors}})
+    sigma = add_layers(cube.uri)["uncertainty"]
     write_sidecars(cube)
     export(cube, "ortho.img")
     seen = {}
@@ -29,6 +32,10 @@ def test_the_lines_of_python_run_and_see_the_cube(tmp_path, monkeypatch):
     np.testing.assert_allclose(seen["green"].filled(np.nan), expected()[15], atol=1e-6)
     np.testing.assert_allclose(seen["image"][10, 40], expected()[:, 10, 40], atol=1e-6)
     assert seen["spectrum"].shape == (31,)
+    known = np.where(np.isnan(expected()), np.nan, sigma)
+    np.testing.assert_allclose(seen["sigma"], known, rtol=1e-6)
+    np.testing.assert_allclose(seen["high"], expected() + 1.2 * known, rtol=1e-5)
+    np.testing.assert_allclose(seen["high"] - seen["low"], 2.4 * known, rtol=1e-4)
 
 
 def test_the_page_names_what_is_written(tmp_path):

@@ -103,6 +103,9 @@ def blended(settings):
 def test_the_layer_decodes_to_the_blended_sigma(monkeypatch, asked, tmp_path):
     reconstruct(monkeypatch, asked, tmp_path / "with.zarr", "--uncertainty", "fast")
     layer = zarr.open_group(tmp_path / "with_aux.zarr", mode="r")["uncertainty"]
+    assert layer.attrs["long_name"].startswith("code of")
+    settings = zarr.open_group(tmp_path / "with.zarr", mode="r").attrs["r2h"]
+    assert list(settings["uncertainty"]["factors"]) == ["50%", "80%", "90%"]
     code, known = layer[:], np.ones((HEIGHT, WIDTH), bool)
     known[HOLE] = False
     assert code.dtype == np.uint8
