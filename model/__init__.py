@@ -1,7 +1,7 @@
 """R2H-Diff in torch, usable alone.
 
 >>> import model
->>> reconstruct = model.Reconstructor(model.load(), sensitivities)   # (3, 31) of a camera
+>>> reconstruct = model.Reconstructor(model.load(), sensitivities, scale)   # (3, 31) of a camera
 >>> cube = reconstruct(rgb)   # linear (N, 3, T, T), white = 1
 """
 

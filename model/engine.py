@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from threading import Lock
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.lift import wiener_lift
@@ -85,17 +87,18 @@ def _onnxruntime(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
 class Reconstructor:
     """R2H-Diff bound to a camera and a scene's scale: ``(rgb, noise) -> cube``, tile by tile.
 
-    The RGB is divided by ``scale`` before the network and the cube multiplied by it after, so the
-    result follows the exposure. The chain starts from zero, the mean of all noise, which comes
-    nearer to the truth than any one start (docs/decisions/0011), or from each of ``noises`` fields
-    of noise: then the answer is the mean, and from two on the standard deviation beside it. Threads
-    may share it.
+    ``sensitivities`` are (3, bands), rows that sum to 1. The RGB is divided by ``scale`` before the
+    network and the cube multiplied by it after, so the result follows the exposure where the scale
+    does: four times the scene's mean, as in training (docs/decisions/0003). The chain starts from
+    zero, the mean of all noise, which comes nearer to the truth than any one start
+    (docs/decisions/0011), or from each of ``noises`` fields of noise: then the answer is the mean,
+    and from two on the standard deviation beside it. Threads may share it.
     """
 
     def __init__(
         self,
         model: R2HDiff,
-        sensitivities: Tensor,
+        sensitivities: Tensor | NDArray[np.floating],
         scale: float = 1.0,
         steps: int = 5,
         engine: Engine = "torch",
@@ -103,8 +106,9 @@ class Reconstructor:
     ) -> None:
         # All raise ValueError here rather than at the first tile.
         model.schedule.visited(steps)
-        wiener_lift(sensitivities.to(model.prior), model.prior)
-        self._run = bind(model.eval(), sensitivities, steps, engine)
+        seen = torch.as_tensor(sensitivities, dtype=torch.float32)
+        wiener_lift(seen.to(model.prior), model.prior)
+        self._run = bind(model.eval(), seen, steps, engine)
         self.scale = scale
         self.noises, self.spread = noises, noises > 1
         self.wavelengths = tuple(model.wavelengths.tolist())
@@ -119,6 +123,7 @@ class Reconstructor:
     def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:
         """Reflectance (N, bands, T, T) of linear rgb (N, 3, T, T), with spread (N, 2 bands, T, T).
 
+        White is 1, T a multiple of the network's reduction. What is answered is not clipped at 0.
         ``noise`` (N, noises * bands, T, T) is what the chains start from, sample after sample.
         """
         chain, bands = self._run(rgb / self.scale), len(self.wavelengths)

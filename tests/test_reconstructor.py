@@ -1,6 +1,10 @@
+import re
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -123,6 +127,29 @@ def test_samples_give_the_mean_and_the_deviation_of_as_many_passes(
     assert (one.spread, many.spread, many.noises) == (False, True, count)
     torch.testing.assert_close(mean, passes.mean(dim=0), rtol=1e-4, atol=2e-5)
     torch.testing.assert_close(deviation, passes.std(dim=0), rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_sensitivities_may_be_an_array_of_any_floats(engine: Engine) -> None:
+    model, s, rgb = awake(small_model()), camera()[0], tile()
+    expected = Reconstructor(model, s, 0.7, engine=engine)(rgb)
+    for dtype in (np.float32, np.float64):
+        given_ = s.numpy().astype(dtype)
+        assert torch.equal(Reconstructor(model, given_, 0.7, engine=engine)(rgb), expected)
+
+
+def test_the_readmes_lines_run_at_any_exposure() -> None:
+    page = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    (lines,) = (part for part in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+                if "Reconstructor" in part)  # fmt: skip
+    seen: list[dict[str, Any]] = [{"rgb": k * tile()} for k in (1, 1 / 8)]
+    for names in seen:
+        exec(lines, names)
+    full, dark = (names["cube"] for names in seen)
+    assert full.shape == (len(tile()), 31, *tile().shape[2:])
+    torch.testing.assert_close(8 * dark, full)
+    rendered = apply_matrix(torch.from_numpy(seen[0]["sensitivities"]), full)
+    torch.testing.assert_close(rendered, tile(), atol=1e-4, rtol=0)
 
 
 def test_samples_without_noise_are_refused() -> None:
