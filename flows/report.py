@@ -10,7 +10,7 @@ from flows.record import record_path
 from pipeline.cube_report import cube_report
 from pipeline.errors import Refusal
 from pipeline.evaluation_report import evaluation_report
-from pipeline.ours import REPORT
+from pipeline.ours import REPORT, refuse_foreign
 from pipeline.scene import RasterScene
 from pipeline.sidecar import stem
 from pipeline.source import known, state
@@ -22,17 +22,25 @@ from pipeline.whole import refuse_lost
 def write_evaluation(folder: Path, out: str | None = None) -> str:
     """Write the report of an evaluation into its folder, or to ``out``; returns where it is.
 
-    Raises Refusal where the folder holds no evaluation.
+    Raises Refusal where the folder holds no evaluation, or something else has the place.
     """
+    path = _place(out or str(folder / "evaluation.report.html"))
     try:
         whole = json.loads((folder / "evaluation.json").read_text("utf-8"))
         html = evaluation_report(folder.resolve().name, whole, _error_maps(folder, whole))
     except (ValueError, LookupError, TypeError) as error:
         rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
         raise Refusal(rule, repr(error), fix) from error
-    path = out or str(folder / "evaluation.report.html")
     put(path, html.encode())
     return path
+
+
+def _place(uri: str) -> str:
+    """The same URI. Raises Refusal where no page of ours may be written."""
+    if not uri.endswith(".html"):
+        raise Refusal("a report is an HTML file", uri, "Give a name that ends in .html.")
+    refuse_foreign(uri, "Move it away, or choose another name with --out.")
+    return uri
 
 
 def _error_maps(folder: Path, whole: dict[str, Any]) -> dict[str, bytes]:
@@ -52,14 +60,14 @@ def write_report(uri: str, out: str | None, source: str | None) -> str:
 
     The input is shown where its header is the one that the cube was made from: from ``source``,
     or where the run found it, if that is a local file: no address that a record names is followed.
-    Raises Refusal where there is no cube, a finished one lacks chunks, or ``source`` is not its
-    input.
+    Raises Refusal where there is no cube, a finished one lacks chunks, ``source`` is not its input,
+    or something else has the report's place.
     """
+    path = _place(out or stem(uri) + REPORT)
     view = CubeView.open(uri)
     refuse_lost(view.cube, beside=True)
     record = record_of(uri)
     scene = input_of(view, record, source)
-    path = out or stem(uri) + REPORT
     put(path, cube_report(view, record, scene).encode())
     if scene:
         scene.close()

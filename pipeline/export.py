@@ -26,7 +26,7 @@ from pipeline.grid import Window, regions
 from pipeline.labels import Labels, Parts
 from pipeline.layout import NOTE
 from pipeline.light import Light
-from pipeline.publish import published
+from pipeline.publish import published, refuse_there
 from pipeline.remote import without_place
 from pipeline.sensor import Sensor
 from pipeline.vrt import band_items, imagery_items
@@ -81,9 +81,7 @@ def refuse_taken(uri: str, form: str | None = None) -> None:
     fs, path = fsspec.core.url_to_fs(uri)
     target, beside = PurePosixPath(path), BESIDE.get(_form(uri, form))
     for made in (target, beside(target)) if beside else (target,):
-        if fs.exists(str(made)):
-            fix = "Choose another name, or add --overwrite to replace it."
-            raise Refusal("what is exported goes to new files", made, fix)
+        refuse_there(made, fs)
 
 
 def _form(uri: str, form: str | None) -> str:

@@ -25,6 +25,13 @@ def is_ours(uri: str) -> bool:
     return fs.isfile(path) and sign.encode() in fs.cat_file(path, start=0, end=_HEAD)
 
 
+def refuse_foreign(uri: str, fix: str) -> None:
+    """Raise Refusal where something is at ``uri`` that does not say it is R2H's."""
+    fs, path = url_to_fs(uri)
+    if fs.exists(path) and not is_ours(uri):
+        raise Refusal("only what R2H made is replaced", uri, fix)
+
+
 def is_picture(uri: str) -> bool:
     """Whether a file is the picture of a cube; only what is named so is read."""
     return uri.endswith(PICTURES) and is_ours(uri)

@@ -1,13 +1,22 @@
-"""Files that appear wholly or not at all, wherever they are to be."""
+"""Files that appear wholly or not at all, and in nobody's place, wherever they are to be."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from tempfile import TemporaryDirectory
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import Refusal
+
+
+def refuse_there(path: PurePath, fs: fsspec.AbstractFileSystem | None = None) -> None:
+    """Raise Refusal where something is at a path already: of a store, or local."""
+    if (fs or LocalFileSystem()).exists(str(path)):
+        fix = "Choose another name, or add --overwrite to replace it."
+        raise Refusal("what is written goes to new files", path, fix)
 
 
 @contextmanager

@@ -175,6 +175,36 @@ def test_the_light_of_a_fitted_camera_counts_once(tmp_path: Path, reflectances: 
         load_camera(str(out), load_light(str(lamp)))
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_fit_replaces_no_file_unasked(tmp_path: Path, reflectances: np.ndarray) -> None:
+    source, out, plot = (
+        picture(tmp_path, reflectances),
+        tmp_path / "mine.csv",
+        tmp_path / "mine.png",
+    )
+    given = ["camera", "fit", str(source), str(out), "--corners", CORNERS]
+    assert CliRunner().invoke(app, [*given, "--plot", str(plot)]).exit_code == 0
+    before = {path: path.read_bytes() for path in (source, out, plot)}
+    for words in (
+        given,
+        [*given[:3], str(source), *given[4:]],
+        [*given[:3], str(tmp_path / "new.csv"), *given[4:], "--plot", str(source)],
+        ["camera", "show", "srgb", "--plot", str(source)],
+    ):
+        answer = CliRunner().invoke(app, words)
+        assert isinstance(answer.exception, Refusal)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    out.write_text("old")
+    assert CliRunner().invoke(app, [*given, "--overwrite"]).exit_code == 0
+    assert out.read_bytes() == before[out]
+
+
+def test_a_fitted_camera_is_a_csv(tmp_path: Path) -> None:
+    words = ["camera", "fit", "shot.tif", str(tmp_path / "mine.txt"), "--corners", CORNERS]
+    with pytest.raises(Refusal, match=r"CSV, as --camera takes it; got .*mine\.txt"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
 def test_the_chart_of_a_real_picture_is_explained(data_root: Path) -> None:
     pytest.importorskip("colour")
     source = str(data_root / "rgb" / "FruitMCC_6500.tif")

@@ -94,6 +94,29 @@ def test_it_shows_what_there_is_and_no_more(made, report):
     assert mean == f"{inside.mean():.4g}"
 
 
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("photo.tif", b"II*"),
+        ("mine.html", b"<html>estimated from RGB, not measured</html>"),
+        ("new.txt", None),
+        ("folder.html", "a folder"),
+    ],
+)
+def test_a_report_replaces_a_report_alone(made, report, tmp_path, name, holds):
+    out = tmp_path / name
+    if holds == "a folder":
+        out.mkdir()
+    elif holds:
+        out.write_bytes(holds)
+    code, said = report(made, "--out", out)
+    assert code == 2
+    assert name in said
+    assert out.is_dir() or not holds or out.read_bytes() == holds
+    first, again = (report(made, "--out", tmp_path / "report.html") for _ in range(2))
+    assert first[0] == again[0] == 0
+
+
 def test_it_needs_nothing_and_runs_nothing(made, report):
     _, html = report(made)
     assert "default-src 'none'; img-src data:;" in html

@@ -75,6 +75,17 @@ def test_the_command_finds_what_is_in_the_folder(tmp_path, monkeypatch, capsys, 
     assert places == [bool(mapped), bool(mapped), False]
 
 
+def test_a_page_of_somebody_elses_is_kept(tmp_path, command):
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation()))
+    for _ in range(2):
+        assert command("report", tmp_path)[0] == 0
+    (tmp_path / "evaluation.report.html").write_text("<html>mine</html>")
+    code, _, said = command("report", tmp_path)
+    assert code == 2
+    assert "only what R2H made is replaced" in said
+    assert (tmp_path / "evaluation.report.html").read_text() == "<html>mine</html>"
+
+
 def test_a_map_shows_each_method_on_one_scale():
     truth = np.full((31, 8, 9), 0.4, np.float32)
     truth[:, 2, 3] = np.nan

@@ -61,6 +61,15 @@ def test_by_its_name_or_another_it_is_refused(folder):
             RasterScene.open(str(folder / name))
 
 
+def test_a_look_replaces_no_picture_but_a_cubes(folder, command):
+    assert command("look", folder / "cube.zarr")[0] == 0
+    (folder / "cube.spectra.png").write_bytes(b"mine")
+    code, _, said = command("look", folder / "cube.zarr")
+    assert code == 2
+    assert "only what R2H made is replaced" in said
+    assert (folder / "cube.spectra.png").read_bytes() == b"mine"
+
+
 def test_a_run_into_the_folder_of_its_sheets_can_be_made_again(tmp_path, command, weights):
     save(tmp_path / "a.tif", whole() | np.uint8(1))
     words = ("reconstruct", f"{tmp_path}/*.tif", tmp_path / "out.zarr", "--checkpoint", weights)

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import Json, show, tell
+from flows.commands.common import Json, Overwrite, show, tell
+from pipeline.errors import Refusal
 
 app = typer.Typer()
 group = typer.Typer(help="Cameras.", no_args_is_help=True)
 app.add_typer(group, name="camera")
 
+Plot = Annotated[Path | None, typer.Option(help="Picture to write, PNG or SVG.")]
 Illuminant = Annotated[str, typer.Option(help="Light: E, D65, A, ... or a CSV file.")]
 
 
@@ -30,7 +32,8 @@ def list_cameras(as_json: Json = False) -> None:
 def show_camera(
     name: Annotated[str, typer.Argument(help="Camera of the library, or a CSV file.")],
     illuminant: Illuminant = "E",
-    plot: Annotated[Path | None, typer.Option(help="Picture to write, PNG or SVG.")] = None,
+    plot: Plot = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Print a camera's sensitivities, and draw them.
@@ -41,6 +44,7 @@ def show_camera(
     from pipeline.light import load_light  # noqa: PLC0415
     from pipeline.plots import plot_camera  # noqa: PLC0415
 
+    _refuse_taken(plot, overwrite=overwrite)
     camera = load_camera(name, load_light(illuminant))
     if plot is not None:
         plot_camera(camera, plot)
@@ -54,7 +58,7 @@ def show_camera(
 
 
 @group.command()
-def fit(
+def fit(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     source: Annotated[str, typer.Argument(help="Picture with a classic chart of 24 patches.")],
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     corners: Annotated[
@@ -64,7 +68,8 @@ def fit(
         ),
     ],
     encoding: Annotated[str, typer.Option(help="What pixel values are: srgb or linear.")] = "srgb",
-    plot: Annotated[Path | None, typer.Option(help="Picture to write, PNG or SVG.")] = None,
+    plot: Plot = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Fit a camera, in the light of the picture, to a colour chart in it.
@@ -75,6 +80,10 @@ def fit(
     from pipeline.chart import fit_picture  # noqa: PLC0415
     from pipeline.plots import plot_camera  # noqa: PLC0415
 
+    if not out.name.endswith(".csv"):
+        rule = "a camera's file is a CSV, as --camera takes it"
+        raise Refusal(rule, out, "Give a name that ends in .csv.")
+    _refuse_taken(out, plot, overwrite=overwrite)
     found = fit_picture(source, corners, encoding)
     white = ",".join(f"{value:.4g}" for value in found.white)
     write_camera(found.camera, out, f"fitted to {Path(source).name}, in its light; white {white}")
@@ -83,3 +92,10 @@ def fit(
     use = f"--camera {out} --encoding {encoding} --white {white}"
     show({"camera": str(out), "rms": round(found.rms, 4), "use": use}, as_json)
     tell("white is that of the chart's place and exposure: fit again where the light differs")
+
+
+def _refuse_taken(*files: Path | None, overwrite: bool) -> None:
+    from pipeline.publish import refuse_there  # noqa: PLC0415
+
+    for path in filter(None, () if overwrite else files):
+        refuse_there(path)

@@ -16,6 +16,7 @@ Log = Annotated[
 Metrics = Annotated[
     str | None, typer.Option(help="Figures of the run for a scheduler, in Prometheus' text format.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files.")]
 STOPPED = 75
 """Exit code of a run that was told to stop: EX_TEMPFAIL of sysexits.h, try again later."""
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.commands.common import Json, say, show
+from flows.commands.common import Json, Overwrite, say, show
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 
@@ -33,7 +33,7 @@ def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     illuminant: Annotated[
         str | None, typer.Option(help="Radiance in this light instead: D65, A, ... or a CSV file.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files.")] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Write a cube in the form that other software asks for.
