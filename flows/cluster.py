@@ -6,6 +6,7 @@ its worker was lost, writes what is not there yet.
 """
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +21,11 @@ from rich.text import Text
 
 from flows.bound import threads_of
 from flows.environment import environment
-from flows.finish import finish, stages
+from flows.finish import finish, log_done, stages
 from flows.forecast import line, peak_resident
 from flows.hold import kept
 from flows.progress import stopped_by_signals, tile_bar
-from flows.reconstruct import check, prepare, refuse_other_settings, run_region
+from flows.reconstruct import check, log_region, prepare, refuse_other_settings, run_region
 from flows.record import refuse_elsewhere, with_places
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
@@ -45,6 +46,7 @@ JOIN = 60
 """Seconds that the first worker may take to appear."""
 LOCAL = "local:"
 
+logger = logging.getLogger("r2h")
 _busy = Lock()
 
 
@@ -123,6 +125,8 @@ def connect(cluster: str) -> "Iterator[Client]":
         raise Refusal("--dask needs Dask's scheduler", "none", "pip install 'r2h[cluster]'.")
     from distributed import Client, LocalCluster  # noqa: PLC0415 (an extra)
 
+    # It would tell of every connection, among our own lines.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     count = cluster.removeprefix(LOCAL)
     if cluster.startswith(LOCAL) and not (count.isdigit() and int(count)):
         raise Refusal("local workers are local:N, N from 1", cluster, "Say for example local:2.")
@@ -141,16 +145,17 @@ def connect(cluster: str) -> "Iterator[Client]":
         yield client
 
 
-def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any]:
-    """The whole job on a cluster, with a bar on standard error; returns what `run.json` holds.
+def reconstruct_on(cluster: str, settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
+    """The whole job on a cluster; returns what `run.json` holds.
 
-    Raises Stopped after a signal, with all that is summed written.
+    What is planned and done is told on standard error with a bar, or logged. Raises Stopped after a
+    signal, with all that is summed written.
     """
     start, run = time.perf_counter(), uuid4().hex
     with (
         stopped_by_signals() as stop,
         connect(cluster) as client,
-        tile_bar() as bar,
+        tile_bar(bar) as shown,
         ExitStack() as stack,
     ):
         settings = _shared(client, settings, cluster.startswith(LOCAL))
@@ -160,14 +165,18 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
         held = stack.enter_context(kept(client, settings, run))
         # Its future is let go with the answer, or a lost worker would make it run again.
         begun = client.submit(begin, ask, resources=needs, pure=False).result()
-        bar.console.print(Text(for_people(begun.about)), soft_wrap=True)
-        row = bar.add_task("reconstruct", total=sum(n for _, n in begun.todo), speed=0.0)
+        shown.console.print(Text(for_people(begun.about)), soft_wrap=True)
+        tiles = sum(n for _, n in begun.todo)
+        facts = {"source": settings.source, "destination": settings.destination}
+        logger.info("scene begun", extra={**facts, "tiles": tiles, "about": begun.about})
+        row = shown.add_task("reconstruct", total=tiles, speed=0.0)
 
-        def done(tiles: int) -> None:
+        def done(region: Window, tiles: int) -> None:
             held()
-            bar.advance(row, tiles)
-            task = bar.tasks[row]
-            bar.update(row, speed=begun.megapixels * task.completed / (task.elapsed or 1))
+            log_region(settings.destination, region)
+            shown.advance(row, tiles)
+            task = shown.tasks[row]
+            shown.update(row, speed=begun.megapixels * task.completed / (task.elapsed or 1))
 
         ready = time.perf_counter()
         more = _run(client, ask, begun, needs, stop, done)
@@ -175,6 +184,7 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings) -> dict[str, Any
         taken = stages(start, ready)
         sealing = client.submit(end, ask, taken, more, resources=needs, pure=False)
         record: dict[str, Any] = sealing.result()
+    log_done(record, settings)
     return record
 
 
@@ -184,30 +194,30 @@ def _run(
     begun: _Begun,
     needs: dict[str, float],
     stop: Event,
-    done: Callable[[int], None],
+    done: Callable[[Window, int], None],
 ) -> dict[str, Any]:
     """Fill all regions; returns the most memory a worker held, bytes, reads tried again, places."""
     from distributed import wait  # noqa: PLC0415
 
-    tiles: dict[Future[Any], int] = {
-        client.submit(fill, ask, region, resources=needs, retries=TRIES - 1, pure=False): count
-        for region, count in begun.todo
+    todo: dict[Future[Any], tuple[Window, int]] = {
+        client.submit(fill, ask, one[0], resources=needs, retries=TRIES - 1, pure=False): one
+        for one in begun.todo
     }
     taken: dict[str, Any] = {"peak_bytes": 0, "retries": 0, "environments": []}
     try:
-        while tiles and not stop.is_set():
+        while todo and not stop.is_set():
             with suppress(TimeoutError):
-                wait(list(tiles), timeout=1, return_when="FIRST_COMPLETED")
-            for future in [future for future in tiles if future.done()]:
+                wait(list(todo), timeout=1, return_when="FIRST_COMPLETED")
+            for future in [future for future in todo if future.done()]:
                 one = future.result()
                 taken["peak_bytes"] = max(taken["peak_bytes"], one["peak_bytes"])
                 taken["retries"] += one["retries"]
                 taken["environments"].append(one["environment"])
-                done(tiles.pop(future))
-        if tiles:
+                done(*todo.pop(future))
+        if todo:
             raise Stopped
     except BaseException:
-        client.cancel(list(tiles))
+        client.cancel(list(todo))
         client.run(_halt, ask.run)
         raise
     return taken

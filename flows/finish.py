@@ -10,6 +10,7 @@ from fsspec.core import url_to_fs
 from flows.forecast import peak_resident
 from flows.job import Job
 from flows.record import unchanged_input, write_record
+from flows.settings import ReconstructSettings
 from pipeline import layers
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
@@ -71,10 +72,15 @@ def finish(
         _publish(job, cube)
     # Last of all: what says so has all beside it that was asked for.
     record = write_record(job, original, {**about, "ended": ended(job)})
-    kept = ("source", "destination", "megapixels", "tiles", "seconds", "retries")
-    facts = {**record, **job.settings.model_dump(include={"source", "destination"})}
-    logger.info("scene done", extra={key: facts[key] for key in kept})
+    log_done(record, job.settings)
     return record
+
+
+def log_done(record: Mapping[str, Any], settings: ReconstructSettings) -> None:
+    """Log that a scene is done, and what it took."""
+    kept = ("megapixels", "tiles", "seconds", "retries")
+    facts = {"source": settings.source, "destination": settings.destination}
+    logger.info("scene done", extra={**facts, **{key: record[key] for key in kept}})
 
 
 def ended(job: Job) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def in_sight(settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
             return reconstruct(settings, watch, stop)
 
 
-def tile_bar() -> Progress:
-    """A bar of tiles on standard error; its tasks have a field ``speed``, Mpx/s."""
+def tile_bar(shown: bool = True) -> Progress:
+    """A bar of tiles on standard error, or none; its tasks have a field ``speed``, Mpx/s."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -57,7 +57,7 @@ def tile_bar() -> Progress:
         TextColumn("tiles  {task.fields[speed]:.3f} Mpx/s  left"),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, transient=True, console=Console(stderr=True))
+    return Progress(*columns, transient=True, console=Console(stderr=True, quiet=not shown))
 
 
 def logged(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:

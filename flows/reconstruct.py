@@ -165,13 +165,13 @@ def _run(
             unchanged_input(job)
         raise
     unchanged_input(job)
-    _told(job, region)
+    log_region(job.settings.destination, region)
 
 
-def _told(job: Job, region: Window) -> None:
+def log_region(destination: str, region: Window) -> None:
+    """Log that a region is done."""
     at = [region.row, region.col, region.height, region.width]
-    facts = {"destination": job.settings.destination, "region": at}
-    logger.info("region done", extra=facts)
+    logger.info("region done", extra={"destination": destination, "region": at})
 
 
 Watch = Callable[[Job, Forecast, int], Callable[[int], None]]
