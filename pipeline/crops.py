@@ -74,7 +74,7 @@ class Crops:
     flips: bool = True
     rotations: bool = True
     mix: float = 0.0
-    """Share of the crops into which up to half of another scene's crop is mixed."""
+    """Share of the crops into which up to half of another crop of their domain is mixed."""
     beside: int = 0
     """How many of the cubes, the last ones, are of another domain."""
     beside_share: float = 0.0
@@ -134,7 +134,7 @@ class Crops:
         one, exposure = self.seen(scene, which)
         scale = np.float32(one * np.exp(random.uniform(-self.exposure, self.exposure)))
         if self.mix and random.random() < self.mix:
-            other = scenes[int(random.integers(len(scenes)))]
+            other = drawn[int(random.integers(len(drawn)))]
             weight = random.uniform(0, 0.5)
             level = np.float32(one / self.seen(other, which).scale)
             part = (1 - weight) * part + weight * level * self._part(other, random, side)

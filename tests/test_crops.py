@@ -55,6 +55,16 @@ def test_a_crop_renders_to_its_rgb() -> None:
     assert {array.dtype for array in (rgb, cube, sensitivities)} == {np.dtype(np.float32)}
 
 
+def test_what_is_mixed_into_a_crop_is_of_its_domain() -> None:
+    spectra = np.random.default_rng(0).random((4, 31), np.float32)
+    cubes = [one[:, None, None] * np.ones((1, SIDE, SIDE), np.float32) for one in spectra]
+    cube = crops(cubes=cubes, beside=2, beside_share=0.5, mix=1.0, batch=200).at(0)[1][:, :, 0, 0]
+    for spectrum in cube:
+        # Of two of one domain, but never of one of each.
+        left = [np.linalg.lstsq(spectra[at : at + 2].T, spectrum, rcond=None)[1] for at in (0, 2)]
+        assert min(float(np.sum(each)) for each in left) < 1e-6
+
+
 def test_a_crop_is_a_part_of_a_scene_turned_and_scaled() -> None:
     cubes = [np.tile(np.arange(1, 401, dtype=np.float32).reshape(1, SIDE, SIDE), (31, 1, 1))]
     crop = crops(cubes=cubes, exposure=0.0)
