@@ -1,26 +1,26 @@
-"""The inputs of a batch: lists, globs, text files, and static STAC catalogs; and their cubes."""
+"""The inputs of a batch: lists, globs, text files, and static STAC catalogs."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import PurePosixPath
-from string import Formatter
 from typing import Any
-from unicodedata import category
-from urllib.parse import urlsplit
 
 import fsspec
 import numpy as np
 
+from flows.naming import destination
 from flows.settings import BatchSettings, ReconstructSettings
-from pipeline.bands import RATIOS, RGB
+from pipeline.bands import RATIOS, RGB, say_other
 from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.mosaic import MosaicScene, matching
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
 from pipeline.uri import is_file, local_path
+
+_SHOWS = ("common_name", "name", "description", "center_wavelength")
+"""What says which light a band shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Item:
     """When the picture was taken, ISO 8601, where a catalog says it."""
     said: tuple[dict[str, Any], ...] = ()
     """What a catalog says of it as a whole and of its bands, by the names of STAC 1.1."""
-    names: tuple[str | None, ...] = ()
-    """The common name of each of its bands, where a catalog says any."""
+    bands: tuple[dict[str, Any], ...] = ()
+    """What a catalog says that each of its bands shows."""
 
 
 def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]]:
@@ -48,7 +48,9 @@ def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]
     taken: dict[str, str] = {}
     shared = settings.scene.model_dump(exclude={"overwrite"})
     for index, item in enumerate(items):
-        cube = destination(settings.output, settings.name, item, index)
+        cube = destination(
+            settings.output, settings.name, item.source, {"index": index, **item.fields}
+        )
         for place in (cube, Companion.uri(cube)):
             if place in taken:
                 found = f"{place} of {taken[place]} and of {item.source}"
@@ -140,7 +142,7 @@ def _of_item(item: Any, asset: str, uri: str) -> Item:
         fields={key: value for key, value in known.items() if value},
         datetime=item.datetime.isoformat() if item.datetime else None,
         said=tuple(bands),
-        names=tuple(band.get("common_name") for band in _each(item, asset)),
+        bands=tuple(_each(item, asset)),
     )
 
 
@@ -184,11 +186,28 @@ def refuse_unsaid(item: Item, scene: RasterScene | MosaicScene, named: bool) -> 
     if units:
         fix = "Convert it to reflectance, or name the file as an input, with its white."
         raise Refusal("values are reflectance or in sRGB", f"{item.source} in {units}", fix)
-    names = dict(enumerate(item.names, 1))
-    pairs = zip(scene.bands, RGB, strict=True)
-    if not named and any(names.get(band) not in (None, colour) for band, colour in pairs):
-        found = f"{item.source}, of which its item says {', '.join(map(str, item.names))}"
+    known = dict(enumerate(item.bands, 1))
+    if not named and _not_rgb([known.get(band, {}) for band in scene.bands]):
+        words = [" ".join(str(band[key]) for key in _SHOWS if key in band) for band in item.bands]
+        found = f"{item.source}, of which its item says {', '.join(words)}"
         raise Refusal("it is known which bands are red, green and blue", found, "Name them: bands.")
+
+
+def _not_rgb(bands: list[dict[str, Any]]) -> bool:
+    """Whether a catalog says of three bands that they are other than red, green and blue.
+
+    A common name settles what its band is; another band is judged as by what a file says of it.
+    """
+    common = [band.get("common_name") for band in bands]
+    if any(name not in (None, colour) for name, colour in zip(common, RGB, strict=True)):
+        return True
+    rest = [{} if name else band for name, band in zip(common, bands, strict=True)]
+    centres = [band.get("center_wavelength") for band in rest]
+    nm = [1000 * um if isinstance(um, int | float) else None for um in centres]
+    return any(
+        say_other([str(band.get(key) or "") for band in rest], nm)
+        for key in ("name", "description")
+    )
 
 
 def _absolute(href: str, start: str) -> str:
@@ -205,39 +224,3 @@ def _read(uri: str) -> str:
         raise Refusal("a list of inputs is a readable text", f"{uri} ({error})", "Check it.") from (
             error
         )
-
-
-def destination(output: str, template: str, item: Item, index: int) -> str:
-    """Where the cube of an input goes: below ``output``, by a template.
-
-    Raises Refusal for an output that is no place of its own, for a name that would leave it, and
-    for a field that is not there.
-    """
-    # "" and "/" are the root of this machine; "s3://" without its slashes would be a local "s3:".
-    if not output.rpartition("://")[2].strip("/ "):
-        fix = "Give `output` a folder's path, or a URI with its bucket."
-        raise Refusal("a batch's output is a folder or a place in a bucket", repr(output), fix)
-    path = local_path(item.source) or PurePosixPath(urlsplit(item.source).path)
-    known = {"stem": path.stem, "parent": path.parent.name, "index": index, **item.fields}
-    try:
-        fields = [(n, form or "") for _, n, form, _ in Formatter().parse(template) if n is not None]
-        if any("{" in form for _, form in fields):
-            raise ValueError("a field in a field")
-        wanted = {name for name, _ in fields}
-        if unknown := wanted - known.keys():
-            raise Refusal(
-                f"a name's fields are among {', '.join(known)} for {item.source}",
-                sorted(unknown),
-                "Change `name`.",
-            )
-        name = template.format(**known)
-    except ValueError as error:
-        if isinstance(error, Refusal):
-            raise
-        raise Refusal("a name is a template", f"{template} ({error})", "Use {stem}.zarr.") from None
-    parts = name.split("/")
-    outside = any(part in ("", ".", "..") for part in parts)
-    if outside or any(sign in '\\:*?"<>|#' or category(sign) in ("Cc", "Cs") for sign in name):
-        rule, fix = "a cube's name stays below the output", "Change `name`, or the input's."
-        raise Refusal(rule, name, fix)
-    return f"{output.rstrip('/')}/{name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ _SPACES = {"lab", "xyz", "hsv", "hsl", "hsi", "yuv"}
 """Other colours than RGB, by the first letters of three bands."""
 _NUMBERED = re.compile(r"\bband[ _-]?(?=\d)")
 _NM = re.compile(r"(\d+(?:\.\d+)?) *(nm\b|nanomet|um\b|µm|μm|micromet|micron)")
-_SEEN = {"red": (590, 700), "green": (500, 600), "blue": (445, 520)}
+_CENTRES = {"red": (590, 700), "green": (500, 600), "blue": (445, 520)}
 """nm at which a band that says its wavelength may be centred."""
 RATIOS = {None, "", "1", "reflectance", "unitless", "dimensionless"}
 """Units of values that are 1 where white is."""
@@ -67,23 +68,33 @@ def rgb_bands(dataset: DatasetReader) -> tuple[int, int, int]:
         chosen = [kinds.index(colour) + 1 for colour in RGB]
     else:
         chosen = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha.name]
+    said = [kinds[band - 1] for band in chosen]
     names = [dataset.descriptions[band - 1] for band in chosen]
-    said = [
-        {kinds[band - 1], described(name), _by_wavelength(dataset, band, colour)}
-        for band, name, colour in zip(chosen, names, RGB, strict=False)
-    ]
-    letters = "".join(words[0] for name in names if len(words := _words(name)) == 1)
-    digits = [word[1] for name in names for word in _words(name) if re.fullmatch(r"b\d", word)]
     if (
         len(chosen) != 3
-        or any(words - _SILENT - {colour} for words, colour in zip(said, RGB, strict=True))
-        or (len(digits) == len(names) and "".join(digits) not in _IN_ORDER)
-        or letters in _SPACES
+        or any(kind not in _SILENT | {is_} for kind, is_ in zip(said, RGB, strict=True))
+        or say_other(names, [_wavelength(dataset, band) for band in chosen])
     ):
         rule = "it is known which bands are red, green and blue"
         told = [name for name in dataset.descriptions if name]
         raise Refusal(rule, [*kinds, *told], "Name them with --bands.")
     return chosen[0], chosen[1], chosen[2]
+
+
+def say_other(names: Sequence[str | None], nm: Sequence[float | None]) -> bool:
+    """Whether three bands say that they are other than red, green and blue, in that order.
+
+    By their names, each and together, and by their wavelengths, which a name says first.
+    """
+    words = [_words(name) for name in names]
+    digits = [word[1] for each in words for word in each if re.fullmatch(r"b\d", word)]
+    said = [_named_wavelength(name, known) for name, known in zip(names, nm, strict=True)]
+    return (
+        any(described(name) not in {"undefined", is_} for name, is_ in zip(names, RGB, strict=True))
+        or any(at is not None and not _seen(at, is_) for at, is_ in zip(said, RGB, strict=True))
+        or (len(digits) == len(names) and "".join(digits) not in _IN_ORDER)
+        or "".join(each[0] for each in words if len(each) == 1) in _SPACES
+    )
 
 
 def described(text: str | None) -> str:
@@ -100,16 +111,19 @@ def _words(text: str | None) -> list[str]:
     return re.findall(r"[a-z0-9]+", _NUMBERED.sub("b", (text or "").lower()))
 
 
-def _by_wavelength(dataset: DatasetReader, band: int, colour: str) -> str:
-    """A colour where a band says that it is centred there, other where elsewhere, or undefined."""
-    nm, (low, high) = _wavelength(dataset, band), _SEEN[colour]
-    return "undefined" if nm is None else colour if low <= nm <= high else "other"
+def _seen(nm: float, colour: str) -> bool:
+    low, high = _CENTRES[colour]
+    return low <= nm <= high
+
+
+def _named_wavelength(name: str | None, otherwise: float | None) -> float | None:
+    """nm, as a band's name or description says it."""
+    found = _NM.search((name or "").lower())
+    return float(found[1]) * (1 if found[2][0] == "n" else 1000) if found else otherwise
 
 
 def _wavelength(dataset: DatasetReader, band: int) -> float | None:
-    """nm, as a band's description, GDAL's IMAGERY or ENVI's own tags say it; None where none do."""
-    if found := _NM.search((dataset.descriptions[band - 1] or "").lower()):
-        return float(found[1]) * (1 if found[2][0] == "n" else 1000)
+    """nm, as GDAL's IMAGERY or ENVI's own tags say it; None where neither does."""
     imagery, own = dataset.tags(band, ns="IMAGERY"), dataset.tags(band)
     try:
         if "CENTRAL_WAVELENGTH_UM" in imagery:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from flows import batch, finish
 from flows.commands.common import STOPPED
-from flows.inputs import Item, destination
+from flows.naming import destination
 from model.folded import build
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
@@ -301,9 +301,9 @@ WORDS = st.text(max_size=9)
     st.sampled_from(["{id}.zarr", "{collection}/{id}.zarr", "{stem}"]),
 )
 def test_no_name_leaves_the_output(identity, collection, template):
-    item = Item(f"s3://b/{identity}.tif", {"id": identity, "collection": collection})
+    fields = {"id": identity, "collection": collection}
     try:
-        place = destination("/out", template, item, 0)
+        place = destination("/out", template, f"s3://b/{identity}.tif", fields)
     except Refusal:
         return
     assert os.path.normpath(place) == place.removesuffix("/")
@@ -397,6 +397,35 @@ def test_what_an_item_says_of_its_asset_counts(r2h, scenes, tmp_path):
     changed["features"][0]["assets"]["visual"] = {"href": str(scenes[0]), "bands": colours}
     uri.write_text(json.dumps(changed))
     assert r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "d"))[0] == 0
+
+
+CODES = [{"name": name} for name in ("B04", "B03", "B02")]
+CENTRES = [{"name": f"{n}", "center_wavelength": um} for n, um in enumerate((0.66, 0.56, 0.49))]
+WORDS_OF = [
+    {"name": f"{n}", "description": f"{word} light"}
+    for n, word in enumerate(("Red", "Green", "Blue"))
+]
+MIXED = [{"common_name": "red", "name": "B8"}, {}, {"center_wavelength": 0.47}]
+
+
+@pytest.mark.parametrize("key", ["bands", "eo:bands"])
+@pytest.mark.parametrize("bands", [CODES, CENTRES, WORDS_OF, MIXED])
+def test_a_band_without_a_common_name_is_known_by_what_else_its_item_says(
+    r2h, scenes, tmp_path, bands, key
+):
+    uri = catalog(tmp_path / "in", scenes[:1], "collection")
+    found = json.loads(uri.read_text())
+    prefix = "eo:" if key == "bands" else ""
+    plain = {"name", "description"}
+    told = [{k if k in plain else prefix + k: v for k, v in band.items()} for band in bands]
+    for order, code in ((told, 0), (told[::-1], 2)):
+        found["features"][0]["assets"]["visual"][key] = order
+        uri.write_text(json.dumps(found))
+        ended, _, err = r2h("--dry-run", inputs=[], catalog=str(uri))
+        assert ended == code, err
+    assert "it is known which bands are red, green and blue" in err
+    assert str(next(iter(bands[-1].values()))) in err
+    assert r2h("--dry-run", inputs=[], catalog=str(uri), scene="bands = [3, 2, 1]\n")[0] == 0
 
 
 def test_a_page_of_a_search_is_no_catalog(r2h, scenes, tmp_path):

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from flows import artifacts
 from flows.commands.common import say
-from flows.inputs import Item, destination
+from flows.naming import destination
 from pipeline.charts import dots, png
 from pipeline.companion import Companion
 from pipeline.errors import Refusal
@@ -110,7 +110,7 @@ def inside(output, name):
 def test_a_cube_is_named_below_its_output_or_refused(template, names, output):
     fields = dict(zip(("id", "collection", "date"), names, strict=False))
     try:
-        name = destination(output, template, Item(f"/in/{names[3]}", fields), 0)
+        name = destination(output, template, f"/in/{names[3]}", fields)
     except Refusal:
         return
     path = name.removeprefix(f"{output}/")
@@ -125,7 +125,7 @@ def test_a_cube_is_named_below_its_output_or_refused(template, names, output):
 @given(st.text(st.sampled_from("{}id:!.[]0r<>s/"), max_size=12))
 def test_a_template_is_filled_or_refused(template):
     with suppress(Refusal):
-        assert destination("out", template, Item("a.tif", {"id": "b"}), 3).startswith("out/")
+        assert destination("out", template, "a.tif", {"id": "b", "index": 3}).startswith("out/")
 
 
 def test_only_the_folder_of_that_name_is_deleted():

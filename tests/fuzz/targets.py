@@ -14,7 +14,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 from rasterio.enums import ColorInterp
 from scipy.io import savemat
 
-from flows.inputs import destination, from_stac
+from flows.inputs import from_stac
+from flows.naming import destination
 from flows.settings import ReconstructSettings, load
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import CheckpointError
@@ -101,8 +102,8 @@ def arad_scene(path: str) -> None:
 
 def catalog(path: str) -> None:
     """The inputs of a batch, and where their cubes go."""
-    for index, item in enumerate(from_stac(path, "visual")):
-        assert destination("out", "{id}-{date}.zarr", item, index).startswith("out/")
+    for item in from_stac(path, "visual"):
+        assert destination("out", "{id}-{date}.zarr", item.source, item.fields).startswith("out/")
 
 
 READERS: dict[str, Callable[[str], None]] = {
