@@ -14,7 +14,7 @@ from flows.forecast import peak_resident
 from flows.learn_settings import EvaluateSettings
 from flows.report import error_map_name, write_evaluation
 from flows.scenes import scenes_of, seen_by
-from flows.scorebook import FITTED, Row, about, differences, means, write
+from flows.scorebook import FITTED, Row, about, cautions, differences, means, write
 from flows.sigma import checkpoint_of
 from model.baseline import RootPolynomial
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
@@ -50,8 +50,8 @@ def evaluate(
     camera = resampled(table, seen_by(table, opened.wavelengths))
     network = model.load(checkpoint_of(settings))
     known = about(settings, opened, network, names)
-    if known["trained_on"]:
-        tell(f"NOT a test: the model was trained on {', '.join(known['trained_on'])}")
+    for warning in cautions(known, len(names)):
+        tell(warning)
     eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []

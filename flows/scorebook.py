@@ -12,6 +12,7 @@ import model
 from flows.bound import chosen_engine
 from flows.environment import PACKAGES, installed
 from flows.learn_settings import EvaluateSettings
+from flows.scenes import shortfall
 from flows.sigma import checkpoint_of
 from model.checkpoint import SHIPPED, describe
 from model.cost import multiply_adds
@@ -31,7 +32,8 @@ def about(
 ) -> dict[str, Any]:
     """All that decides the figures, and what the model costs.
 
-    With which of the scenes it was trained on, as far as its checkpoint names them.
+    With which scenes of a split are missing, and which of the others the model was trained on, as
+    far as its checkpoint names them.
     """
     checkpoint = checkpoint_of(settings)
     known = describe(checkpoint)
@@ -47,6 +49,7 @@ def about(
         "angle_edges": ANGLES.tolist(),
         "wavelengths_nm": [w for w in dataset.wavelengths if w in known["wavelengths_nm"]],
         "versions": {name: installed(name) for name in PACKAGES},
+        "missing": list(dataset.missing(settings.split)) if settings.split else [],
         "trained_on": _trained_on(known["training"], dataset.name, names),
     }
 
@@ -55,6 +58,16 @@ def _trained_on(training: dict[str, Any], dataset: str, names: Sequence[str]) ->
     """Of the scenes those that a checkpoint names; none where it names a split."""
     same = training.get("dataset", "cave") == dataset
     return [name for name in names if same and name in training.get("scenes", ())]
+
+
+def cautions(whole: dict[str, Any], count: int) -> list[str]:
+    """What whoever reads the figures of ``count`` scenes must know first."""
+    found = []
+    if missing := whole["missing"]:
+        found.append(shortfall(whole["settings"]["split"], count, missing))
+    if trained := whole["trained_on"]:
+        found.append(f"NOT a test: the model was trained on {', '.join(trained)}")
+    return found
 
 
 def means(rows: list[Row]) -> list[Row]:
@@ -131,8 +144,7 @@ def table(whole: dict[str, Any]) -> str:
         )
         lines.append(f"{row['method']} less {row['less']}: {ends}")
     settings = whole["settings"]
-    if trained := whole["trained_on"]:
-        lines.append(f"NOT a test: the model was trained on {', '.join(trained)}")
+    lines += cautions(whole, len({row["scene"] for row in whole["scenes"]}))
     lines.append(
         f"{whole['dataset']}, {settings['protocol']}, {settings['rgb']} {settings['rendering']}, "
         f"{settings['camera']}; {whole['engine']}, tile {settings['tile']}, overlap "

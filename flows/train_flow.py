@@ -8,6 +8,7 @@ from flows.artifacts import show_progress
 from flows.baseline import fit_baseline
 from flows.learn_settings import TrainSettings
 from flows.patience import PATIENT
+from flows.scenes import shortfall_of
 from flows.train import train
 
 TOLD = 100
@@ -18,6 +19,8 @@ TOLD = 100
 def train_task(settings: TrainSettings, root: str, folder: str) -> str:
     """Train to the end, or on from the last save; returns the checkpoint's path."""
     logger = get_run_logger()
+    if note := shortfall_of(settings, root):
+        logger.warning(note)
     if settings.kind == "root-polynomial":
         return str(fit_baseline(settings, root, Path(folder)))
 

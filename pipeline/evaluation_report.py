@@ -61,8 +61,14 @@ def evaluation_report(name: str, whole: Mapping[str, Any], maps: Mapping[str, by
         _published(),
         Section("Settings", "What decided the figures.", rows=flat(known)),
     ]
-    count = len({row["scene"] for row in scenes})
-    return page(name, f"{whole['dataset']}, {count} scenes.", sections)
+    return page(name, f"{whole['dataset']}, {_count(whole)}.", sections)
+
+
+def _count(whole: Mapping[str, Any]) -> str:
+    count, missing = len({row["scene"] for row in whole["scenes"]}), whole.get("missing", ())
+    if missing:
+        return f"{count} of the {count + len(missing)} scenes of {whole['settings']['split']}"
+    return f"{count} scenes"
 
 
 def _means(means: Sequence[Row]) -> Section:

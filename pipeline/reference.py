@@ -57,6 +57,10 @@ class DataSet:
             raise Refusal(f"a split of {self.name} must be one that is listed", use, fix)
         return self.named(tuple(name for name in self.splits[use] if name in self.paths))
 
+    def missing(self, use: str) -> tuple[str, ...]:
+        """Scenes that are listed for a use and not there."""
+        return tuple(name for name in self.splits.get(use, ()) if name not in self.paths)
+
     def named(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """The same names. Raises Refusal where one is not there, or none is given."""
         missing = [name for name in names if name not in self.paths]

@@ -169,20 +169,40 @@ def test_training_as_a_flow_gives_the_same_checkpoint(monkeypatch, cave, tmp_pat
     assert one == other
 
 
-def test_arad_is_scored_on_its_own_photographs(monkeypatch, tmp_path):
+def test_arad_is_scored_on_its_own_photographs(monkeypatch, tmp_path, capsys):
     (root := tmp_path / "arad").mkdir()
     write_arad(root, {1: cube_of(1), 901: cube_of(2)})
     given = ("evaluate", "arad", "--root", root, "--out", tmp_path / "out", "--steps", "1")
     small = ("--tile", "32", "--overlap", "8", "--protocol", "full")
     assert r2h(monkeypatch, *given) == 2  # 20 pixels have no crop of 128
     assert r2h(monkeypatch, *given, *small) == 0
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    folder = tmp_path / "out"
+    found = json.loads((folder / "evaluation.json").read_text())
     assert {row["scene"] for row in found["scenes"]} == {"ARAD_1K_0901"}
+    # Forty-nine of the fifty are not there: these figures are none of the benchmark.
+    assert found["missing"] == [f"ARAD_1K_{number:04d}" for number in range(902, 951)]
+    told = "1 of 50 scenes of validation are there; missing: ARAD_1K_0902, "
+    assert all(told in text for text in capsys.readouterr())
+    assert "1 of the 50 scenes of validation" in (folder / "evaluation.report.html").read_text()
     assert found["settings"]["rgb"] == "published"
     # What would be passed over, or read another camera's photographs as the Basler's.
     for other in (("--camera", "nikon-d700"), ("--rendering", "ntire2022")):
         assert r2h(monkeypatch, *given, *small, *other) == 2
     assert all(np.isfinite(row["psnr"]) for row in found["scenes"])
+
+
+@pytest.mark.parametrize("kind", ["r2h-diff", "root-polynomial"])
+def test_training_says_what_of_its_split_is_missing(monkeypatch, tmp_path, capsys, kind):
+    (root := tmp_path / "arad").mkdir()
+    write_arad(root, {1: cube_of(1), 901: cube_of(2)})
+    text = (tmp_path / "train.toml").write_text
+    text(
+        f'kind = "{kind}"\ndataset = "arad"\nsplit = "validation"\ncrop = 16\nbatch = 1\n'
+        "iterations = 1\n[cameras]\nsrgb = 1\n"
+    )
+    given = ("train", tmp_path / "train.toml", "--root", root, "--out", tmp_path / "out")
+    assert r2h(monkeypatch, *given) == 0
+    assert "1 of 50 scenes of validation are there; missing:" in capsys.readouterr().err
 
 
 def test_harvard_is_scored_at_the_wavelengths_it_shares(monkeypatch, tmp_path, capsys):

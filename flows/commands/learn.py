@@ -61,9 +61,12 @@ def train(
 
     Example: r2h train train-cave.toml --root CAVE --out runs/cave
     """
+    from flows.scenes import shortfall_of  # noqa: PLC0415
     from model.train import Diverged  # noqa: PLC0415 (torch takes a second to import)
 
     settings = load(TrainSettings, config, **given)
+    if note := shortfall_of(settings, root):
+        tell(note)
     try:
         show({"checkpoint": str(_train(settings, root, out, prefect))}, as_json)
     except Diverged as error:
