@@ -12,6 +12,7 @@ import model
 from flows.bound import chosen_engine
 from flows.environment import PACKAGES, installed
 from flows.learn_settings import EvaluateSettings
+from flows.lineage import lineage, seen, untold
 from flows.scenes import shortfall
 from flows.sigma import checkpoint_of
 from model.checkpoint import SHIPPED, describe
@@ -32,11 +33,12 @@ def about(
 ) -> dict[str, Any]:
     """All that decides the figures, and what the model costs.
 
-    With which scenes of a split are missing, and which of the others the model was trained on, as
-    far as its checkpoint names them.
+    With which scenes of a split are missing, and which of the others the model, or one that it
+    started from, was trained on, as far as checkpoints name them.
     """
     checkpoint = checkpoint_of(settings)
     known = describe(checkpoint)
+    links = lineage(known)
     return {
         "format": FORMAT,
         "dataset": dataset.name,
@@ -50,14 +52,9 @@ def about(
         "wavelengths_nm": [w for w in dataset.wavelengths if w in known["wavelengths_nm"]],
         "versions": {name: installed(name) for name in PACKAGES},
         "missing": list(dataset.missing(settings.split)) if settings.split else [],
-        "trained_on": _trained_on(known["training"], dataset.name, names),
+        "trained_on": seen(links, dataset.name, names),
+        "untold": untold(links),
     }
-
-
-def _trained_on(training: dict[str, Any], dataset: str, names: Sequence[str]) -> list[str]:
-    """Of the scenes those that a checkpoint names; none where it names a split."""
-    same = training.get("dataset", "cave") == dataset
-    return [name for name in names if same and name in training.get("scenes", ())]
 
 
 def cautions(whole: dict[str, Any], count: int) -> list[str]:
@@ -67,6 +64,9 @@ def cautions(whole: dict[str, Any], count: int) -> list[str]:
         found.append(shortfall(whole["settings"]["split"], count, missing))
     if trained := whole["trained_on"]:
         found.append(f"NOT a test: the model was trained on {', '.join(trained)}")
+    if silent := whole["untold"]:
+        which = ", ".join(digest[:12] for digest in silent)
+        found.append(f"perhaps no test: it is not said which scenes {which} was trained on")
     return found
 
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
+from flows.lineage import lineage
 from flows.scenes import scenes_of
 from flows.shown import crops_of
 from model import NetworkConfig, R2HDiff
@@ -156,12 +157,17 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
 
 
 def provenance(settings: TrainSettings) -> dict[str, Any]:
-    """The settings as a checkpoint keeps them: its start by digest, files without their folders."""
+    """The settings as a checkpoint keeps them: files without their folders.
+
+    Its start by digest, and with what that and those ``before`` it were trained on.
+    """
     kept = settings.model_dump(mode="json", exclude=MACHINE)
     files = ("init", "reflectances", "illuminants", "beside")
     names = {key: Path(kept[key]).name for key in files if kept[key]}
-    start = {"init_digest": describe(named(settings.init))["digest"]} if settings.init else {}
-    return kept | names | start
+    if settings.init is None:
+        return kept | names
+    start = describe(named(settings.init))
+    return kept | names | {"init_digest": start["digest"], "before": lineage(start)}
 
 
 def _keep_settings(settings: TrainSettings, folder: Path) -> None:

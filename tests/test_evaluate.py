@@ -143,7 +143,7 @@ def test_an_evaluation_says_what_decided_it(monkeypatch, cave, tmp_path):
     assert all(known[key] is not None for key in keys)
     assert found["engine"] in ("torch", "onnxruntime")
     assert found["versions"]["numpy"] == np.__version__
-    assert found["trained_on"] == []
+    assert found["trained_on"] == found["untold"] == []
     (row, *_) = figures(found)
     assert (row["digest"], row["mean"]["psnr"]) == (
         describe()["digest"],
@@ -156,7 +156,21 @@ def test_scenes_that_were_trained_on_are_no_test(dataset, told):
     settings = settings_of(EvaluateSettings, "evaluate-cave.toml")
     of = SimpleNamespace(name=dataset, wavelengths=(400.0,))
     known = about(settings, of, load(SHIPPED), ["cloth", "beads"])
-    assert known["trained_on"] == told
+    assert (known["trained_on"], known["untold"]) == (told, [])
+
+
+def test_scenes_of_a_start_are_no_test_either(monkeypatch, cave, config, tmp_path, capsys):
+    config.write_text(config.read_text().replace('"first", "second"', '"first"'))
+    given = ("train", config, "--root", cave, "--iterations", 1, "--out")
+    assert r2h(monkeypatch, *given, tmp_path / "a") == 0
+    start = tmp_path / "a" / "checkpoint.safetensors"
+    config.write_text(config.read_text().replace('"first"', '"second"'))
+    assert r2h(monkeypatch, *given, tmp_path / "b", "--init", start) == 0
+    (tmp_path / "evaluate.toml").write_text(EVALUATION.replace(', "second"', ""))
+    weights = tmp_path / "b" / "checkpoint.safetensors"
+    given = ("evaluate", "cave", "--root", cave, "--out", tmp_path / "c", "--checkpoint", weights)
+    assert r2h(monkeypatch, *given, "--config", tmp_path / "evaluate.toml") == 0
+    assert all("NOT a test: the model was trained on first" in t for t in capsys.readouterr())
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import model as r2h
 from flows import cli
 from flows.learn_settings import NetworkSettings, TrainSettings
+from flows.lineage import lineage, seen, untold
 from flows.settings import load
 from flows.shown import crops_of
 from flows.train import start_of, train
@@ -64,6 +65,34 @@ def test_the_checkpoint_says_what_it_started_from_and_no_folder(root: Path) -> N
     assert kept["init_digest"] == r2h.describe()["digest"]
     assert (kept["init"], kept["reflectances"]) == (SHIPPED.name, "measured.npz")
     assert str(root) not in str(kept)
+
+
+def test_what_a_start_was_trained_on_is_kept_all_the_way_back(root: Path) -> None:
+    once = train(asked(scenes=("one",)), root, root / "once", silent)
+    twice = train(asked(scenes=("two",), init=str(once)), root, root / "twice", silent)
+    once.unlink()
+    last = train(asked(scenes=("two",), init=str(twice)), root, root / "last", silent)
+    links = lineage(r2h.describe(last))
+    assert [link["scenes"] for link in links] == [["two"], ["two"], ["one"]]
+    assert links[1]["digest"] == r2h.describe(twice)["digest"]
+    assert seen(links, "cave", ["one", "three"]) == ["one"]
+    assert seen(links, "arad", ["one"]) == untold(links) == []
+
+
+def test_the_shipped_weights_say_all_that_they_saw() -> None:
+    wide, cave, first = lineage(r2h.describe())
+    assert cave["digest"] == r2h.describe(named("r2h-cave"))["digest"]
+    assert len(wide["scenes"]) == 21
+    assert wide["scenes"] == cave["scenes"] == first["scenes"]
+    # As weights were kept before chains were.
+    start = {"init_digest": cave["digest"], "scenes": ["one"]}
+    assert "beads" in seen(lineage({"digest": "a", "training": start}), "cave", ["beads"])
+
+
+def test_a_start_that_nobody_knows_is_told() -> None:
+    training = {"init_digest": "b", "scenes": ["one"]}
+    assert untold(lineage({"digest": "a", "training": training})) == ["b"]
+    assert untold(lineage({"digest": "a", "training": {"split": "train"}})) == ["a"]
 
 
 def test_weights_go_on_under_another_schedule(root: Path) -> None:

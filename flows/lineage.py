@@ -1,0 +1,56 @@
+"""What a model has seen: the scenes of its own training, and of all models it started from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from model.checkpoint import SHIPPED, describe
+
+Link = dict[str, Any]
+"""One training: the model's ``digest``, its ``dataset``, ``scenes`` and ``beside_scenes``.
+
+``scenes`` is empty where nobody says them.
+"""
+
+_CAVE = SHIPPED.with_name("r2h-cave.safetensors")
+_FIRST_PART = "c7a1edc5ea3f4f9161b381a5aaf478ad4034846386ec96cd3f9c1e3ef6cd1ca8"
+"""What r2h-cave started from; it did not ship, and was trained on the same scenes (its card)."""
+
+
+def lineage(about: Mapping[str, Any]) -> list[Link]:
+    """A described checkpoint's training, that of its start, and so on back."""
+    training = about["training"]
+    return [_link(about["digest"], training), *_starts(training)]
+
+
+def _starts(training: Mapping[str, Any]) -> list[Link]:
+    if "before" in training:
+        return list(training["before"])
+    # Kept since starts are: before, a checkpoint had no more than its start's digest.
+    digest = training.get("init_digest")
+    if digest is None:
+        return []
+    if digest == _FIRST_PART:
+        return [_link(digest, describe(_CAVE)["training"])]
+    known = (describe(path) for path in sorted(SHIPPED.parent.glob("*.safetensors")))
+    start = next((about for about in known if about["digest"] == digest), None)
+    return lineage(start) if start else [{"digest": digest, "dataset": None, "scenes": []}]
+
+
+def _link(digest: str, training: Mapping[str, Any]) -> Link:
+    return {
+        "digest": digest,
+        "dataset": training.get("dataset", "cave"),
+        "scenes": list(training.get("scenes", ())),
+        "beside_scenes": list(training.get("beside_scenes", ())),
+    }
+
+
+def seen(links: Sequence[Link], dataset: str, names: Iterable[str]) -> list[str]:
+    """Those of a data set's scenes that any of the trainings names."""
+    known = {name for link in links if link["dataset"] == dataset for name in link["scenes"]}
+    return [name for name in names if name in known]
+
+
+def untold(links: Sequence[Link]) -> list[str]:
+    """Digests of those whose scenes nobody says."""
+    return [link["digest"] for link in links if not link["scenes"]]
