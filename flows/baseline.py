@@ -14,20 +14,37 @@ from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
 from pipeline.reference import DataSet, ReferenceScene
 
+USED = {"kind", "dataset", "scenes", "calibrate", "cameras"}
+"""Settings that decide a fit."""
+
 
 def fit_baseline(settings: TrainSettings, root: str | Path, folder: Path) -> Path:
     """Fit over every pixel of the settings' scenes in a root; returns the checkpoint's path.
 
-    Raises Refusal unless exactly one camera and only scenes of the root are named.
+    Raises Refusal unless exactly one camera and only scenes of the root are named, and for settings
+    that are of networks alone.
     """
+    _refuse_unused(settings)
     dataset, names = scenes_of(settings, settings.dataset, root)
     camera = _one_camera(settings, dataset.wavelengths)
     scenes = _scenes(dataset, names, camera)
     fitted = RootPolynomial.fit(scenes, camera.wavelengths, camera.name)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "checkpoint.safetensors"
-    fitted.save(path, settings.model_dump(mode="json"))
+    # A split may be of what is there today: names say what was fitted on, now and later.
+    fitted.save(path, settings.model_dump(mode="json", include=USED) | {"scenes": list(names)})
     return path
+
+
+def _refuse_unused(settings: TrainSettings) -> None:
+    """Refuse what would be passed over, and kept as if it had counted."""
+    plain = {name: field.default for name, field in TrainSettings.model_fields.items()}
+    # It is solved in one pass; a network's iterations have no default.
+    plain |= {"iterations": 1, "split": settings.split}
+    asked = {name: getattr(settings, name) for name in plain.keys() - USED}
+    if other := {name: value for name, value in asked.items() if value != plain[name]}:
+        rule = f"a root-polynomial fit is decided by {', '.join(sorted(USED))} and split alone"
+        raise Refusal(rule, other, "Leave them out, or train another kind.")
 
 
 def _one_camera(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Camera:

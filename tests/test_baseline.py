@@ -16,6 +16,7 @@ from pipeline.camera import load_camera
 from pipeline.cave import cave
 from pipeline.errors import Refusal
 from tests.model_fixtures import BANDS, WAVELENGTHS, random, small_model, tile
+from tests.owners import cube_of, write_harvard
 from tests.toys import write_scene
 
 NM = WAVELENGTHS.tolist()
@@ -175,7 +176,7 @@ def test_a_baseline_is_fitted_on_whole_scenes_seen_by_one_camera(tmp_path: Path)
     path = baseline.fit_baseline(asked, tmp_path, tmp_path / "out")
     found = RootPolynomial.load(path)
     assert (found.camera, len(found.wavelengths)) == ("srgb", 31)
-    assert r2h.describe(path)["training"] == asked.model_dump(mode="json")
+    assert r2h.describe(path)["training"]["scenes"] == ["one", "two"]
     rgb, cube = whole_scenes(tmp_path)
     error = (found(rgb, NO_NOISE) - cube).square().mean()
     assert error < (cube - cube.mean(dim=(0, 2, 3), keepdim=True)).square().mean()
@@ -196,6 +197,36 @@ def test_a_baseline_of_more_cameras_than_one_is_refused(
     asked = TrainSettings(scenes=("one",), cameras=cameras, iterations=1)
     with pytest.raises(Refusal, match="one camera"):
         baseline.fit_baseline(asked, tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"noise": 0.2},
+        {"init": "r2h-cave"},
+        {"mix": 0.5},
+        {"crop": 64},
+        {"iterations": 9},
+        {"network": {"hata": False}},
+    ],
+)
+def test_settings_of_networks_are_refused(tmp_path: Path, other: dict[str, object]) -> None:
+    made_up_database(tmp_path)
+    plain = {"kind": "root-polynomial", "scenes": ("one",), "cameras": {"srgb": 1}}
+    asked = TrainSettings(**{**plain, "iterations": 1, **other})
+    with pytest.raises(Refusal, match=next(iter(other))):
+        baseline.fit_baseline(asked, tmp_path, tmp_path / "out")
+
+
+def test_a_fit_keeps_what_decided_it_alone(tmp_path: Path) -> None:
+    write_harvard(tmp_path, "a", cube_of(0, 24, 28))
+    write_harvard(tmp_path, "b", cube_of(1, 24, 28))
+    asked = TrainSettings(
+        kind="root-polynomial", dataset="harvard", split="train", cameras={"srgb": 1}, iterations=1
+    )
+    path = baseline.fit_baseline(asked, tmp_path, tmp_path / "out")
+    wanted = {"kind": "root-polynomial", "dataset": "harvard", "scenes": ["b"]}
+    assert r2h.describe(path)["training"] == wanted | {"calibrate": False, "cameras": {"srgb": 1.0}}
 
 
 def test_a_scene_that_is_not_there_is_refused(tmp_path: Path) -> None:
