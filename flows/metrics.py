@@ -17,7 +17,11 @@ FIGURES = {
 
 
 def write_metrics(uri: str, records: Sequence[dict[str, Any]]) -> None:
-    """Write the sums of the records of one run: `run.json` of each scene, or lines of a batch."""
+    """Write the sums of the records of one run: `run.json` of each scene, or lines of a batch.
+
+    Pixels count where they were reconstructed in it: those of other lines are of what was asked.
+    """
+    done = [record for record in records if record.get("state", "done") == "done"]
     registry = CollectorRegistry()
 
     def gauge(name: str, text: str, value: float, **labels: str) -> None:
@@ -27,7 +31,8 @@ def write_metrics(uri: str, records: Sequence[dict[str, Any]]) -> None:
 
     known: dict[str, Gauge] = {}
     for key, text in FIGURES.items():
-        gauge(f"r2h_{key}", text, sum(record.get(key) or 0 for record in records))
+        of = done if key == "megapixels" else records
+        gauge(f"r2h_{key}", text, sum(record.get(key) or 0 for record in of))
     peak = max((record.get("peak_bytes") or 0 for record in records), default=0)
     gauge("r2h_peak_memory_bytes", "Most memory of the process", peak)
     stages: Counter[str] = Counter()

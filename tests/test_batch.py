@@ -236,6 +236,10 @@ def test_logs_and_metrics(r2h, scenes, tmp_path):
     assert lines[-1]["destination"] == f"{tmp_path}/out/c.zarr"
     assert 'r2h_scenes{state="done"} 3.0' in figures.read_text()
     assert "r2h_stored_bytes" in figures.read_text()
+    assert f"r2h_megapixels {3 * 480 / 1e6}" in figures.read_text()
+    assert r2h("--metrics", str(figures))[0] == 0
+    assert 'r2h_scenes{state="skipped"} 3.0' in figures.read_text()
+    assert "r2h_megapixels 0.0\n" in figures.read_text()
     code, _, err = r2h("--log", "xml")
     assert code == 2
 

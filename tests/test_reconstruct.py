@@ -226,6 +226,26 @@ def test_a_seam_beyond_the_limit_fails_and_leaves_the_cube_unsealed(r2h, raster,
     assert SpectralCube.open(str(tmp_path / "a.zarr")).sealed
 
 
+def test_figures_of_the_run_before_do_not_stay(r2h, raster, tmp_path, monkeypatch):
+    figures, cube = tmp_path / "run.prom", tmp_path / "a.zarr"
+    given = ("--metrics", figures, "--overwrite")
+    assert r2h.reconstruct(raster, cube, *given)[0] == 0
+    assert 'r2h_scenes{state="done"} 1.0' in figures.read_text()
+    assert r2h.reconstruct(raster, cube, *given, "--camera", "none")[0] == 2
+    assert 'r2h_scenes{state="failed"} 1.0' in figures.read_text()
+    assert "r2h_megapixels 0.0\n" in figures.read_text()
+    add = Sums.add
+    monkeypatch.setattr(Sums, "add", lambda *of: (signal.raise_signal(signal.SIGTERM), add(*of))[1])
+    assert r2h.reconstruct(raster, cube, *given)[0] == STOPPED
+    assert 'r2h_scenes{state="stopped"} 1.0' in figures.read_text()
+    # What is told is what ended the run.
+    code, _, err = r2h.reconstruct(
+        raster, cube, "--camera", "none", "--metrics", tmp_path / "no" / "run.prom"
+    )
+    assert code == 2
+    assert "camera" in err
+
+
 def test_a_run_told_to_stop_says_so_and_resumes(r2h, raster, tmp_path, monkeypatch):
     r2h.reconstruct(raster, tmp_path / "a.zarr", "--region", "64")
     add = Sums.add

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, cast
 
 import typer
@@ -39,13 +39,13 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
 
-    given |= {"source": source, "destination": destination}
-    settings = load(ReconstructSettings, config, **given)
-    if prefect and dask:
-        raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
-    if log:
-        log_as(log)
-    with _told():
+    with _figures(metrics), _told():
+        given |= {"source": source, "destination": destination}
+        settings = load(ReconstructSettings, config, **given)
+        if prefect and dask:
+            raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
+        if log:
+            log_as(log)
         if prefect:
             record = _with_prefect(settings)
         elif dask:
@@ -57,6 +57,23 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     if as_json:
         return typer.echo(json.dumps(record))
     return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+
+
+@contextmanager
+def _figures(uri: str | None) -> Iterator[None]:
+    """Of a run that ends early, how: no scheduler takes those of the run before for its own."""
+    from flows.metrics import write_metrics  # noqa: PLC0415
+    from pipeline.store import storage_errors  # noqa: PLC0415
+
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "code", 1) == STOPPED
+        # What ended the run is told, not that its figures cannot be written either.
+        with suppress(*storage_errors(ValueError, ImportError)):
+            if uri:
+                write_metrics(uri, [{"state": "stopped" if stopped else "failed"}])
+        raise
 
 
 @contextmanager
