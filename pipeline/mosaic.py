@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -42,7 +43,8 @@ def matching(pattern: str) -> list[str]:
     """
     try:
         fs, inside = fsspec.core.url_to_fs(pattern)
-        found = sorted(fs.glob(inside))
+        # What else a glob reads is part of a name: a set of ? or of [ alone is the sign itself.
+        found = sorted(fs.glob(re.sub(r"[?[]", r"[\g<0>]", inside)))
         names = found if local_path(pattern) else [fs.unstrip_protocol(name) for name in found]
         inputs = [name for name in names if not is_picture(name)]
     except storage_errors(ValueError, ImportError) as error:

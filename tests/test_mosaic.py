@@ -2,6 +2,7 @@ import pickle
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 
+import fsspec
 import numpy as np
 import pytest
 import rasterio
@@ -15,7 +16,7 @@ from pipeline.camera import load_camera
 from pipeline.errors import Refusal
 from pipeline.exposure import scale_of, scene_scale
 from pipeline.grid import Window
-from pipeline.mosaic import MosaicScene, open_scene
+from pipeline.mosaic import MosaicScene, matching, open_scene
 from pipeline.scene import RasterScene
 from tests.toys import Toy, objects, stream
 
@@ -165,3 +166,16 @@ def test_sheets_with_gaps_have_a_scale_of_their_own(tmp_path):
     dim, bright = (scene_scale(open_scene(str(tmp_path / f"*{n}.tif")), camera) for n in (1, 2))
     assert dim == pytest.approx(scale_of(camera.decode(values)))
     assert bright == pytest.approx(2 * dim)
+
+
+@pytest.mark.parametrize("sign", ["[1]", "?", "[!1]", "[", "]"])
+def test_only_a_star_stands_for_others(tmp_path, sign):
+    for folder in (f"a{sign}", "a1", "a2", "a"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.tif").touch()
+    files = fsspec.filesystem("memory")
+    files.put(str(tmp_path), "/signs", recursive=True)
+    assert matching(f"{tmp_path}/a{sign}/*.tif") == [f"{tmp_path}/a{sign}/x.tif"]
+    assert matching(f"memory://signs/a{sign}/*.tif") == [f"memory:///signs/a{sign}/x.tif"]
+    assert len(matching(f"{tmp_path}/a*/*.tif")) == 4
+    files.rm("/signs", recursive=True)
