@@ -1,13 +1,11 @@
 """What the cube of each input of a batch is called."""
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from string import Formatter
 from unicodedata import category
-from urllib.parse import urlsplit
 
 from pipeline.errors import Refusal
-from pipeline.uri import local_path
+from pipeline.uri import named_path
 
 Fields = Mapping[str, str | int]
 """What a template may say of an input, by name."""
@@ -19,13 +17,13 @@ def destination(output: str, template: str, source: str, fields: Fields) -> str:
     Fields are the source's stem and parent, and those that are given.
 
     Raises Refusal for an output that is no place of its own, for a name that would leave it, and
-    for a field that is not there.
+    for a field that is not there, or a stem where the source has none.
     """
     # "" and "/" are the root of this machine; "s3://" without its slashes would be a local "s3:".
     if not output.rpartition("://")[2].strip("/ "):
         fix = "Give `output` a folder's path, or a URI with its bucket."
         raise Refusal("a batch's output is a folder or a place in a bucket", repr(output), fix)
-    path = local_path(source) or PurePosixPath(urlsplit(source).path)
+    path = named_path(source)
     name = _filled(template, {"stem": path.stem, "parent": path.parent.name, **fields}, source)
     outside = any(part in ("", ".", "..") for part in name.split("/"))
     if outside or any(sign in '\\:*?"<>|#' or category(sign) in ("Cc", "Cs") for sign in name):
@@ -43,6 +41,8 @@ def _filled(template: str, known: Fields, source: str) -> str:
         if unknown := {name for name, _ in asked} - known.keys():
             rule = f"a name's fields are among {', '.join(known)} for {source}"
             raise Refusal(rule, sorted(unknown), "Change `name`.")
+        if "stem" in dict(asked) and not known["stem"]:
+            raise Refusal("a cube is named after its input's file", source, "Change `name`.")
         return template.format(**known)
     except ValueError as error:
         if isinstance(error, Refusal):

@@ -18,8 +18,11 @@ State = dict[str, Any]
 
 Of a remote one also, ``beside`` it, of a mask and notes that are there; local ones are files too.
 """
-_TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest")
-_TIMES = ("LastModified", "Last-Modified", "last_modified", "mtime", "modified", "created")
+_TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "CRC")
+_TIMES = (
+    *("LastModified", "Last-Modified", "last_modified", "mtime", "modified", "created"),
+    *("date_time", "modify", "modificationTime"),  # of a member of a zip archive, FTP, WebHDFS
+)
 
 
 def state(uri: str, files: Iterable[str]) -> State:
@@ -43,7 +46,7 @@ def _facts(name: str) -> dict[str, Any]:
 
 def _told(about: dict[str, Any]) -> dict[str, Any]:
     """Bytes, and ETag or else the time of change, by whatever names a file system has for them."""
-    tag = next((about[name] for name in _TAGS if about.get(name)), None)
+    tag = next((str(about[name]) for name in _TAGS if about.get(name)), None)
     changed = next((str(about[name]) for name in _TIMES if about.get(name)), None)
     return {"bytes": about.get("size"), "etag": tag, "modified": None if tag else changed}
 

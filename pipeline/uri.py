@@ -1,7 +1,8 @@
 """What a path or URI names: a file here, or what GDAL calls by another name."""
 
 import os
-from pathlib import Path
+import re
+from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 VSI = {
@@ -20,6 +21,19 @@ def local_path(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(unquote(urlsplit(uri).path))
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
+
+
+def named_path(uri: str) -> PurePath:
+    """The path by which a file is named; in a chain, as zip://a.tif::s3://b/c.zip, the member's.
+
+    There what comes first is part of it, which may be a bucket: simplecache::s3://b/a.tif.
+    """
+    if (path := local_path(uri)) is not None:
+        return path
+    if "::" not in uri:
+        return PurePosixPath(urlsplit(uri).path)
+    link = next(link for link in uri.split("::") if "://" in link)
+    return PurePosixPath(re.split(r"[?#]", link.partition("://")[2])[0])
 
 
 def is_file(uri: str) -> bool:

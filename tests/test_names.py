@@ -136,3 +136,28 @@ def test_only_the_folder_of_that_name_is_deleted():
         remove(fs, f"/names/{folder}")
     assert sorted(fs.ls("/names", detail=False)) == ["/names/a1.zarr", "/names/ab.zarr"]
     fs.rm("/names", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("zip://s.tif::z.zip", "out/s.zarr"),
+        ("zip://sheets/s.tif::s3://bucket/z.zip", "out/s.zarr"),
+        ("simplecache::https://host/a/s.tif?key=x::y", "out/s.zarr"),
+        ("s3://bucket/s.tif", "out/s.zarr"),
+        ("/vsizip/z.zip/s.tif", "out/s.zarr"),
+        ("/in/a::b.tif", None),
+    ],
+)
+def test_a_cube_is_named_after_the_file_that_is_read(source, name):
+    if name:
+        assert destination("out", "{stem}.zarr", source, {}) == name
+    else:
+        with pytest.raises(Refusal, match="below the output"):
+            destination("out", "{stem}.zarr", source, {})
+
+
+def test_a_cube_of_no_name_is_refused():
+    with pytest.raises(Refusal, match="named after"):
+        destination("out", "{stem}.zarr", "https://host/?id=3", {})
+    assert destination("out", "{index}.zarr", "https://host/?id=3", {"index": 3}) == "out/3.zarr"

@@ -1,4 +1,5 @@
 import os
+import zipfile
 
 import fsspec
 import pytest
@@ -200,3 +201,29 @@ def test_behind_a_query_nothing_is_looked_for_beside(served):
     assert [asked.split()[1] for asked in sent(uri.rpartition("/")[0])[1]] == [
         "/a.tif?signature=abc"
     ]
+
+
+def packed(path, values):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(zipfile.ZipInfo("a.tif"), values)  # always of 1980
+    fsspec.filesystem("zip", fo=str(path)).clear_instance_cache()
+    return [f"zip://a.tif::{path}"]
+
+
+def test_a_member_of_an_archive_is_known_by_its_checksum(tmp_path):
+    files = packed(tmp_path / "z.zip", b"one")
+    before = begun(files)
+    assert known(before, state("a.tif", files), files) == before
+    files = packed(tmp_path / "z.zip", b"two")
+    with pytest.raises(Refusal, match="stays what it was"):
+        known(before, state("a.tif", files), files)
+
+
+@pytest.mark.parametrize("name", ["date_time", "modify", "modificationTime"])
+def test_a_time_is_one_by_any_name(store, name):
+    del store["ETag"], store["LastModified"]
+    store[name] = 1
+    before = begun(REMOTE)
+    store[name] = 2
+    with pytest.raises(Refusal, match="stays what it was"):
+        known(before, state("a.tif", REMOTE), REMOTE)
