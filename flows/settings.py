@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from pipeline.errors import Refusal
-from pipeline.moment import given
+from pipeline.moment import as_given
 
 
 def _split(value: Any) -> Any:
@@ -28,7 +28,7 @@ def _whole(value: Any) -> Any:
 
 
 def _moment(value: str | None) -> str | None:
-    return None if value is None else given(value).text
+    return None if value is None else as_given(value)
 
 
 Numbers = BeforeValidator(_split)

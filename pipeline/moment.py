@@ -41,6 +41,15 @@ def given(text: str) -> Moment:
         raise Refusal("a datetime is in ISO 8601", text, fix) from error
 
 
+def as_given(text: str) -> str:
+    """A moment in ISO 8601 in one way of writing: in UTC, or without a zone where none is given.
+
+    Raises Refusal for what is none.
+    """
+    utc = given(text).text
+    return utc if datetime.fromisoformat(text).tzinfo else utc.removesuffix("Z")
+
+
 def recorded(dataset: DatasetReader) -> Moment | None:
     """What a raster's EXIF or TIFF tags say; None where they say nothing that can be read."""
     tags = {**dataset.tags(), **dataset.tags(ns="EXIF")}

@@ -46,6 +46,10 @@ def test_without_a_time_there_is_no_item_and_it_is_said(r2h, raster, tmp_path, c
     item = json.loads((tmp_path / "b.json").read_text())
     assert item["properties"]["datetime"] == "2020-01-02T03:04:05Z"
     assert "taken as UTC" in item["properties"]["description"]
+    r2h.reconstruct(raster, tmp_path / "c.zarr", "--datetime", "2020-01-02T03:04:05")
+    given = json.loads((tmp_path / "c.json").read_text())["properties"]
+    assert given["datetime"] == item["properties"]["datetime"]
+    assert "Time: given, no time zone: taken as UTC." in given["description"]
 
 
 def test_none_are_written_where_none_are_wanted(r2h, raster, tmp_path):

@@ -8,6 +8,7 @@ import rasterio
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from flows.settings import SceneSettings
 from pipeline.errors import Refusal
 from pipeline.moment import given
 from pipeline.scene import RasterScene
@@ -71,3 +72,20 @@ def test_what_is_given_is_iso_8601_and_ends_in_utc():
     assert given(given("2026-07-01T10:30").text).text == "2026-07-01T10:30:00Z"
     with pytest.raises(Refusal, match="ISO 8601"):
         given("last summer")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("2026-07-01T10:30:00", "2026-07-01T10:30:00"),
+        ("2026-07-01", "2026-07-01T00:00:00"),
+        ("2026-07-01T10:30:00+02:00", "2026-07-01T08:30:00Z"),
+        ("2026-07-01T10:30:00Z", "2026-07-01T10:30:00Z"),
+    ],
+)
+def test_what_is_kept_says_whether_a_zone_was_given(text, kept):
+    settings = SceneSettings(datetime=text)
+    assert settings.datetime == kept
+    # Settings are made of settings, and read again.
+    assert SceneSettings(**settings.model_dump()) == settings
+    assert given(kept) == given(text)
