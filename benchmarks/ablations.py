@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.learning import BASLER, learnt
+from benchmarks.learning import learnt
 from benchmarks.recipes import LEFT_OUT, MIDDLE, RECIPES, SMALL, compared, left_out, mean
 from flows.baseline import fit_baseline
 from flows.learn_settings import TrainSettings
@@ -150,9 +150,10 @@ def run(name: str, seed: int, given: argparse.Namespace) -> None:
 
 def baseline(given: argparse.Namespace) -> None:
     """Root-polynomial of the same scenes."""
-    row = Row({"kind": "root-polynomial", "cameras": {BASLER: 1.0}})
+    scenes = settings_of(Row(), 0, given).scenes
+    settings = load(TrainSettings, "train-root-polynomial.toml", scenes=scenes)
     with TemporaryDirectory() as folder:
-        path = fit_baseline(settings_of(row, 0, given), given.root, Path(folder))
+        path = fit_baseline(settings, given.root, Path(folder))
         fitted = RootPolynomial.load(path)
     scored = [
         compared(lambda rgb, _: fitted(rgb, rgb), given.root, name, MIDDLE) for name in LEFT_OUT
