@@ -24,6 +24,7 @@ from flows.environment import environment
 from flows.finish import finish, log_done, stages
 from flows.forecast import line, peak_resident
 from flows.hold import kept
+from flows.logs import log_as
 from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, log_region, prepare, refuse_other_settings, run_region
 from flows.record import refuse_elsewhere, with_places
@@ -99,8 +100,9 @@ def fill(ask: _Ask, region: Window) -> dict[str, Any]:
 def end(ask: _Ask, taken: dict[str, float], more: dict[str, Any]) -> dict[str, Any]:
     """Seal, on a worker."""
     job, cube = opened(*ask), SpectralCube.open(ask.settings.destination, "r+")
-    places = with_places(job, more["environments"])
-    return finish(job, cube, taken, {**more, "environments": places})
+    return finish(
+        job, cube, taken, {**more, "environments": with_places(job, more["environments"])}
+    )
 
 
 async def _halt(run: str) -> None:
@@ -125,8 +127,7 @@ def connect(cluster: str) -> "Iterator[Client]":
         raise Refusal("--dask needs Dask's scheduler", "none", "pip install 'r2h[cluster]'.")
     from distributed import Client, LocalCluster  # noqa: PLC0415 (an extra)
 
-    # It would tell of every connection, among our own lines.
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     count = cluster.removeprefix(LOCAL)
     if cluster.startswith(LOCAL) and not (count.isdigit() and int(count)):
         raise Refusal("local workers are local:N, N from 1", cluster, "Say for example local:2.")
@@ -145,19 +146,23 @@ def connect(cluster: str) -> "Iterator[Client]":
         yield client
 
 
-def reconstruct_on(cluster: str, settings: ReconstructSettings, bar: bool = True) -> dict[str, Any]:
+def reconstruct_on(
+    cluster: str, settings: ReconstructSettings, log: str | None = None
+) -> dict[str, Any]:
     """The whole job on a cluster; returns what `run.json` holds.
 
-    What is planned and done is told on standard error with a bar, or logged. Raises Stopped after a
-    signal, with all that is summed written.
+    What is planned and done is told on standard error with a bar, or logged as ``log`` says. Raises
+    Stopped after a signal, with all that is summed written.
     """
     start, run = time.perf_counter(), uuid4().hex
     with (
         stopped_by_signals() as stop,
         connect(cluster) as client,
-        tile_bar(bar) as shown,
+        tile_bar(log is None) as shown,
         ExitStack() as stack,
     ):
+        if log:  # there, of what goes wrong: the rest is logged here
+            client.run(log_as, log, logging.WARNING)
         settings = _shared(client, settings, cluster.startswith(LOCAL))
         needs = _needs(client)
         workers = len(_workers(client))
@@ -167,7 +172,7 @@ def reconstruct_on(cluster: str, settings: ReconstructSettings, bar: bool = True
         begun = client.submit(begin, ask, resources=needs, pure=False).result()
         shown.console.print(Text(for_people(begun.about)), soft_wrap=True)
         tiles = sum(n for _, n in begun.todo)
-        facts = {"source": settings.source, "destination": settings.destination}
+        facts = settings.model_dump(include={"source", "destination"})
         logger.info("scene begun", extra={**facts, "tiles": tiles, "about": begun.about})
         row = shown.add_task("reconstruct", total=tiles, speed=0.0)
 

@@ -25,8 +25,11 @@ class _Text(logging.Formatter):
         return for_people(" ".join([super().format(record), *more]))
 
 
-def log_as(kind: str) -> None:
-    """Send all log lines to standard error as ``json`` or ``text``. Raises Refusal for others."""
+def log_as(kind: str, level: int = logging.INFO) -> None:
+    """Send all log lines to standard error as ``json`` or ``text``. Raises Refusal for others.
+
+    ``level`` is that of our own lines.
+    """
     if kind not in KINDS:
         raise Refusal("log lines are json or text", kind, "Give --log json.")
     handler = logging.StreamHandler(sys.stderr)
@@ -36,4 +39,4 @@ def log_as(kind: str) -> None:
         else _Text("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("r2h").setLevel(logging.INFO)
+    logging.getLogger("r2h").setLevel(level)

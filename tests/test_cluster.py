@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +152,19 @@ def test_one_run_at_a_time_has_the_destination(workers, job):
         cluster.reconstruct_on(workers.scheduler.address, job("a"))
     assert "one run at a time" in refused[0]
     assert not Path(place).with_suffix(".lock").exists()
+
+
+def test_the_machine_that_asks_logs_and_nobody_else(job):
+    settings = job("logged")
+    words = ("reconstruct", settings.source, settings.destination, "--dask", "local:1")
+    sizes = ("tile", "overlap", "chunk", "region", "threads", "checkpoint")
+    more = [word for key in sizes for word in (f"--{key}", str(getattr(settings, key)))]
+    command = [str(Path(sys.executable).with_name("r2h")), *words, *more, "--log", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    assert events[0] == "scene begun"
+    assert events[-1] == "scene done"
+    assert events.count("region done") == 6
 
 
 def test_a_client_that_is_lost_lets_the_destination_go(workers, job):

@@ -49,14 +49,15 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
         if prefect:
             record = _with_prefect(settings)
         elif dask:
-            record = _on_dask(settings, dask)
+            record = _on_dask(settings, dask, log)
         else:
             record = in_sight(settings, bar=log is None)
     if metrics:
         write_metrics(metrics, [record])
     if as_json:
-        return typer.echo(json.dumps(record))
-    return tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+        typer.echo(json.dumps(record))
+    elif not log:
+        tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
 
 
 @contextmanager
@@ -99,10 +100,10 @@ def _told() -> Iterator[None]:
         fail(f"out of memory ({error}); {kept} and fewer --threads or --batch", 1)
 
 
-def _on_dask(settings: ReconstructSettings, cluster: str) -> dict[str, Any]:
+def _on_dask(settings: ReconstructSettings, cluster: str, log: str | None) -> dict[str, Any]:
     from flows.cluster import reconstruct_on  # noqa: PLC0415
 
-    return reconstruct_on(cluster, settings)
+    return reconstruct_on(cluster, settings, log)
 
 
 def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
