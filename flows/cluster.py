@@ -100,9 +100,8 @@ def fill(ask: _Ask, region: Window) -> dict[str, Any]:
 def end(ask: _Ask, taken: dict[str, float], more: dict[str, Any]) -> dict[str, Any]:
     """Seal, on a worker."""
     job, cube = opened(*ask), SpectralCube.open(ask.settings.destination, "r+")
-    return finish(
-        job, cube, taken, {**more, "environments": with_places(job, more["environments"])}
-    )
+    more["environments"] = with_places(job, more["environments"])
+    return finish(job, cube, taken, more)
 
 
 async def _halt(run: str) -> None:
