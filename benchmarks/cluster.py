@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from flows.cluster import connect, reconstruct_on
+from flows.client import connect
+from flows.cluster import reconstruct_on
 from flows.settings import ReconstructSettings, load
 
 EMPTY = 500

@@ -7,12 +7,10 @@ its worker was lost, writes what is not there yet.
 
 import asyncio
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import cache
-from importlib.util import find_spec
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
@@ -20,6 +18,7 @@ from uuid import uuid4
 from rich.text import Text
 
 from flows.bound import threads_of
+from flows.client import LOCAL, connect
 from flows.environment import environment
 from flows.finish import finish, log_done, stages
 from flows.forecast import line, peak_resident
@@ -31,7 +30,7 @@ from flows.record import refuse_elsewhere, with_places
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
-from pipeline.errors import Refusal, Stopped
+from pipeline.errors import Stopped
 from pipeline.grid import Window
 from pipeline.plan import Parts
 from pipeline.redact import for_people
@@ -45,7 +44,6 @@ TRIES = 4
 """Times a region is tried; lost workers are counted by Dask (allowed-failures)."""
 JOIN = 60
 """Seconds that the first worker may take to appear."""
-LOCAL = "local:"
 
 logger = logging.getLogger("r2h")
 _busy = Lock()
@@ -109,40 +107,6 @@ async def _halt(run: str) -> None:
     _stop(run).set()
     while _busy.locked():
         await asyncio.sleep(0.05)
-
-
-def _deaf() -> None:
-    """Ctrl-C reaches all processes of a terminal; the one that asked tells the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def connect(cluster: str) -> "Iterator[Client]":
-    """A client of a scheduler's address, or of ``local:N`` worker processes on this machine.
-
-    Raises Refusal where there is none.
-    """
-    if find_spec("distributed") is None:
-        raise Refusal("--dask needs Dask's scheduler", "none", "pip install 'r2h[cluster]'.")
-    from distributed import Client, LocalCluster  # noqa: PLC0415 (an extra)
-
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
-    count = cluster.removeprefix(LOCAL)
-    if cluster.startswith(LOCAL) and not (count.isdigit() and int(count)):
-        raise Refusal("local workers are local:N, N from 1", cluster, "Say for example local:2.")
-    if cluster.startswith(LOCAL):
-        options = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-        with LocalCluster(n_workers=int(count), **options) as local, Client(local) as client:
-            client.run(_deaf)
-            yield client
-        return
-    try:
-        client = Client(cluster)
-    except (OSError, ValueError) as error:
-        fix = "Start one with `dask scheduler`, or use local:N."
-        raise Refusal("a Dask scheduler must answer", f"{cluster}: {error}", fix) from error
-    with client:
-        yield client
 
 
 def reconstruct_on(

@@ -161,7 +161,9 @@ def test_the_machine_that_asks_logs_and_nobody_else(job):
     more = [word for key in sizes for word in (f"--{key}", str(getattr(settings, key)))]
     command = [str(Path(sys.executable).with_name("r2h")), *words, *more, "--log", "json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("{")] == []
+    events = [json.loads(line)["event"] for line in lines]
     assert events[0] == "scene begun"
     assert events[-1] == "scene done"
     assert events.count("region done") == 6
