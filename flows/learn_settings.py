@@ -11,7 +11,6 @@ from pipeline.rendering import Rendering
 PUBLISHED_BY = "basler-a2a5320-23uc"
 """The camera of ARAD_1K's own RGB images."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Side = Annotated[int, Field(ge=8, multiple_of=8)]
 
 
 class EvaluateSettings(TileSettings):
@@ -95,12 +94,10 @@ class TrainSettings(TrainFiles):
     energy."""
     held_out_cameras: tuple[str, ...] = ()
     """Cameras of the library that training never sees."""
-    crop: Side = 128
+    crop: int = Field(128, ge=8, multiple_of=8)
     """Side of a crop in pixels."""
     batch: int = Field(8, ge=1)
     """Crops an iteration."""
-    sizes: tuple[Side, ...] = ()
-    """Other sides of crops; an iteration has one of all, and as many pixels of each."""
     exposure: float = Field(0.3, ge=0)
     """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
     flips: bool = True

@@ -32,7 +32,6 @@ def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
         shares=shares,
         crop=settings.crop,
         batch=settings.batch,
-        sizes=settings.sizes,
         exposure=settings.exposure,
         seed=settings.seed,
         repaint=settings.repaint,
@@ -83,12 +82,10 @@ def _beside(
     if dataset is None:
         return []
 
-    largest = max((settings.crop, *settings.sizes))
-
     def read(name: str) -> Floats:
         cube = dataset.read(name).cube
         # Small ones are mirrored beyond their edges, as the last tiles of a scene are.
-        pad = [(0, 0), *((0, max(0, largest - side)) for side in cube.shape[1:])]
+        pad = [(0, 0), *((0, max(0, settings.crop - side)) for side in cube.shape[1:])]
         return np.pad(cube, pad, mode="reflect")
 
     names = dataset.named(settings.beside_scenes or tuple(dataset.paths))

@@ -20,7 +20,7 @@ from flows.shown import crops_of
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, named, save
 from model.train import Batch, TrainConfig, Trainer
-from pipeline.crops import Crops, crops_in, spectral_prior
+from pipeline.crops import Crops, spectral_prior
 from pipeline.errors import Refusal
 
 MACHINE = {"device", "tensorboard"}
@@ -140,11 +140,10 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
     if not dist.is_torchelastic_launched():
         yield "cuda" if cuda else "cpu"
         return
-    count, sides = int(os.environ["WORLD_SIZE"]), (settings.crop, *settings.sizes)
-    batches = [crops_in(settings.batch, settings.crop, side) for side in sides]
-    if any(batch % count for batch in batches):
+    count = int(os.environ["WORLD_SIZE"])
+    if settings.batch % count:
         rule = f"a batch must be shared evenly by {count} processes"
-        raise Refusal(rule, batches, "Choose a multiple with --batch.")
+        raise Refusal(rule, settings.batch, "Choose a multiple with --batch.")
     device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
     if cuda:
         torch.cuda.set_device(device)

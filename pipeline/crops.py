@@ -83,8 +83,6 @@ class Crops:
     """Share of the crops that become other spectra which their camera sees alike."""
     noise: float = 0.0
     """Share of the crops photographed as in NTIRE 2022: shot noise, 8 bits, JPEG."""
-    sizes: tuple[int, ...] = ()
-    """Other sides of crops: an iteration has one of all, and as many pixels of each."""
     resident: int | None = None
     """Scenes that crops are drawn from at a time (None: all)."""
     visit: int = 250
@@ -103,11 +101,8 @@ class Crops:
     def at(self, iteration: int) -> Sample:
         """rgb (N, 3, T, T), cube (N, bands, T, T), sensitivities (N, 3, bands) of an iteration."""
         random = np.random.default_rng([self.seed, iteration])
-        scenes, side = self.scenes(iteration), self.crop
-        if self.sizes:
-            side = int(random.choice([self.crop, *self.sizes]))
-        count = crops_in(self.batch, self.crop, side)
-        samples = [self._sample(random, scenes, side) for _ in range(count)]
+        scenes = self.scenes(iteration)
+        samples = [self._sample(random, scenes) for _ in range(self.batch)]
         rgb, cube, cameras = zip(*samples, strict=True)
         return np.stack(rgb), np.stack(cube), np.stack(cameras)
 
@@ -120,7 +115,7 @@ class Crops:
         chosen: list[int] = random.choice(len(every), self.resident, replace=False).tolist()
         return chosen
 
-    def _sample(self, random: np.random.Generator, scenes: Sequence[int], side: int) -> Sample:
+    def _sample(self, random: np.random.Generator, scenes: Sequence[int]) -> Sample:
         # What is off draws no number: it leaves the stream of random numbers as it was.
         if self.beside and random.random() < self.beside_share:
             drawn: Sequence[int] = range(len(self.cubes))[-self.beside :]
@@ -128,7 +123,7 @@ class Crops:
             drawn = scenes
         scene = drawn[int(random.integers(len(drawn)))]
         which = int(random.choice(len(self.cameras), p=self.shares))
-        camera, part = self.cameras[which], self._part(scene, random, side)
+        camera, part = self.cameras[which], self._part(scene, random)
         if random.random() < self.repaint:
             part = repaint(part, self.materials, random)
         one, exposure = self.seen(scene, which)
@@ -137,7 +132,7 @@ class Crops:
             other = drawn[int(random.integers(len(drawn)))]
             weight = random.uniform(0, 0.5)
             level = np.float32(one / self.seen(other, which).scale)
-            part = (1 - weight) * part + weight * level * self._part(other, random, side)
+            part = (1 - weight) * part + weight * level * self._part(other, random)
         if self.metamers and random.random() < self.metamers:
             part = metameric(part, camera.sensitivities, self.materials, random)
         cube = np.ascontiguousarray(part / scale, np.float32)
@@ -146,8 +141,8 @@ class Crops:
             rgb = developed(*photograph(rgb * scale, camera, random, exposure)) / scale
         return rgb, cube, camera.sensitivities
 
-    def _part(self, scene: int, random: np.random.Generator, side: int) -> Floats:
-        cube = self.cubes[scene]
+    def _part(self, scene: int, random: np.random.Generator) -> Floats:
+        cube, side = self.cubes[scene], self.crop
         if side > min(cube.shape[1:]):
             rule = f"a crop is at most {min(cube.shape[1:])} pixels, the scene's shorter side"
             raise Refusal(rule, side, "Use a smaller crop.")
@@ -170,11 +165,6 @@ class Crops:
             for iteration in count(first + 1):
                 ready, ahead = ahead.result(), pool.submit(self.at, iteration)
                 yield ready
-
-
-def crops_in(batch: int, crop: int, side: int) -> int:
-    """How many crops of another side have as many pixels as ``batch`` of ``crop``, one at least."""
-    return max(1, batch * crop**2 // side**2)
 
 
 def _known(cube: Floats) -> Floats:

@@ -142,18 +142,6 @@ def test_scenes_beside_without_their_folder_are_refused(root: Path) -> None:
         crops_of(asked(beside_scenes=("red",)), root)
 
 
-def test_crops_of_other_sizes_have_as_many_pixels(root: Path) -> None:
-    crops = crops_of(asked(batch=4, sizes=(16,)), root)
-    shapes = [crops.at(i)[1].shape for i in range(30)]
-    assert set(shapes) == {(4, 31, 8, 8), (1, 31, 16, 16)}
-    again = crops_of(asked(batch=4, sizes=(16,)), root)
-    np.testing.assert_array_equal(crops.at(7)[0], again.at(7)[0])
-    # Iterations of the one size alone are as they were.
-    assert crops_of(asked(batch=4), root).at(3)[1].shape == (4, 31, 8, 8)
-    path = train(asked(batch=4, sizes=(16,), iterations=4), root, root / "out", silent)
-    assert r2h.describe(path)["training"]["sizes"] == [16]
-
-
 def test_repainted_crops_hold_measured_materials(root: Path) -> None:
     settings = asked(repaint=1, reflectances=str(root / "measured.npz"))
     blue = np.linspace(1, 0.1, 31, dtype=np.float32)
