@@ -12,7 +12,7 @@ import model
 from flows.bound import bind, chosen_engine, closure_of, threads_of
 from flows.forecast import peak_resident
 from flows.learn_settings import EvaluateSettings
-from flows.report import error_map_name, write_evaluation
+from flows.report import EVALUATION, error_map_name, report_place, write_evaluation
 from flows.scenes import scenes_of, seen_by
 from flows.scorebook import FITTED, Row, about, cautions, differences, means, write
 from flows.sigma import checkpoint_of
@@ -45,6 +45,7 @@ def evaluate(
     Returns what evaluation.json holds (docs/evaluation.md). The baseline is left out, and that is
     told, where it was fitted for another camera. One scene is in memory at a time.
     """
+    report_place(str(out / EVALUATION))  # not when all is scored
     opened, names = scenes_of(settings, dataset, root)
     table = load_camera(settings.camera)
     camera = resampled(table, seen_by(table, opened.wavelengths))

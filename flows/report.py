@@ -18,13 +18,15 @@ from pipeline.store import put
 from pipeline.view import CubeView
 from pipeline.whole import refuse_lost
 
+EVALUATION = "evaluation.report.html"
+
 
 def write_evaluation(folder: Path, out: str | None = None) -> str:
     """Write the report of an evaluation into its folder, or to ``out``; returns where it is.
 
     Raises Refusal where the folder holds no evaluation, or something else has the place.
     """
-    path = _place(out or str(folder / "evaluation.report.html"))
+    path = report_place(out or str(folder / EVALUATION))
     try:
         whole = json.loads((folder / "evaluation.json").read_text("utf-8"))
         html = evaluation_report(folder.resolve().name, whole, _error_maps(folder, whole))
@@ -35,7 +37,7 @@ def write_evaluation(folder: Path, out: str | None = None) -> str:
     return path
 
 
-def _place(uri: str) -> str:
+def report_place(uri: str) -> str:
     """The same URI. Raises Refusal where no page of ours may be written."""
     if not uri.endswith(".html"):
         raise Refusal("a report is an HTML file", uri, "Give a name that ends in .html.")
@@ -63,7 +65,7 @@ def write_report(uri: str, out: str | None, source: str | None) -> str:
     Raises Refusal where there is no cube, a finished one lacks chunks, ``source`` is not its input,
     or something else has the report's place.
     """
-    path = _place(out or stem(uri) + REPORT)
+    path = report_place(out or stem(uri) + REPORT)
     view = CubeView.open(uri)
     refuse_lost(view.cube, beside=True)
     record = record_of(uri)

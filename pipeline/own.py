@@ -11,6 +11,10 @@ from pipeline.reference import DataSet, Folder, Reference
 
 _RULE = "a cube of one's own is an .npz of `cube` (row, column, band) and `wavelength_nm`"
 _FIX = "Save it with numpy.savez."
+APART = 50.0
+"""nm between bands at most: a straight line would bridge a wider gap for measured."""
+NOISE = 1.0
+"""Of the scale, how far below 0 noise may reach; nodata, as -9999, lies farther."""
 
 
 def own(root: str | Path, wavelengths: tuple[float, ...]) -> DataSet:
@@ -18,7 +22,7 @@ def own(root: str | Path, wavelengths: tuple[float, ...]) -> DataSet:
 
     Between its bands a spectrum is taken for straight. Each cube is divided by its 99th percentile,
     as what its numbers mean is not said, and negative values are set to 0. Raises Refusal where
-    there is none.
+    there is none, and for a cube with gaps in its spectra or nodata in its pixels.
     """
     folder = Folder(root)
     paths = {name.removesuffix(".npz"): name for name in folder.names() if name.endswith(".npz")}
@@ -46,11 +50,18 @@ def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
     # Spectrometers of one instrument may overlap, so that wavelengths do not ascend.
     order = np.argsort(nm)
     nm, values = nm[order], values[..., order]
+    near = nm[(nm >= nm[nm <= wanted[0]].max()) & (nm <= nm[nm >= wanted[-1]].min())]
+    if (gap := np.diff(near).max(initial=0)) > APART:
+        rule = f"a cube's bands in {wanted[0]:g} to {wanted[-1]:g} nm lie within {APART:g} nm"
+        raise Refusal(rule, f"{gap:g} nm in {name}", "Leave it out.")
     high = np.clip(np.searchsorted(nm, wanted), 1, len(nm) - 1)
     share = (wanted - nm[high - 1]) / (nm[high] - nm[high - 1])
     spectra = values[..., high - 1] * (1 - share) + values[..., high] * share
     scale = np.percentile(spectra, 99)
     if not scale > 0 or not np.isfinite(spectra).all():
         raise Refusal("a cube's spectra are finite and reflect something", name, "Leave it out.")
+    if (low := spectra.min()) < -NOISE * scale:
+        rule, fix = "a cube of one's own has no nodata", "Cut it away, or fill it from beside."
+        raise Refusal(rule, f"{low:g} in {name}, where 99 % are below {scale:g}", fix)
     cube: Floats = np.maximum(spectra / scale, 0).astype(np.float32)
     return np.ascontiguousarray(cube.transpose(2, 0, 1))

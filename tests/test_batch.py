@@ -240,8 +240,10 @@ def test_logs_and_metrics(r2h, scenes, tmp_path):
     assert r2h("--metrics", str(figures))[0] == 0
     assert 'r2h_scenes{state="skipped"} 3.0' in figures.read_text()
     assert "r2h_megapixels 0.0\n" in figures.read_text()
-    code, _, err = r2h("--log", "xml")
+    # Of one that was refused, not those of the batch before.
+    code, _, err = r2h("--log", "xml", "--metrics", str(figures))
     assert code == 2
+    assert 'r2h_scenes{state="failed"} 1.0' in figures.read_text()
 
 
 @pytest.mark.parametrize("kind", ["json", "text"])

@@ -189,6 +189,12 @@ def test_arad_is_scored_on_its_own_photographs(monkeypatch, tmp_path, capsys):
     given = ("evaluate", "arad", "--root", root, "--out", tmp_path / "out", "--steps", "1")
     small = ("--tile", "32", "--overlap", "8", "--protocol", "full")
     assert r2h(monkeypatch, *given) == 2  # 20 pixels have no crop of 128
+    page = tmp_path / "out" / "evaluation.report.html"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text("<html>mine</html>")
+    assert r2h(monkeypatch, *given, *small) == 2
+    assert not (page.parent / "evaluation.json").exists(), "told before any work"
+    page.unlink()
     assert r2h(monkeypatch, *given, *small) == 0
     folder = tmp_path / "out"
     found = json.loads((folder / "evaluation.json").read_text())

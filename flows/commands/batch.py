@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.common import STOPPED, Json, Log, Metrics, say, tell
+from flows.commands.common import STOPPED, Json, Log, Metrics, figures, say, tell
 from flows.settings import BatchSettings, load
 from pipeline.redact import redacted
 
@@ -33,9 +33,10 @@ def batch(
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import stopped_by_signals  # noqa: PLC0415
 
-    if log:
-        log_as(log)
-    planned = plan_batch(load(BatchSettings, config))
+    with figures(metrics):
+        if log:
+            log_as(log)
+        planned = plan_batch(load(BatchSettings, config))
     expected = planned.forecast
     if dry_run:
         _show([entry.row for entry in planned.entries], as_json)

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -53,3 +55,20 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
     width = max(len(key) for key in facts)
     for key, value in facts.items():
         say(f"{key:<{width}}  {value}")
+
+
+@contextmanager
+def figures(uri: str | None) -> Iterator[None]:
+    """Of a run that ends early, how: no scheduler takes those of the run before for its own."""
+    from flows.metrics import write_metrics  # noqa: PLC0415
+    from pipeline.store import storage_errors  # noqa: PLC0415
+
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "code", 1) == STOPPED
+        # What ended the run is told, not that its figures cannot be written either.
+        with suppress(*storage_errors(ValueError, ImportError)):
+            if uri:
+                write_metrics(uri, [{"state": "stopped" if stopped else "failed"}])
+        raise

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Annotated, Any, cast
 
 import typer
 
-from flows.commands.common import STOPPED, Config, Json, Log, Metrics, fail, tell
+from flows.commands.common import STOPPED, Config, Json, Log, Metrics, fail, figures, say, tell
 from flows.options import with_options
 from flows.settings import ReconstructSettings, load
 from pipeline.errors import Refusal, Stopped
+from pipeline.redact import redacted
 
 app = typer.Typer()
 
@@ -39,7 +40,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
 
-    with _figures(metrics), _told():
+    with figures(metrics), _told():
         given |= {"source": source, "destination": destination}
         settings = load(ReconstructSettings, config, **given)
         if prefect and dask:
@@ -58,23 +59,6 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
         typer.echo(json.dumps(record))
     elif not log:
         tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
-
-
-@contextmanager
-def _figures(uri: str | None) -> Iterator[None]:
-    """Of a run that ends early, how: no scheduler takes those of the run before for its own."""
-    from flows.metrics import write_metrics  # noqa: PLC0415
-    from pipeline.store import storage_errors  # noqa: PLC0415
-
-    try:
-        yield
-    except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "code", 1) == STOPPED
-        # What ended the run is told, not that its figures cannot be written either.
-        with suppress(*storage_errors(ValueError, ImportError)):
-            if uri:
-                write_metrics(uri, [{"state": "stopped" if stopped else "failed"}])
-        raise
 
 
 @contextmanager
@@ -142,4 +126,7 @@ def plan(
     job = open_job(load(ReconstructSettings, config, **given))
     known = forecast(job)
     refuse_what_does_not_fit(job, known)
-    typer.echo(json.dumps(facts(job, known)) if as_json else line(job, known))
+    if as_json:
+        return say(json.dumps(redacted(facts(job, known))))
+    tell(job.assumptions)
+    return say(line(job, known))
