@@ -19,7 +19,7 @@ CLOSED = np.float32(2e-5)
 """Most that a band of a closed spectrum is off before it is rounded. Rounding to counts of 1e-4
 adds at most 5e-5 times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
 _BLOCK = 8192
-_QUICK, _SURE = 8, 40
+_QUICK, _SURE = 8, 1000
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 WHOLE = 1.5 * 2.0**30
 """What is added to this and taken off again is a whole multiple of 2^-22."""

@@ -50,6 +50,21 @@ def test_what_is_stored_renders_back_whatever_was_answered(name, seed):
 
 
 @pytest.mark.parametrize("name", library())
+def test_colours_at_the_border_close_too(name):
+    """Of one wavelength alone, of all as bright as can be but for one end: the dual is far away."""
+    random, s = np.random.default_rng(0), sensitivities(name)
+    lines = np.zeros((31, 93), np.float32)
+    lines[np.arange(93) % 31, np.arange(93)] = np.repeat([0.05, 1, PEAK], 31)
+    steps = PEAK * np.float32(np.arange(31)[:, None] >= np.arange(31))
+    truth = np.concatenate([lines, steps, PEAK - lines / 100, 0 * steps], axis=1)
+    rgb = (s @ truth).astype(np.float32)
+    near = np.abs(truth + random.normal(0, 0.05, truth.shape)).astype(np.float32)
+    values = Closure(s).closed(near, rgb)
+    stored = quantise(values[:, None], np.ones((1, rgb.shape[1]), bool), np.dtype(np.uint16))[:, 0]
+    assert np.abs(s.astype(float) @ (stored * SCALE) - rgb).max() < 2e-4
+
+
+@pytest.mark.parametrize("name", library())
 def test_rounding_leaves_every_camera_within_the_limit(name):
     rounding = np.abs(sensitivities(name)).sum(axis=1).max() * SCALE / 2
     assert float(CLOSED) + rounding + 1e-5 < 2e-4
