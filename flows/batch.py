@@ -19,12 +19,13 @@ from flows.inputs import Item, refuse_unsaid, scenes
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import carry_out, check_destination
-from flows.record import recorded, same_input
+from flows.record import recorded
 from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
+from pipeline.source import known
 from pipeline.store import storage_errors, use_endpoint
 from pipeline.uri import local_path
 from pipeline.whole import lost, lost_beside
@@ -41,7 +42,7 @@ class Entry:
     state: str
     """new, resume, replace, done or failed."""
     reason: str | None = None
-    taken: str | None = None
+    assumptions: str | None = None
     """What its pixel values are taken for."""
     tiles: int = 0
     megapixels: float = 0.0
@@ -56,7 +57,7 @@ class Entry:
             "destination": self.settings.destination,
             "state": self.state,
             "reason": self.reason,
-            "taken": self.taken,
+            "assumptions": self.assumptions,
             "megapixels": self.megapixels,
             "tiles": self.tiles,
         }
@@ -112,7 +113,7 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
     return Entry(
         settings=settings.model_copy(update=changed),
         state=state,
-        taken=job.taken,
+        assumptions=job.taken_as,
         tiles=job.plan.tiles,
         megapixels=job.plan.place.height * job.plan.place.width / 1e6,
         buffer_bytes=job.plan.buffer_bytes,
@@ -135,25 +136,25 @@ def _state(job: Job) -> str:
             return "replace"
         fix = "Set overwrite, or choose another output."
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
-    if job.settings.overwrite and _replaced(job):
-        return "replace"
     before = recorded(job.settings.destination)
+    if before and job.settings.overwrite and _replaced(job, before):
+        return "replace"
     whole = cube.sealed and not lost(cube) and not lost_beside(cube)
     return "done" if whole and before and _ended_so(job, before) else "resume"
+
+
+def _replaced(job: Job, before: Mapping[str, Any]) -> bool:
+    """Whether the input is another than that which the cube was begun with."""
+    try:
+        known(before["input"], job.input, job.scene.files)
+    except Refusal:
+        return True
+    return False
 
 
 def _ended_so(job: Job, before: Mapping[str, Any]) -> bool:
     """Whether a cube was made of the same input, and finished as is asked for now."""
     return before["input"].get("files") == job.input["files"] and before.get("ended") == ended(job)
-
-
-def _replaced(job: Job) -> bool:
-    """Whether the input is another than that which the cube was begun with."""
-    try:
-        same_input(job)
-    except Refusal:
-        return True
-    return False
 
 
 def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:
@@ -211,7 +212,15 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
         reason = redact(" ".join(f"{error}".split()) or type(error).__name__)
         logger.error("scene failed", extra={"source": entry.settings.source, "reason": reason})
         return {"state": "failed", "reason": reason, "seconds": _since(start)}
-    kept = ("taken", "seconds", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries")
+    kept = (
+        "assumptions",
+        "seconds",
+        "stages",
+        "peak_bytes",
+        "read_bytes",
+        "stored_bytes",
+        "retries",
+    )
     return {"state": "done", **{key: record[key] for key in kept}, "seconds": _since(start)}
 
 

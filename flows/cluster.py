@@ -23,7 +23,6 @@ from flows.environment import environment
 from flows.finish import finish, log_done, stages
 from flows.forecast import line, peak_resident
 from flows.hold import kept
-from flows.logs import log_as
 from flows.progress import stopped_by_signals, tile_bar
 from flows.reconstruct import check, log_region, prepare, refuse_other_settings, run_region
 from flows.record import refuse_elsewhere, with_places
@@ -120,12 +119,10 @@ def reconstruct_on(
     start, run = time.perf_counter(), uuid4().hex
     with (
         stopped_by_signals() as stop,
-        connect(cluster) as client,
+        connect(cluster, log) as client,
         tile_bar(log is None) as shown,
         ExitStack() as stack,
     ):
-        if log:  # there, of what goes wrong: the rest is logged here
-            client.run(log_as, log, logging.WARNING)
         settings = _shared(client, settings, cluster.startswith(LOCAL))
         needs = _needs(client)
         workers = len(_workers(client))

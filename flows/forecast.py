@@ -78,7 +78,7 @@ def facts(job: Job, known: Forecast) -> dict[str, Any]:
     """What a plan says, for programs."""
     plan = job.plan
     return {
-        "taken": job.assumptions,
+        "assumptions": job.assumptions,
         "tiles": plan.tiles,
         "regions": len(plan.regions),
         "halo": round(plan.halo, 4),

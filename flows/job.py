@@ -87,10 +87,10 @@ class Job:
     def assumptions(self) -> str:
         """What the pixel values are taken for, in a line."""
         scale = self.spec.settings["scale"]
-        return f"{self.taken}, scene scale {scale:.4g}; estimated from RGB, not measured"
+        return f"{self.taken_as}, scene scale {scale:.4g}; estimated from RGB, not measured"
 
     @property
-    def taken(self) -> str:
+    def taken_as(self) -> str:
         """The same as far as it is known before a pixel is read."""
         camera, level = self.spec.settings["camera"], self.settings.noise_level
         seen = f"{camera['encoding']} of camera {camera['name']} in light {camera['illuminant']}"

@@ -11,26 +11,19 @@ Link = dict[str, Any]
 ``scenes`` is empty where nobody says them.
 """
 
-_CAVE = SHIPPED.with_name("r2h-cave.safetensors")
-_FIRST_PART = "c7a1edc5ea3f4f9161b381a5aaf478ad4034846386ec96cd3f9c1e3ef6cd1ca8"
-"""What r2h-cave started from; it did not ship, and was trained on the same scenes (its card)."""
-
 
 def lineage(about: Mapping[str, Any]) -> list[Link]:
     """A described checkpoint's training, that of its start, and so on back."""
     training = about["training"]
-    return [_link(about["digest"], training), *_starts(training)]
+    before = training["before"] if "before" in training else _looked_up(training)
+    return [_link(about["digest"], training), *before]
 
 
-def _starts(training: Mapping[str, Any]) -> list[Link]:
-    if "before" in training:
-        return list(training["before"])
-    # Kept since starts are: before, a checkpoint had no more than its start's digest.
+def _looked_up(training: Mapping[str, Any]) -> list[Link]:
+    """Of a version that kept no more than its start's digest: what ships may be that."""
     digest = training.get("init_digest")
     if digest is None:
         return []
-    if digest == _FIRST_PART:
-        return [_link(digest, describe(_CAVE)["training"])]
     known = (describe(path) for path in sorted(SHIPPED.parent.glob("*.safetensors")))
     start = next((about for about in known if about["digest"] == digest), None)
     return lineage(start) if start else [{"digest": digest, "dataset": None, "scenes": []}]

@@ -40,5 +40,3 @@ def log_as(kind: str, level: int = logging.INFO) -> None:
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("r2h").setLevel(level)
-    # On a Dask worker it has a form of its own.
-    logging.getLogger("distributed").handlers.clear()

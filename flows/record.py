@@ -31,7 +31,7 @@ def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, A
         "input": original,
         "settings": job.settings.model_dump(mode="json"),
         "provenance": dict(job.spec.settings),
-        "taken": job.assumptions,
+        "assumptions": job.assumptions,
         "environment": environment(job),
         "environments": before.get("environments", []),
         "tiles": job.plan.tiles,

@@ -122,9 +122,7 @@ class Closure:
 
     def _insist(self, values: Values, rgb: Values) -> Values:
         """Close the few that are hard: colours at the border of what there is, answers far off."""
-        exact, wanted = self.sight.double(), rgb.astype(np.float64)
-        outside = np.flatnonzero(self.outside(rgb))
-        wanted[:, outside] = self._gamut.nearest(rgb[:, outside])
+        exact, wanted = self.sight.double(), self._gamut.nearest(rgb)
         for part in blocks(wanted.shape[1]):
             start = clipped(values[:, part]).astype(np.float64)
             values[:, part] = sure(exact, start, wanted[:, part])

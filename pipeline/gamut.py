@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.layout import PEAK
+from pipeline.nearest import WHOLE
 
 Colours = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
-BORDER = 1e-6
+_BORDER = 1e-6
 """A colour this far beyond a plane is on it: what rounding did is not outside."""
 _INSIDE = 1e-5
 """Share of the way to the middle by which a nearest colour is moved in, where spectra are found."""
 _FINE, _BRIGHT = 2.0**20, 256.0
 """Normals are whole multiples of 1 / _FINE, colours of 2^-22 and below _BRIGHT: sums are exact."""
-_WHOLE = 1.5 * 2.0**30
 _BLOCK, _ROUNDS, _SWEEPS = 512, 12, 60
 
 
@@ -59,33 +59,32 @@ class Gamut:
         out = np.zeros(rgb.shape[1], bool)
         for at in range(0, out.size, _BLOCK):
             part = slice(at, at + _BLOCK)
-            out[part] = self._farthest(_fit(rgb[:, part]))[0] > BORDER
+            out[part] = self._farthest(_fit(rgb[:, part]))[0] > _BORDER
         return out
 
     def nearest(self, rgb: Colours) -> Doubles:
-        """The nearest colours (3, n) that some spectrum has, by least squares, a hair inside.
+        """Colours (3, n) as they are; those outside as the nearest inside, by least squares.
 
         Planes are taken up as they are found to be broken, the farthest first (cutting planes);
         between those taken up a colour is projected by Hildreth's method (1957).
         """
-        out = np.empty(rgb.shape, np.float64)
-        for at in range(0, rgb.shape[1], _BLOCK):
-            part = slice(at, at + _BLOCK)
-            out[:, part] = self._nearest(_fit(rgb[:, part]))
-        return out + _INSIDE * (self._middle - out)
+        out = rgb.astype(np.float64)
+        for at in range(0, out.shape[1], _BLOCK):
+            self._project(out[:, at : at + _BLOCK])
+        return out
 
-    def _nearest(self, start: Doubles) -> Doubles:
-        out, at, near = start.copy(), np.arange(start.shape[1]), start
-        taken: list[_Planes] = []
+    def _project(self, colours: Doubles) -> None:
+        at, start = np.arange(colours.shape[1]), _fit(colours)
+        near, taken = start, list[_Planes]()
         for _ in range(_ROUNDS):
             far, which = self._farthest(near)
-            if not (broken := far > BORDER).any():
+            if not (broken := far > _BORDER).any():
                 break
             at, start, which = at[broken], start[:, broken], which[broken]
             taken = [each.of(broken) for each in taken]
             taken.append(_Planes(self._normals[which].T, self._reach[which]))
-            out[:, at] = near = _whole(_projected(start, taken))
-        return out
+            near = _whole(_projected(start, taken))
+            colours[:, at] = near + _INSIDE * (self._middle - near)
 
     def _farthest(self, colours: Doubles) -> tuple[Doubles, NDArray[np.intp]]:
         """How far each colour is beyond the plane that it is farthest beyond, and which that is."""
@@ -96,7 +95,7 @@ class Gamut:
 
 
 def _whole(colours: Doubles) -> Doubles:
-    rounded: Doubles = (colours + _WHOLE) - _WHOLE
+    rounded: Doubles = (colours + WHOLE) - WHOLE
     return rounded
 
 

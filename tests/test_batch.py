@@ -72,7 +72,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(r2h, scenes, tmp_p
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["source"] for row in rows] == list(map(str, scenes))
     assert {row["state"] for row in rows} == {"new"}
-    assert {row["taken"] for row in rows} == {TAKEN}
+    assert {row["assumptions"] for row in rows} == {TAKEN}
     assert "3 of 3 scenes to do" in err
     assert not (tmp_path / "out").exists()
 
@@ -85,9 +85,9 @@ def test_done_scenes_are_skipped_half_done_ones_resumed_and_changed_ones_done_ag
     assert states(tmp_path) == ["done"] * 3
     assert out.count("done ") == 3
     assert out.count(f"\n        {TAKEN}, scene scale ") == 3
-    assert all(row["taken"].startswith(f"{TAKEN}, scene scale ") for row in report(tmp_path))
-    told = json.loads((tmp_path / "out/a.run.json").read_text())["taken"]
-    assert told == report(tmp_path)[0]["taken"]
+    assert all(row["assumptions"].startswith(f"{TAKEN}, scene scale ") for row in report(tmp_path))
+    told = json.loads((tmp_path / "out/a.run.json").read_text())["assumptions"]
+    assert told == report(tmp_path)[0]["assumptions"]
     before = {name: objects(tmp_path / f"out/{name}.zarr") for name in "abc"}
     (tmp_path / "out/b.zarr/reflectance/0.1.1").unlink()
     (tmp_path / "out/b.zarr/.zmetadata").unlink()

@@ -197,10 +197,12 @@ def test_the_plan_says_what_the_run_does_and_writes_nothing(r2h, raster, tmp_pat
     assert code == 0, err
     assert sorted(tmp_path.rglob("*")) == before
     planned = json.loads(out)
-    assert r2h("plan", raster, "--checkpoint", checkpoint, *FAST)[2].strip() == planned["taken"]
+    assert (
+        r2h("plan", raster, "--checkpoint", checkpoint, *FAST)[2].strip() == planned["assumptions"]
+    )
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr")
     record = json.loads((tmp_path / "a.run.json").read_text())
-    assert planned["taken"] == record["taken"]
+    assert planned["assumptions"] == record["assumptions"]
     assert planned["tiles"] == record["tiles"] == 42
     assert (planned["regions"], planned["disk_bytes"]) == (12, 45 * 50 * (62 + 21 + 4 + 1))
     assert planned["seconds"] > 0

@@ -72,5 +72,6 @@ def _line(row: dict[str, Any]) -> str:
     seconds = f"{row['seconds']:8.2f} s" if "seconds" in row else " " * 10
     reason = f"  {row['reason']}" if row["reason"] else ""
     size = f"{row['megapixels']:9.3f} Mpx {seconds}"
-    taken = f"\n{'':<8}{row['taken']}" if row["taken"] and row["state"] != "skipped" else ""
+    said = row["assumptions"] if row["state"] != "skipped" else None
+    taken = f"\n{'':<8}{said}" if said else ""
     return f"{row['state']:<8}{size}  {row['source']} -> {row['destination']}{reason}{taken}"
