@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,65 +56,88 @@ def evaluate(
         tell(warning)
     eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
-    for name in names:
-        reference = opened.read(name)
-        scene = _scene(settings, reference, camera)
-        errors: dict[str, Floats] = {}
-        for method, here, reconstructor in _methods(settings, network, scene, (camera, eye), tell):
-            path = out / f"{name.replace('/', '-')}-{method.replace(' ', '-')}.zarr"
-            start = time.perf_counter()
-            # A method is scored as it is used: regression as it answers.
-            closure = None
-            if method != BASELINE:
-                closure = closure_of(settings, network, eye, scene_scale(scene, camera))
-            cube = through_tiles(here, scene, reconstructor, path, eye, closure)
-            seconds = time.perf_counter() - start
-            scores = scored(cube, reference, settings)
-            errors[method] = off(*_compared(cube, reference))
-            row = {"scene": name, "method": method, **scores.result()}
-            grid = TileGrid(scene.height, scene.width, here.tile, here.overlap)
-            tiles = grid.count(Window(0, 0, scene.height, scene.width))
-            measured = {"tiles": tiles, "seconds": round(seconds, 3), "peak_bytes": peak_resident()}
-            spread = {"by_wavelength": scores.by_wavelength(), "angles": scores.histogram()}
-            rows.append({**row, **measured, **spread})
-            tell(f"{name} {method}: {row['psnr']:.2f} dB, {tiles} tiles, {seconds:.1f} s")
-        drawn = png(error_maps(_colours(cube, reference), errors))
-        (out / error_map_name(name)).write_bytes(drawn)
+    bench = _Bench(settings, network, camera, eye, out, tell)
+    rows = [row for name in names for row in bench.rows(opened.read(name))]
     whole = {**known, "scenes": rows, "means": means(rows), "differences": differences(rows)}
     write(whole, out)
     write_evaluation(out)
     return whole
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bench:
+    """What all scenes of an evaluation are scored under."""
+
+    settings: EvaluateSettings
+    network: model.R2HDiff
+    camera: Camera
+    """As it renders the scenes."""
+    eye: Camera
+    """The same at the model's wavelengths."""
+    out: Path
+    tell: Callable[[str], None]
+
+    def rows(self, reference: Reference) -> list[Row]:
+        """A row a method; where they are off in the scene is drawn beside its cubes."""
+        scene = _scene(self.settings, reference, self.camera)
+        scale = scene_scale(scene, self.camera)
+        closure = closure_of(self.settings, self.network, self.eye, scale)
+        rows: list[Row] = []
+        errors: dict[str, Floats] = {}
+        for method, settings, reconstructor in self._methods(scene, scale):
+            file = f"{reference.name.replace('/', '-')}-{method.replace(' ', '-')}.zarr"
+            start = time.perf_counter()
+            # A method is scored as it is used: regression as it answers.
+            closes = None if method == BASELINE else closure
+            cube = through_tiles(settings, scene, reconstructor, self.out / file, self.eye, closes)
+            seconds = time.perf_counter() - start
+            errors[method] = off(*_compared(cube, reference))
+            rows.append(_row(scene, method, settings, scored(cube, reference, settings), seconds))
+            told = f"{rows[-1]['psnr']:.2f} dB, {rows[-1]['tiles']} tiles, {seconds:.1f} s"
+            self.tell(f"{reference.name} {method}: {told}")
+        drawn = png(error_maps(_colours(cube, reference), errors))
+        (self.out / error_map_name(reference.name)).write_bytes(drawn)
+        return rows
+
+    def _methods(
+        self, scene: ReferenceScene, scale: float
+    ) -> Iterator[tuple[str, EvaluateSettings, Reconstructor]]:
+        """Each method, the settings it runs under, and it itself."""
+        engine = chosen_engine(self.settings, self.network)
+        ours = bind(self.settings, self.network, engine, self.eye, scale)
+        yield OURS, self.settings, ours
+        if self.settings.whole:
+            # A tile must suit the network; what overhangs is padded as at any scene's edge.
+            side = -(-max(scene.height, scene.width) // 8) * 8
+            yield WHOLE, self.settings.model_copy(update={"tile": side, "overlap": 0}), ours
+        baseline, camera = RootPolynomial.load(FITTED), self.camera
+        if baseline.camera == camera.name and baseline.wavelengths == camera.wavelengths:
+            yield BASELINE, self.settings, baseline
+        else:
+            span = f"{baseline.wavelengths[0]:g} to {baseline.wavelengths[-1]:g} nm"
+            self.tell(f"no {BASELINE} beside it: that was fitted for {baseline.camera}, {span}")
+
+
+def _row(
+    scene: ReferenceScene, method: str, settings: EvaluateSettings, scores: Scores, seconds: float
+) -> Row:
+    grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
+    return {
+        "scene": scene.reference.name,
+        "method": method,
+        **scores.result(),
+        "tiles": grid.count(Window(0, 0, scene.height, scene.width)),
+        "seconds": round(seconds, 3),
+        "peak_bytes": peak_resident(),
+        "by_wavelength": scores.by_wavelength(),
+        "angles": scores.histogram(),
+    }
+
+
 def _scene(settings: EvaluateSettings, reference: Reference, camera: Camera) -> ReferenceScene:
     if settings.rgb == "published":
         return ReferenceScene.published(reference, camera)
     return ReferenceScene.rendered(reference, camera, settings.rendering, settings.seed)
-
-
-def _methods(
-    settings: EvaluateSettings,
-    network: model.R2HDiff,
-    scene: ReferenceScene,
-    cameras: tuple[Camera, Camera],
-    tell: Callable[[str], None],
-) -> Iterator[tuple[str, EvaluateSettings, Reconstructor]]:
-    """Each method with the settings it runs under; the camera as it is, and as the model's."""
-    camera, eye = cameras
-    scale = scene_scale(scene, camera)
-    ours = bind(settings, network, chosen_engine(settings, network), eye, scale)
-    yield OURS, settings, ours
-    if settings.whole:
-        # A tile must suit the network; what overhangs is padded as at any scene's edge.
-        side = -(-max(scene.height, scene.width) // 8) * 8
-        yield WHOLE, settings.model_copy(update={"tile": side, "overlap": 0}), ours
-    baseline = RootPolynomial.load(FITTED)
-    if baseline.camera == camera.name and baseline.wavelengths == camera.wavelengths:
-        yield BASELINE, settings, baseline
-    else:
-        span = f"{baseline.wavelengths[0]:g} to {baseline.wavelengths[-1]:g} nm"
-        tell(f"no {BASELINE} beside it: that was fitted for {baseline.camera}, {span}")
 
 
 def _padded(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
