@@ -41,14 +41,14 @@ def bind(
 ) -> model.Reconstructor | model.Calibrated:
     """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
     noises = settings.samples if settings.start == "noise" else 0
+    law = sigma_of(settings)
     try:
         seen = camera.sensitivities.tobytes()
         bound = _bound(network, seen, settings.steps, engine, noises).at(scale)
+        return bound if law is None else model.Calibrated(bound, law)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
-        raise Refusal("camera and engine must suit the model", error, fix) from error
-    law = sigma_of(settings)
-    return bound if law is None else model.Calibrated(bound, law)
+        raise Refusal("camera, engine and sigma must suit the model", error, fix) from error
 
 
 def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:

@@ -14,9 +14,10 @@ import model
 from flows.learn_settings import CalibrateSettings, TrainSettings
 from flows.shown import beside_of
 from flows.train import provenance, train
+from model.checkpoint import KIND, describe_kind, named
 from model.engine import best_engine
 from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
-from pipeline.camera import Camera, load_camera, resampled
+from pipeline.camera import Camera, library, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
@@ -47,8 +48,12 @@ def calibrate(
 ) -> Path:
     """Fit the laws of a checkpoint; write them and the check, calibration.json, to ``out``.
 
-    Networks of the folds that are there already are not trained again.
+    Networks of the folds that are there already are not trained again. Raises Refusal, or
+    CheckpointError for a checkpoint of another kind, before any is trained.
     """
+    checkpoint = named(checkpoint)
+    about = describe_kind(checkpoint, KIND)
+    _refuse_unfit(settings, about)
     read = _reader(settings, root)
     networks = [_network(settings, fold, root, out, tell) for fold in settings.folds]
     laws, check, alike = {}, {}, groups(settings.alike)
@@ -61,12 +66,24 @@ def calibrate(
         tell(f"{name}: {sum(len(e.error) for e in found)} pixels of {len(found)} scenes")
         laws[name] = fitted(found, alike)
         check[name] = leave_one_out(found, alike)
-    about = model.describe(checkpoint)
     uncertainty = Uncertainty(**laws, wavelengths=WAVELENGTHS, network=about["digest"])
     path = out / f"{checkpoint.stem}.uncertainty.safetensors"
     uncertainty.save(path, settings.model_dump(mode="json") | {"train": provenance(settings.train)})
     (out / "calibration.json").write_text(json.dumps(check, indent=2))
     return path
+
+
+def _refuse_unfit(settings: CalibrateSettings, about: dict[str, Any]) -> None:
+    """Refuse what could not be fitted once the folds are trained, hours later."""
+    if (nm := tuple(about["wavelengths_nm"])) != WAVELENGTHS:
+        rule = "sigma is fitted on CAVE's scenes, at their wavelengths"
+        found = f"a checkpoint at {len(nm)} from {nm[0]:g} to {nm[-1]:g} nm"
+        raise Refusal(rule, found, f"Give one at {WAVELENGTHS[0]:g} to {WAVELENGTHS[-1]:g} by 10.")
+    if settings.train.kind != KIND:
+        raise Refusal("the folds' networks are of one kind", settings.train.kind, f"Use {KIND}.")
+    if unknown := [name for name in settings.train.cameras if name not in library()]:
+        rule = "errors are measured by cameras that are named"
+        raise Refusal(rule, unknown, "Name cameras of configs/cameras.")
 
 
 def _reader(settings: CalibrateSettings, root: Path) -> Callable[[str], Reference]:

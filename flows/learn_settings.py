@@ -155,6 +155,21 @@ class TrainSettings(TrainFiles):
             raise ValueError("shares of lights must sum to 1 at most: the rest is equal energy")
         return self
 
+    @model_validator(mode="after")
+    def _uses_what_it_is_given(self) -> Self:
+        # A checkpoint would name it as what its training saw.
+        needs = {
+            "reflectances": ("repaint or metamers", self.repaint or self.metamers),
+            "illuminants": ("lights", self.lights),
+            "visit": ("resident", self.resident),
+            "beside_share": ("beside", self.beside or self.beside_scenes),
+        }
+        for name, (needed, there) in needs.items():
+            plain = type(self).model_fields[name].default
+            if getattr(self, name) != plain and not there:
+                raise ValueError(f"{name} counts only with {needed}: give that, or leave it out")
+        return self
+
 
 class CalibrateSettings(Settings):
     """`r2h calibrate`: on which errors sigma is fitted."""

@@ -125,6 +125,9 @@ def _lights(settings: TrainSettings) -> list[tuple[Light, float]]:
     if settings.illuminants is None:
         raise Refusal("lights need a file of them", settings.lights, "Give --illuminants.")
     known = {name: measured_lights(Path(settings.illuminants), name) for name in settings.lights}
+    if empty := [name for name, lights in known.items() if not lights]:
+        rule = "a collection has lights of three wavelengths or more"
+        raise Refusal(rule, f"none in {', '.join(empty)}", "Leave it out.")
     shares = settings.lights.items()
     return [(light, share / len(known[name])) for name, share in shares for light in known[name]]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flows.plots import figures
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.picture import COLOURS, FALSE_COLOUR, FLAG_COLOURS, Palette, png, ramp
+from pipeline.picture import CLEAR, COLOURS, FALSE_COLOUR, FLAG_COLOURS, Palette, png, ramp
 from pipeline.view import FLAGS, MOST_CHUNKS, CubeView
 from pipeline.whole import lost, lost_beside, unfinished
 
@@ -153,7 +153,10 @@ def _facts(view: CubeView, palette: Palette) -> dict[str, Any]:
         "wavelengths": cube.wavelengths,
         "presets": (("false colour", FALSE_COLOUR), ("blue to red", (650, 550, 450))),
         "colours": COLOURS,
-        "flags": list(zip(FLAGS, FLAGS.values(), FLAG_COLOURS, strict=True)),
+        "flags": [
+            (0, "no flag", CLEAR),
+            *zip(FLAGS, FLAGS.values(), FLAG_COLOURS, strict=True),
+        ],
         "layers": titles | scales,
         "camera": camera.get("name") if isinstance(camera, dict) else None,
         "checkpoint": str(cube.settings.get("checkpoint", "unknown"))[:12],

@@ -32,9 +32,9 @@ class CheckpointError(ValueError):
 
 
 def named(name: str | Path) -> Path:
-    """A checkpoint by its path, or by the bare name of one that comes with the package."""
+    """A checkpoint by its path, or by the name of one that comes with the package."""
     path = Path(name)
-    shipped = SHIPPED.with_name(f"{path.name}.safetensors")
+    shipped = SHIPPED.with_name(f"{path.name.removesuffix('.safetensors')}.safetensors")
     return shipped if path.parent == Path() and not path.exists() and shipped.exists() else path
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pipeline.camera import Floats
-from pipeline.picture import COLOURS, FLAG_COLOURS, Pixels, Scale
+from pipeline.picture import CLEAR, COLOURS, FLAG_COLOURS, Pixels, Scale
 from pipeline.view import FLAGS
 
 WAVELENGTH = "wavelength (nm)"
@@ -52,8 +52,9 @@ def picture(pixels: Pixels, size: tuple[int, int], scale: Scale | None = None) -
 def flag_picture(pixels: Pixels, size: tuple[int, int]) -> Figure:
     """The picture of the layer `quality`, with what its colours mean."""
     figure, _ = _picture_axes(pixels, size)
-    shown = [Patch(color=c, label=n) for c, n in zip(FLAG_COLOURS, FLAGS.values(), strict=True)]
-    figure.legend(handles=shown, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    known = [("no flag", CLEAR), *zip(FLAGS.values(), FLAG_COLOURS, strict=True)]
+    shown = [Patch(facecolor=c, label=n, edgecolor="0.6", linewidth=0.5) for n, c in known]
+    figure.legend(handles=shown, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     return figure
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.camera import SRGB, Camera, load_camera, resampled, to_srgb
 from pipeline.grid import Window
-from pipeline.view import FLAGS, CubeView, Floats, Reduce
+from pipeline.layer import Floats, Reduce
+from pipeline.view import FLAGS, CubeView
 
 Pixels = NDArray[np.uint8]
 """RGBA (height, width, 4), transparent where there is nothing."""

@@ -13,9 +13,10 @@ from flows.calibrate import Errors, _quarters, calibrate, fitted, groups, leave_
 from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.settings import load
 from model import Uncertainty, describe
-from model.checkpoint import SHIPPED
+from model.checkpoint import SHIPPED, CheckpointError, save
 from model.uncertainty import LEVELS
 from pipeline.errors import Refusal
+from tests.model_fixtures import small_model
 from tests.toys import write_scene
 
 NETWORK = NetworkSettings(widths=(4, 8), heads=(1, 2), bottom=1)
@@ -208,3 +209,21 @@ def test_a_shipped_config_leaves_every_training_scene_out_once(name: str) -> Non
     assert (of.scenes, of.beside_scenes) == (shipped.scenes, shipped.beside_scenes)
     for alike in settings.alike:
         assert len({fold for fold in settings.folds if set(alike) & set(fold)}) == 1
+
+
+def test_what_cannot_be_fitted_is_told_before_a_fold_is_trained(tmp_path: Path) -> None:
+    def begun(checkpoint: str | Path = "r2h-cave", **train: object) -> str:
+        settings = asked(train=TrainSettings(**{**asked().train.model_dump(), **train}))
+        with pytest.raises((Refusal, CheckpointError)) as refused:
+            calibrate(settings, Path(checkpoint), tmp_path, tmp_path / "out", print)
+        assert not (tmp_path / "out").exists()
+        return str(refused.value)
+
+    other = small_model()  # at seven wavelengths
+    save(other, tmp_path / "seven.safetensors", {})
+    assert "at 7 from 400 to 700 nm" in begun(tmp_path / "seven.safetensors")
+    assert "none.safetensors" in begun(tmp_path / "none.safetensors")
+    assert "root-polynomial" in begun(kind="root-polynomial")
+    assert "cameras that are named" in begun(cameras={"library": 1.0})
+    # A name of what ships is one: this goes on to look for the scenes.
+    assert "checkpoint" not in begun()

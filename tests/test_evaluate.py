@@ -258,6 +258,8 @@ def test_every_checkpoint_that_ships_has_a_card_and_is_described(monkeypatch, ca
         assert row["digest"] in card
         assert "## Where it fails" in card or "**Where it fails**" in card
         assert "docs/images/" in card
+        assert r2h(monkeypatch, "model", "info", row["name"]) == 0  # as it is listed
+        capsys.readouterr()
         assert (
             r2h(monkeypatch, "model", "info", row["name"].removesuffix(".safetensors"), "--json")
             == 0

@@ -11,9 +11,10 @@ from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.layer import Layer
 from pipeline.picture import FLAG_COLOURS, Palette, png, ramp, seen_by
 from pipeline.store import consolidate
-from pipeline.view import CubeView, Layer
+from pipeline.view import CubeView
 from tests.beside import add_layers
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
@@ -172,7 +173,12 @@ def test_flags_have_their_colours_and_maps_their_scale():
     filled = known["quality"] == 8
     assert filled.any()
     wanted = [int(FLAG_COLOURS[3][i : i + 2], 16) for i in (1, 3, 5)] + [255]
-    assert (rgba[filled] == wanted).all()
+    assert (rgba[filled & known["valid"]] == wanted).all()
+    # Of what is nodata nothing is known: it does not look as if it had no flag.
+    assert not rgba[~known["valid"]].any()
+    assert (rgba[known["valid"]][:, 3] == 255).all()
+    row, col = np.argwhere(~known["valid"])[0]
+    assert np.isnan(view.pixel(row, col)["quality"]).all()
     rgba = palette.layer("closure", view.whole, (40, 52))
     high = known["closure"] >= palette.scales["closure"].high
     assert (rgba[high & known["valid"]] == ramp()[0, -1]).all()

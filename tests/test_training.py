@@ -89,6 +89,20 @@ def test_the_shipped_weights_say_all_that_they_saw() -> None:
     assert "beads" in seen(lineage({"digest": "a", "training": start}), "cave", ["beads"])
 
 
+@pytest.mark.parametrize(
+    ("given", "needs"),
+    [
+        ({"reflectances": "a.npz"}, "repaint or metamers"),
+        ({"illuminants": "a.npz"}, "lights"),
+        ({"visit": 7}, "resident"),
+        ({"beside_share": 0.2}, "beside"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(given: dict[str, object], needs: str) -> None:
+    with pytest.raises(ValueError, match=f"counts only with {needs}"):
+        asked(**given)
+
+
 def test_a_start_that_nobody_knows_is_told() -> None:
     training = {"init_digest": "b", "scenes": ["one"]}
     assert untold(lineage({"digest": "a", "training": training})) == ["b"]
