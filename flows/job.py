@@ -35,7 +35,7 @@ from pipeline.source import State, state
 from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
-FORMAT = 10
+FORMAT = 11
 """Of the provenance; a cube of another one is not resumed."""
 
 

@@ -39,13 +39,16 @@ class Sight(NamedTuple):
     """The same, as whole multiples of 2^-26."""
     products: Values
     """Of two rows each (6, wavelengths), as whole multiples of so little that any sum is exact."""
+    unlit: bool
+    """Whether black has no light: that of each wavelength adds to the sum of the bands."""
 
     @classmethod
     def of(cls, rows: Values) -> "Sight":
         """What a camera of these sensitivities sees."""
         exact = rows.astype(np.float64)
         products = np.stack([exact[i] * exact[j] for i, j in _PAIRS])
-        return cls(rows, np.rint(exact * 2.0**26) / 2.0**26, _whole(products, rows.dtype))
+        unlit = bool((exact.sum(axis=0) > 0).all())
+        return cls(rows, np.rint(exact * 2.0**26) / 2.0**26, _whole(products, rows.dtype), unlit)
 
     def double(self) -> "Sight":
         """To compute in float64."""
@@ -121,16 +124,16 @@ def quick(sight: Sight, start: Values, rgb: Values) -> tuple[Values, NDArray[np.
     """The nearest to ``start`` that close, by Newton's method on the dual: a few steps for most.
 
     min |x - start|^2 with s x = rgb and 0 <= x <= PEAK has the solution x = clip(start + s^T l):
-    three unknowns a pixel. Returns the spectra, and which (n,) close; the others are not filled.
+    three unknowns a pixel, or none of black. Returns the spectra, and which (n,) close; the others
+    are not filled.
     """
     out, closed = np.empty_like(start), np.zeros(start.shape[1], bool)
-    at, by, spectra = np.arange(start.shape[1]), np.zeros_like(rgb), clipped(start)
-    free, rest = spectra == start, residual(sight, spectra, rgb)
+    at, by, moved = np.arange(start.shape[1]), np.zeros_like(rgb), start
+    spectra = clipped(start)
+    if sight.unlit:
+        spectra *= rgb.any(axis=0).astype(rgb.dtype)
     with np.errstate(all="ignore"):
-        for _ in range(_QUICK):
-            by = by + _newton(sight, free, rest, 1e-6)
-            moved = _moved(sight, start, by)
-            spectra = clipped(moved)
+        for _ in range(_QUICK + 1):
             rest = residual(sight, spectra, rgb)
             near = farthest(rest) <= CLOSED
             closed[at] = near
@@ -140,6 +143,9 @@ def quick(sight: Sight, start: Values, rgb: Values) -> tuple[Values, NDArray[np.
             at, far = at[~near], np.flatnonzero(~near)
             free = (moved == spectra).take(far, axis=1)
             start, rgb, by, rest = (part.take(far, axis=1) for part in (start, rgb, by, rest))
+            by = by + _newton(sight, free, rest, 1e-6)
+            moved = _moved(sight, start, by)
+            spectra = clipped(moved)
     return out, closed
 
 

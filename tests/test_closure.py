@@ -65,6 +65,26 @@ def test_colours_at_the_border_close_too(name):
 
 
 @pytest.mark.parametrize("name", library())
+def test_black_has_no_light_whatever_was_answered(name):
+    random, s = np.random.default_rng(0), sensitivities(name)
+    values = answers(random, spectra(random, 100))
+    assert not Closure(s).closed(values, np.zeros((3, 100), np.float32)).any()
+
+
+def test_black_may_have_light_that_no_band_sees():
+    """Or that two bands see and another takes off again: only what cannot be is not stored."""
+    random, s = np.random.default_rng(0), sensitivities(CAMERAS[1])
+    blind, takes = s.copy(), s.copy()
+    blind[:, 30] = 0
+    takes[:, 30] = 0.001, 0.001, -0.003
+    values = np.abs(answers(random, spectra(random, 100))).clip(0.1, 1)
+    for rows in (blind, takes):
+        closed = Closure(rows).closed(values, np.zeros((3, 100), np.float32))
+        assert np.abs(rows.astype(float) @ closed).max() < 1e-4
+        assert closed[30].any()
+
+
+@pytest.mark.parametrize("name", library())
 def test_rounding_leaves_every_camera_within_the_limit(name):
     rounding = np.abs(sensitivities(name)).sum(axis=1).max() * SCALE / 2
     assert float(CLOSED) + rounding + 1e-5 < 2e-4
