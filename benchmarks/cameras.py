@@ -25,9 +25,10 @@ from flows.settings import load
 from flows.shown import camera_shares
 from model.baseline import RootPolynomial
 from model.checkpoint import SHIPPED, describe
-from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled, to_srgb
+from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.closure import Closure
+from pipeline.curve import to_srgb
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.metrics import mrae, psnr, sam

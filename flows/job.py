@@ -95,7 +95,11 @@ class Job:
         camera, level = self.spec.settings["camera"], self.settings.noise_level
         seen = f"{camera['encoding']} of camera {camera['name']} in light {camera['illuminant']}"
         white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
+        last = self.camera.end(self.scene.dtype)
         told = {
+            f"sRGB's curve ends at {last:g}": (
+                camera["encoding"] == "srgb" and last != np.max(camera["white"])
+            ),
             f"noise level {level:g}": bool(level),
             "the part asked for is cut at the scene's edge": self.cut,
             "without a place, as control points and RPCs are not used": (

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.curve import end, from_srgb, full
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
 from pipeline.table import averaged, linear, outside, parse_table, read_text, refined
@@ -84,17 +85,30 @@ class Camera:
 
         Raises Refusal for values that no light can have: nodata that the file does not declare.
         """
-        whites = self._whites
         if self.encoding == "srgb" and values.dtype == np.uint8:
             # 256 answers are known beforehand; a power of every pixel costs forty times as much.
-            tables = _from_srgb(np.arange(256, dtype=np.float32) / whites[:, 0])
-            planes = [tables[band % len(tables)][plane] for band, plane in enumerate(values)]
-            return np.stack(planes)
-        shares = values.astype(np.float32) / whites
-        linear = shares if self.encoding == "linear" else _from_srgb(shares)
-        if linear.size and not (shares.min() >= self.lowest and linear.max() <= BRIGHTEST):
+            tables = self._light(np.arange(256, dtype=np.uint8)[None, None])[:, 0]
+            light = np.stack([tables[i % len(tables)][plane] for i, plane in enumerate(values)])
+            known = tables.max() <= BRIGHTEST
+        else:
+            light, known = self._light(values), False
+        if known or not light.size:
+            return light
+        shares = values.astype(np.float32) / self._whites
+        if not (shares.min() >= self.lowest and light.max() <= BRIGHTEST):
             raise self._no_light(values, shares)
-        return linear
+        return light
+
+    def _light(self, values: NDArray[Any]) -> Floats:
+        """Linear, white = 1. In sRGB light is a multiple of white's, which pixel values are not."""
+        if self.encoding == "linear":
+            return values.astype(np.float32) / self._whites
+        end = np.float32(self.end(values.dtype))
+        return from_srgb(values.astype(np.float32) / end) / from_srgb(self._whites / end)
+
+    def end(self, dtype: np.dtype[Any]) -> float:
+        """The pixel value at which sRGB's curve is 1, see `pipeline.curve.end`."""
+        return end(dtype, float(self._whites.max()))
 
     @property
     def lowest(self) -> float:
@@ -114,40 +128,20 @@ class Camera:
     def top(self, dtype: np.dtype[Any]) -> Floats:
         """Linear values (3, 1, 1) at which pixel values of this type end; infinite for floats.
 
-        They end at white where that is 2^n - 1, as 255 or 4095, else at the type's largest value.
+        They end where sRGB's curve does; linear ones at white where that is 2^n - 1, as 255 or
+        4095, else at the type's largest value.
         """
         if dtype.kind not in "ui":
             return np.full((3, 1, 1), np.inf, np.float32)
-        whites = self._whites
-        # What is beyond that is refused.
-        ends = np.where(_full(whites), whites, np.minimum(np.iinfo(dtype).max, BRIGHTEST * whites))
-        return self.decode(np.broadcast_to(ends, (3, 1, 1)).astype(dtype))
+        whites, most = self._whites, np.float32(np.iinfo(dtype).max)
+        last = self.end(dtype) if self.encoding == "srgb" else np.where(full(whites), whites, most)
+        # What is brighter is refused.
+        light = self._light(np.broadcast_to(np.minimum(last, most), (3, 1, 1)).astype(dtype))
+        return np.minimum(light, np.float32(BRIGHTEST))
 
     def reading(self, encoding: Encoding, white: White) -> "Camera":
         """The same camera for pixel values of this encoding and white."""
         return replace(self, encoding=encoding, white=white)
-
-
-def _full(whites: Floats) -> NDArray[np.bool_]:
-    """Whether all bits of a pixel value of 8 or more are set."""
-    bits = np.log2(whites + 1)
-    full: NDArray[np.bool_] = (bits == np.rint(bits)) & (whites >= 255)
-    return full
-
-
-def _from_srgb(value: Floats) -> Floats:
-    """IEC 61966-2-1 transfer function, encoded to linear."""
-    # In float64, whose last bits, which differ between machines, the rounding hides.
-    exact = value.astype(np.float64)
-    bent = ((np.maximum(exact, 0) + 0.055) / 1.055) ** 2.4
-    return np.where(exact <= 0.04045, exact / 12.92, bent).astype(np.float32)
-
-
-def to_srgb(linear: Floats) -> Floats:
-    """IEC 61966-2-1 transfer function, linear to encoded; clips to [0, 1]."""
-    value = np.clip(linear, 0, 1)
-    bent = np.float32(1.055) * value ** np.float32(1 / 2.4) - np.float32(0.055)
-    return np.where(value <= 0.0031308, value * np.float32(12.92), bent).astype(np.float32)
 
 
 def library() -> list[str]:

@@ -16,8 +16,8 @@ from pipeline.camera import (
     library,
     load_camera,
     resampled,
-    to_srgb,
 )
+from pipeline.curve import encoded, end, from_srgb
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.scene import RasterScene, Scene
@@ -35,6 +35,9 @@ _STRAY = 0.05
 """Share of a patch's pixels that may be where the values end, by noise or a hot pixel."""
 UNEXPLAINED = 0.05
 """Largest root mean square error of a channel, in reflectance, that is called a fit."""
+
+MOST_BLACK = 0.01
+"""Raw value of black, over white, that may be glare; a black level is more."""
 
 
 class Fit(NamedTuple):
@@ -61,7 +64,8 @@ def fit_picture(source: str, corners: str, encoding: str) -> Fit:
         rule, fix = "a chart's picture in sRGB says nothing else", "Convert it, or give --encoding."
         raise Refusal(rule, f"{source}, whose header may say other colours", fix)
     values = read_chart(scene, corners_of(corners))
-    return fit(values, reflectances, wavelengths, "srgb" if encoding == "srgb" else "linear")
+    kind: Encoding = "srgb" if encoding == "srgb" else "linear"
+    return fit(values, reflectances, wavelengths, kind, scene.dtype)
 
 
 def corners_of(text: str) -> Corners:
@@ -155,16 +159,17 @@ def fit(
     reflectances: NDArray[np.float64],
     wavelengths: tuple[float, ...],
     encoding: Encoding,
+    dtype: np.dtype[Any],
 ) -> Fit:
     """The camera that explains pixel ``values`` (3, 24) of ``reflectances`` (wavelengths, 24).
 
-    NaN, what is clipped, is left out. White is read off the grey patches as the prior's mean sees
-    them, which hardly depends on the camera. Each channel is then the most probable one, patches
-    being seen with some error, under a Gaussian prior: for linear pixel values what cameras of the
-    library are like, whose sensitivities are a space of few dimensions (Jiang et al., WACV 2013);
-    for sRGB, a finished photograph, a 3 x 3 matrix near the identity on linear sRGB. What it finds
-    includes the picture's light. Raises Refusal where the picture is no such chart, or its grey is
-    clipped.
+    ``dtype`` is the picture's; NaN, what is clipped, is left out. White is read, as light, off the
+    grey patches as the prior's mean sees them, which hardly depends on the camera. Each channel is
+    then the most probable one, patches being seen with some error, under a Gaussian prior: for
+    linear pixel values what cameras of the library are like, whose sensitivities are a space of few
+    dimensions (Jiang et al., WACV 2013); for sRGB, a finished photograph, a 3 x 3 matrix near the
+    identity on linear sRGB. What it finds includes the picture's light. Raises Refusal where the
+    picture is no such chart, or its grey is clipped.
     """
     known = ~np.isnan(values)
     clipped = [COLUMNS[1 + c] for c in range(3) if not known[c, NEUTRAL].all()]
@@ -172,15 +177,17 @@ def fit(
         rule = "the chart's grey patches, which tell white, must not be clipped"
         raise Refusal(rule, " and ".join(clipped), "Expose less, or check the corners.")
     means, covariances = _finished(wavelengths) if encoding == "srgb" else _raw(wavelengths)
+    last = end(dtype, float(np.nanmax(values))) if encoding == "srgb" else 1.0
+    shares = (np.where(known, values, 0) / last).astype(np.float32)
+    light = from_srgb(shares) if encoding == "srgb" else shares
     # Not their mean over wavelengths: grey paint is darker below 430 nm, where cameras see little.
     grey = means @ reflectances[:, NEUTRAL]
-    encode = to_srgb(grey.astype(np.float32)) if encoding == "srgb" else grey
-    whites = (values[:, NEUTRAL] * encode).sum(axis=1) / (encode**2).sum(axis=1)
-    if not (whites > 0).all():
-        raise Refusal("the chart's grey patches must be lit", whites.tolist(), "Check the corners.")
+    bright = (light[:, NEUTRAL] * grey).sum(axis=1) / (grey**2).sum(axis=1)
+    if not (bright > 0).all():
+        raise Refusal("the chart's grey patches must be lit", bright.tolist(), "Check the corners.")
+    seen = light / bright[:, None]
+    whites = last * encoded(bright.astype(np.float32)) if encoding == "srgb" else bright
     white = (float(whites[0]), float(whites[1]), float(whites[2]))
-    picture = load_camera(SRGB).reading(encoding, white)
-    seen = picture.decode(np.where(known, values, 0).astype(np.float32)[:, :, None])[:, :, 0]
     fitted = (
         _channel(seen[c, there], reflectances.compress(there, axis=1), means[c], covariances[c])
         for c, there in enumerate(known)
@@ -196,7 +203,18 @@ def fit(
     if rms > UNEXPLAINED:
         rule = f"a camera must explain the chart's patches to {UNEXPLAINED} on average"
         raise Refusal(rule, f"{rms:.3f}", "Check --corners, their order, and --encoding.")
+    if encoding == "linear":
+        _refuse_offset(light[:, NEUTRAL], grey)
     return Fit(camera, white, rms)
+
+
+def _refuse_offset(light: NDArray[Any], grey: NDArray[np.float64]) -> None:
+    """Refuse raw values of grey patches (3, 6) that are not proportional to their ``grey``."""
+    for values, shares in zip(light, grey, strict=True):
+        white, black = np.polyfit(shares, values, 1)
+        if black > MOST_BLACK * white:
+            rule, fix = "raw values have the black level taken off", "Take it off."
+            raise Refusal(rule, f"{black:.0f} where white is {black + white:.0f}", fix)
 
 
 _NOISE = 0.01

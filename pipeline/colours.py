@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from rasterio.io import DatasetReader
 
-from pipeline.camera import to_srgb
+from pipeline.curve import to_srgb
 from pipeline.headers import Head, exif_colour_space
 from pipeline.remote import JP2_DRIVER
 

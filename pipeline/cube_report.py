@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline import charts, layers
-from pipeline.camera import Camera, load_camera, resampled, to_srgb
+from pipeline.camera import Camera, load_camera, resampled
+from pipeline.curve import to_srgb
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.light import load_light

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
-from pipeline.camera import SRGB, Camera, load_camera, resampled, to_srgb
+from pipeline.camera import SRGB, Camera, load_camera, resampled
+from pipeline.curve import to_srgb
 from pipeline.grid import Window
 from pipeline.layer import Floats, Reduce
 from pipeline.view import FLAGS, CubeView

@@ -8,9 +8,10 @@ import zarr
 from affine import Affine
 from numpy.typing import NDArray
 
-from pipeline.camera import SRGB, Camera, load_camera, resampled, to_srgb
+from pipeline.camera import SRGB, Camera, load_camera, resampled
 from pipeline.cog import cog, window_of
 from pipeline.cube import SpectralCube, unpack
+from pipeline.curve import to_srgb
 from pipeline.grid import regions
 from pipeline.labels import Labels
 from pipeline.layout import NOTE

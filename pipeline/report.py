@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled, to_srgb
+from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.charts import REFLECTANCE, WAVELENGTH, draw_picture, plain_axes
 from pipeline.cube import SpectralCube
+from pipeline.curve import to_srgb
 from pipeline.grid import regions
 from pipeline.picture import COLOURS
 from pipeline.view import CubeView

@@ -16,9 +16,9 @@ from pipeline.camera import (
     library,
     load_camera,
     resampled,
-    to_srgb,
     write_camera,
 )
+from pipeline.curve import encoded, to_srgb
 from pipeline.errors import Refusal
 from pipeline.light import Light
 from pipeline.table import averaged
@@ -85,8 +85,35 @@ def test_the_table_of_uint8_equals_the_formula(white: float) -> None:
     values = np.tile(np.arange(256, dtype=np.uint8), (3, 1, 1))
     got = camera("srgb", white).decode(values)
     np.testing.assert_array_equal(got, camera("srgb", white).decode(values.astype(np.float32)))
-    np.testing.assert_allclose(got[0, 0], [decoded(v / white) for v in range(256)], rtol=1e-5)
+    light = [decoded(v / 255) / decoded(white / 255) for v in range(256)]
+    np.testing.assert_allclose(got[0, 0], light, rtol=1e-5)
     assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("dtype", "last"), [("uint8", 255), ("uint16", 65535), ("uint16", 4095), ("float32", 1)]
+)
+@pytest.mark.parametrize("exposure", [0.125, 0.5, 1, 1.5])
+def test_white_is_a_share_of_light_not_of_pixel_values(
+    dtype: str, last: int, exposure: float
+) -> None:
+    """A picture that was exposed otherwise is as bright, once its white is told."""
+    light = np.linspace(0.001, 0.6, 50, dtype=np.float32)
+    values = last * to_srgb(exposure * light)
+    white = last * float(encoded(np.float32(exposure)))
+    if exposure > 1 and dtype == "uint16":
+        return  # which bits it has is not known then
+    whole = np.rint(values) if dtype != "float32" else values
+    got = camera("srgb", white).decode(np.tile(whole.astype(dtype), (3, 1, 1)))
+    step = 1 / last / exposure if dtype != "float32" else 1e-5
+    np.testing.assert_allclose(got[0, 0], light, rtol=1e-3, atol=2 * step)
+
+
+def test_of_8_bits_too_what_is_too_bright_is_refused() -> None:
+    values = np.full((3, 1, 2), 200, np.uint8)
+    with pytest.raises(Refusal, match=r"1000 times white; got 200"):
+        camera("srgb", 1).decode(values)
+    assert (camera("srgb", 1).decode(values // 20) < 1000).all()
 
 
 def test_every_uint8_value_comes_back() -> None:

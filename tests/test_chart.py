@@ -6,8 +6,9 @@ import rasterio
 from typer.testing import CliRunner
 
 from flows.cli import app
-from pipeline.camera import Camera, Encoding, load_camera, resampled, to_srgb, write_camera
+from pipeline.camera import Camera, Encoding, load_camera, resampled, write_camera
 from pipeline.chart import COLS, ROWS, chart_reflectances, corners_of, fit, fit_picture, read_chart
+from pipeline.curve import encoded, from_srgb
 from pipeline.errors import Refusal
 from pipeline.light import load_light
 from pipeline.scene import RasterScene
@@ -22,9 +23,17 @@ def reflectances() -> np.ndarray:
     return chart_reflectances(NM)
 
 
+DTYPE = np.dtype(np.uint16)
+
+
 def pixels(camera: Camera, reflectances: np.ndarray, white: np.ndarray) -> np.ndarray:
     seen = camera.render(reflectances.astype(np.float32))
-    return (to_srgb(seen) if camera.encoding == "srgb" else seen) * white[:, None]
+    if camera.encoding == "linear":
+        return seen * white[:, None]
+    # A picture is exposed in light, not in pixel values.
+    last = camera.end(np.dtype(np.uint16))
+    light = np.maximum(seen, 0) * from_srgb(white.astype(np.float32) / last)[:, None]
+    return last * encoded(light)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +42,7 @@ def pixels(camera: Camera, reflectances: np.ndarray, white: np.ndarray) -> np.nd
 def test_a_camera_is_found_again(name: str, encoding: Encoding, reflectances: np.ndarray) -> None:
     white = np.array([230.0, 180.0, 210.0])
     truth = load_camera(name).reading(encoding, tuple(white.tolist()))
-    found = fit(pixels(truth, reflectances, white), reflectances, NM, encoding)
+    found = fit(pixels(truth, reflectances, white), reflectances, NM, encoding, DTYPE)
     np.testing.assert_allclose(found.white, white, rtol=0.02)
     assert found.rms < 0.02
     # Materials that are in no chart: what the fitted camera says of them is what the true one does.
@@ -48,19 +57,38 @@ def test_a_camera_is_found_again(name: str, encoding: Encoding, reflectances: np
 @pytest.mark.parametrize("name", ["srgb", "nikon-d700", "canon-eos-5d", "sony-ilce-9"])
 def test_white_is_that_of_the_picture(name: str, light: str, reflectances: np.ndarray) -> None:
     encoding: Encoding = "srgb" if name == "srgb" else "linear"
-    truth = resampled(load_camera(name, load_light(light)), NM).reading(encoding, 1)
-    found = fit(pixels(truth, reflectances, np.full(3, 1e4)), reflectances, NM, encoding)
+    truth = resampled(load_camera(name, load_light(light)), NM).reading(encoding, 1e4)
+    found = fit(pixels(truth, reflectances, np.full(3, 1e4)), reflectances, NM, encoding, DTYPE)
     np.testing.assert_allclose(found.white[:2], 1e4, rtol=0.01)
     np.testing.assert_allclose(found.white[2], 1e4, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["nikon-d700", "canon-eos-5d"])
+def test_a_black_level_is_refused(name: str, reflectances: np.ndarray) -> None:
+    truth = load_camera(name).reading("linear", 12_000)
+    values = pixels(truth, reflectances, np.full(3, 12_000.0))
+    fit(values + 20, reflectances, NM, "linear", DTYPE)
+    with pytest.raises(
+        Refusal, match=r"black level taken off; got (29|30)\d where white is 12\d\d\d"
+    ):
+        fit(values + 300, reflectances, NM, "linear", DTYPE)
+
+
+@pytest.mark.parametrize("white", [100.0, 140.0, 190.0, 250.0])
+def test_a_dark_photograph_tells_the_same(white: float, reflectances: np.ndarray) -> None:
+    truth = load_camera("srgb").reading("srgb", white)
+    found = fit(pixels(truth, reflectances, np.full(3, white)), reflectances, NM, "srgb", DTYPE)
+    np.testing.assert_allclose(found.white, white, rtol=0.01)
+    assert found.rms < 0.01
 
 
 def test_a_chart_in_the_wrong_encoding_or_order_is_refused(reflectances: np.ndarray) -> None:
     white = np.full(3, 255.0)
     values = pixels(load_camera("srgb").reading("srgb", 255), reflectances, white)
     with pytest.raises(Refusal, match="explain"):
-        fit(values, reflectances, NM, "linear")
+        fit(values, reflectances, NM, "linear", DTYPE)
     with pytest.raises(Refusal, match=r"explain|grey"):
-        fit(values[:, ::-1], reflectances, NM, "srgb")
+        fit(values[:, ::-1], reflectances, NM, "srgb", DTYPE)
 
 
 def picture(tmp_path: Path, reflectances: np.ndarray) -> Path:
@@ -209,4 +237,5 @@ def test_the_chart_of_a_real_picture_is_explained(data_root: Path) -> None:
     pytest.importorskip("colour")
     source = str(data_root / "rgb" / "FruitMCC_6500.tif")
     corners = "253,103,661,103,655,358,250,358"
-    assert fit_picture(source, corners, "srgb").rms < 0.02
+    # Glare: its black patch is a third brighter than black paint is.
+    assert fit_picture(source, corners, "srgb").rms < 0.025

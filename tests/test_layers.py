@@ -73,6 +73,9 @@ def test_a_deviation_is_kept_within_two_percent(sigma):
 def test_encodings_end_where_they_end():
     eight, twelve = Camera("c", (1.0,), CAMERA.sensitivities, "srgb", 255.0), 4095.0
     assert (eight.top(np.dtype(np.uint8)) == 1).all()
+    # Of a white that is told the picture still ends at 255.
+    half = eight.reading("srgb", 188.0).top(np.dtype(np.uint8))
+    assert half.max() == pytest.approx(2, abs=0.02)
     assert CAMERA.reading("linear", twelve).top(np.dtype(np.uint16)).max() == 1
     assert CAMERA.reading("linear", 10000).top(np.dtype(np.uint16)).max() == pytest.approx(6.5535)
     assert CAMERA.top(np.dtype(np.float32)).min() == np.inf

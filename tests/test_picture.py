@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.camera import SRGB, load_camera, to_srgb
+from pipeline.camera import SRGB, load_camera
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.curve import to_srgb
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layer import Layer

@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from skimage.io import imread
 
 from pipeline import report
-from pipeline.camera import SRGB, load_camera, to_srgb
+from pipeline.camera import SRGB, load_camera
 from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.curve import to_srgb
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.report import NOTE, quicklook, write_quicklook, write_spectra

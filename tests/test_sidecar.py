@@ -10,8 +10,9 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 
-from pipeline.camera import load_camera, resampled, to_srgb
+from pipeline.camera import load_camera, resampled
 from pipeline.cube import SpectralCube
+from pipeline.curve import to_srgb
 from pipeline.errors import Refusal
 from pipeline.moment import given
 from pipeline.sidecar import Sidecars, publish, refuse_foreign, withdraw, write_sidecars

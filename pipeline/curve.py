@@ -1,0 +1,54 @@
+"""The curve of sRGB (IEC 61966-2-1): light to pixel values and back."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_ENDS = (255.0, 1023.0, 4095.0, 16383.0)
+"""Of 8, 10, 12 and 14 bits."""
+_SHARES = 16.0
+"""White of floats that end at 1 is below this, of those that end at 255 above."""
+
+
+def end(dtype: np.dtype[Any], white: float) -> float:
+    """The pixel value at which the curve is 1, where ``white`` means reflectance 1.
+
+    White's own where all its bits are set, as of 255 and 4095. Else a picture is darker or
+    brighter than reflectance tells: 255 of 8 bits; 1 of floats up to 16; of others the least end of
+    8, 10, 12, 14 and 16 bits that is not below white.
+    """
+    if full(np.float32(white)):
+        return white
+    if dtype == np.uint8:
+        return _ENDS[0]
+    if dtype.kind == "f" and white < _SHARES:
+        return 1.0
+    return next((known for known in _ENDS if white <= known), 65535.0)
+
+
+def full(value: Floats | np.float32) -> NDArray[np.bool_]:
+    """Whether all bits of a pixel value of 8 or more are set."""
+    bits = np.log2(value + 1)
+    return np.asarray((bits == np.rint(bits)) & (value >= 255))
+
+
+def from_srgb(value: Floats) -> Floats:
+    """Encoded to linear, beyond 0 and 1 too."""
+    # In float64, whose last bits, which differ between machines, the rounding hides.
+    exact = value.astype(np.float64)
+    bent = ((np.maximum(exact, 0) + 0.055) / 1.055) ** 2.4
+    return np.where(exact <= 0.04045, exact / 12.92, bent).astype(np.float32)
+
+
+def to_srgb(linear: Floats) -> Floats:
+    """Linear to encoded; clips to [0, 1]."""
+    return encoded(np.clip(linear, 0, 1))
+
+
+def encoded(linear: Floats) -> Floats:
+    """Linear to encoded, beyond 1 too."""
+    bent = np.float32(1.055) * np.maximum(linear, 0) ** np.float32(1 / 2.4) - np.float32(0.055)
+    return np.where(linear <= 0.0031308, linear * np.float32(12.92), bent).astype(np.float32)
