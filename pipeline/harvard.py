@@ -1,9 +1,9 @@
 """Harvard: 50 outdoor and indoor scenes of 1040 x 1392 (Chakrabarti and Zickler, CVPR 2011).
 
 A MATLAB v5 file a scene: `ref` (height, width, 31), 420 to 720 nm, and `lbl` (height, width), 0
-where the scene moved while it was taken; beside them ``calib.txt``, the sensitivity of the
-instrument at each wavelength. They lie in the root, or in ``CZ_hsdb`` and ``CZ_hsdbi`` (indoor)
-there.
+where the scene moved while it was taken; what is no number there says nothing, so it is not valid
+either. Beside them ``calib.txt``, the sensitivity of the instrument at each wavelength. They lie in
+the root, or in ``CZ_hsdb`` and ``CZ_hsdbi`` (indoor) there.
 """
 
 from pathlib import Path
@@ -49,7 +49,8 @@ def harvard(root: str | Path, calibrate: bool = False) -> DataSet:
             cube = np.ascontiguousarray(mat["ref"].transpose(2, 0, 1), np.float32)
         if calibrate:
             cube /= calibration(folder, paths[name])[:, None, None].astype(np.float32)
-        valid = mat["lbl"] != 0 if "lbl" in mat else np.ones(cube.shape[1:], bool)
+        label = mat.get("lbl", np.ones(cube.shape[1:]))
+        valid = (label != 0) & np.isfinite(label)
         if valid.shape != cube.shape[1:]:
             found = f"{name}: {valid.shape} and {cube.shape[1:]}"
             raise Refusal("a mask has its cube's size", found, "Get the file again.")

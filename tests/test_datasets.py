@@ -145,6 +145,16 @@ def test_harvard_is_divided_by_its_greatest_valid_value(harvard: Path) -> None:
     np.testing.assert_allclose(scene.cube, raw / raw[:, 1:].max(), rtol=1e-5)
 
 
+def test_a_harvard_mask_of_no_number_is_not_valid(harvard: Path) -> None:
+    lbl = np.ones((20, 24))
+    lbl[2, :4] = 0, np.nan, np.inf, 2
+    ref = cube_of(7).transpose(1, 2, 0).astype(np.float64)
+    savemat(harvard / "CZ_hsdb" / "img7.mat", {"ref": ref, "lbl": lbl})
+    valid = open_dataset("harvard", harvard).read("CZ_hsdb/img7").valid
+    assert valid[2, :4].tolist() == [False, False, False, True]
+    assert valid.sum() == valid.size - 3
+
+
 def test_harvard_is_calibrated_where_that_is_asked_for(harvard: Path) -> None:
     sensitivity = np.linspace(0.2, 4, 31)
     (harvard / "calib.txt").write_text("\n".join(f"{value:.6f}" for value in sensitivity))
