@@ -287,9 +287,9 @@ def test_what_is_copied_is_what_is_shown(page, cube):
     assert head == [
         "wavelength_nm",
         "row 30 col 30 reflectance estimated",
-        "row 30 col 30 standard deviation",
+        "row 30 col 30 sigma of the estimate",
         f"{region} reflectance estimated",
-        f"{region} standard deviation",
+        f"{region} standard deviation over 400 pixels",
     ]
     got = np.array(table, float).T
     assert got[0].tolist() == list(WAVELENGTHS)

@@ -86,8 +86,9 @@ function csv() {
       ? `row ${one.row} col ${one.col}`
       : `mean of rows ${one.row}-${one.row + one.height - 1} cols ${one.col}-${one.col + one.width - 1}`;
     columns.push([`${name} reflectance estimated`, ...one.spectrum]);
-    const spread = one.spread || one.uncertainty;
-    if (spread) columns.push([`${name} standard deviation`, ...spread]);
+    // How much a region's pixels differ is not how sure an estimate is.
+    if (one.spread) columns.push([`${name} standard deviation over ${one.pixels} pixels`, ...one.spread]);
+    if (one.uncertainty) columns.push([`${name} sigma of the estimate`, ...one.uncertainty]);
   }
   return columns[0].map((_, i) => columns.map((column) => column[i] ?? "").join(",")).join("\n") + "\n";
 }
