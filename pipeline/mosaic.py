@@ -22,7 +22,7 @@ from pipeline.grid import Window
 from pipeline.ours import is_picture
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
-from pipeline.uri import is_file, local_path
+from pipeline.uri import is_file, local_path, renamed
 
 OPEN = 64
 """Most sheets that are kept open."""
@@ -45,8 +45,9 @@ def matching(pattern: str) -> list[str]:
         fs, inside = fsspec.core.url_to_fs(pattern)
         # What else a glob reads is part of a name: a set of ? or of [ alone is the sign itself.
         found = sorted(fs.glob(re.sub(r"[?[]", r"[\g<0>]", inside)))
-        names = found if local_path(pattern) else [fs.unstrip_protocol(name) for name in found]
-        inputs = [name for name in names if not is_picture(name)]
+        if local_path(pattern) is None:
+            found = [renamed(pattern, fs.unstrip_protocol(name)) for name in found]
+        inputs = [name for name in found if not is_picture(name)]
     except storage_errors(ValueError, ImportError) as error:
         raise Refusal("files can be listed", f"{pattern} ({error})", "Check the path.") from error
     if not inputs:

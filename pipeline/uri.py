@@ -32,8 +32,23 @@ def named_path(uri: str) -> PurePath:
         return path
     if "::" not in uri:
         return PurePosixPath(urlsplit(uri).path)
-    link = next(link for link in uri.split("::") if "://" in link)
+    link = uri.split("::")[_naming(uri)]
     return PurePosixPath(re.split(r"[?#]", link.partition("://")[2])[0])
+
+
+def renamed(uri: str, file: str) -> str:
+    """The URI of another ``file``, a URI too, that is reached as ``uri`` is: by the same chain.
+
+    As zip://b.tif::z.zip for zip://*.tif::z.zip and zip://b.tif.
+    """
+    links = uri.split("::")
+    links[_naming(uri)] = file
+    return "::".join(links)
+
+
+def _naming(uri: str) -> int:
+    """Which link of a chain names the file."""
+    return next((i for i, link in enumerate(uri.split("::")) if "://" in link), 0)
 
 
 def is_file(uri: str) -> bool:

@@ -1,4 +1,5 @@
 import pickle
+import zipfile
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 
@@ -166,6 +167,30 @@ def test_sheets_with_gaps_have_a_scale_of_their_own(tmp_path):
     dim, bright = (scene_scale(open_scene(str(tmp_path / f"*{n}.tif")), camera) for n in (1, 2))
     assert dim == pytest.approx(scale_of(camera.decode(values)))
     assert bright == pytest.approx(2 * dim)
+
+
+@pytest.mark.parametrize("kind", ["here", "from afar", "kept"])
+def test_members_of_an_archive_are_sheets(sheets, tmp_path, kind):
+    path, pattern = sheets
+    archive = tmp_path / "z.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in matching(pattern):
+            file.write(name, f"sheets/{name.rpartition('/')[2]}")
+    fsspec.filesystem("memory").put(str(archive), "/archives/z.zip")
+    fsspec.filesystem("memory").put(pattern.rpartition("/")[0], "/archives/", recursive=True)
+    of = {
+        "here": f"zip://sheets/*.tif::{archive}",
+        "from afar": "zip://sheets/*.tif::memory://archives/z.zip",
+        "kept": "simplecache::memory://archives/sheets/*.tif",
+    }
+    before, _, after = of[kind].partition("*")
+    names = matching(of[kind])
+    assert len(names) == 6
+    assert all(name.startswith(before[:12]) and name.endswith(after) for name in names)
+    scene, wanted = open_scene(of[kind]), RasterScene.open(path)
+    window = Window(0, 0, HEIGHT, WIDTH)
+    for got, known in zip(scene.read(window), wanted.read(window), strict=True):
+        np.testing.assert_array_equal(got, known)
 
 
 @pytest.mark.parametrize("sign", ["[1]", "?", "[!1]", "[", "]"])
