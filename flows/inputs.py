@@ -21,6 +21,8 @@ from pipeline.uri import is_file, local_path
 
 _SHOWS = ("common_name", "name", "description", "center_wavelength")
 """What says which light a band shows."""
+_MEANS = {"nodata", "offset", "scale", "unit"}
+"""What says what values mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Item:
     """What a catalog says of it as a whole and of its bands, by the names of STAC 1.1."""
     bands: tuple[dict[str, Any], ...] = ()
     """What a catalog says that each of its bands shows."""
+    union: tuple[dict[str, Any], ...] = ()
+    """What it says so of all its assets together: of a file's bands where these are as many."""
 
 
 def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]]:
@@ -126,7 +130,8 @@ def _items(uri: str) -> Iterable[Any]:
 
 def _of_item(item: Any, asset: str, uri: str) -> Item:
     """What an item of the document at ``uri`` says of an asset."""
-    bands = _bands(item, asset)
+    own = item.assets[asset].extra_fields
+    bands = _means(own, item.properties)
     if any(band.get("offset") for band in bands):
         fix = "Apply it to the values, and say so in the item."
         raise Refusal("an asset's values have no offset", f"{item.id} {bands}", fix)
@@ -142,21 +147,40 @@ def _of_item(item: Any, asset: str, uri: str) -> Item:
         fields={key: value for key, value in known.items() if value},
         datetime=item.datetime.isoformat() if item.datetime else None,
         said=tuple(bands),
-        bands=tuple(_each(item, asset)),
+        bands=tuple(_shown(own)),
+        union=tuple(_shown(item.properties)),
     )
 
 
-def _bands(item: Any, asset: str) -> list[dict[str, Any]]:
-    """What an item says of an asset and its bands, by the names of STAC 1.1 or of its extension."""
-    said = item.assets[asset].extra_fields
-    each = [said, *said.get("bands", ()), *said.get("raster:bands", ())]
-    return [_bare(one, "raster:") for one in each]
+def _means(own: dict[str, Any], shared: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is said of an asset's values and its bands', by its fields and its item's properties.
+
+    These hold for all assets (STAC 1.1, Assets, Additional Fields), but for what an asset, or each
+    of its bands, says itself.
+    """
+    levels = _levels(own)
+    told = {key for level in levels if level for key in set.intersection(*map(set, level))}
+    shared = {k: shared[k] for k in shared.keys() - {"offset", "scale"}}  # bare, a map's perhaps
+    rest = [{k: one[k] for k in _MEANS & one.keys() - told} for one in chain(*_levels(shared))]
+    return [*chain(*levels), *rest]
 
 
-def _each(item: Any, asset: str) -> list[dict[str, Any]]:
-    """What an item says of what an asset's bands show, by STAC 1.1 or its extension before."""
-    said = item.assets[asset].extra_fields
-    return [_bare(one, "eo:") for one in said.get("bands") or said.get("eo:bands") or ()]
+def _levels(said: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """What is said of the whole, and of each band by STAC 1.1 and by its extension before."""
+    each = [said], _listed(said, "bands"), _listed(said, "raster:bands")
+    return [[_bare(one, "raster:") for one in level] for level in each]
+
+
+def _listed(said: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = said.get(key) or []
+    if not (isinstance(found, list) and all(isinstance(one, dict) for one in found)):
+        raise Refusal(f"a catalog's {key} are a list of objects", found, "Mend the item.")
+    return found
+
+
+def _shown(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is said of what bands show, by STAC 1.1 or its extension before."""
+    return [_bare(one, "eo:") for one in _listed(said, "bands") or _listed(said, "eo:bands")]
 
 
 def _bare(said: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -186,9 +210,10 @@ def refuse_unsaid(item: Item, scene: RasterScene | MosaicScene, named: bool) -> 
     if units:
         fix = "Convert it to reflectance, or name the file as an input, with its white."
         raise Refusal("values are reflectance or in sRGB", f"{item.source} in {units}", fix)
-    known = dict(enumerate(item.bands, 1))
+    bands = item.bands or (item.union if len(item.union) == scene.count else ())
+    known = dict(enumerate(bands, 1))
     if not named and _not_rgb([known.get(band, {}) for band in scene.bands]):
-        words = [" ".join(str(band[key]) for key in _SHOWS if key in band) for band in item.bands]
+        words = [" ".join(str(band[key]) for key in _SHOWS if key in band) for band in bands]
         found = f"{item.source}, of which its item says {', '.join(words)}"
         raise Refusal("it is known which bands are red, green and blue", found, "Name them: bands.")
 
@@ -221,6 +246,5 @@ def _read(uri: str) -> str:
         with fsspec.open(uri, "rt", encoding="utf-8") as file:
             return str(file.read())
     except storage_errors(UnicodeDecodeError, ValueError, ImportError) as error:
-        raise Refusal("a list of inputs is a readable text", f"{uri} ({error})", "Check it.") from (
-            error
-        )
+        rule = "a list of inputs is a readable text"
+        raise Refusal(rule, f"{uri} ({error})", "Check it.") from error

@@ -81,6 +81,7 @@ class RasterScene:
 
     uri: str
     bands: tuple[int, int, int]
+    count: int
     height: int
     width: int
     dtype: np.dtype[Any]
@@ -116,6 +117,7 @@ class RasterScene:
             return cls(
                 uri=uri,
                 bands=chosen,
+                count=dataset.count,
                 height=dataset.height,
                 width=dataset.width,
                 dtype=dtype,

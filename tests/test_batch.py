@@ -405,6 +405,47 @@ def test_what_an_item_says_of_its_asset_counts(r2h, scenes, tmp_path):
     assert r2h("--dry-run", inputs=[], catalog=str(uri), output=str(tmp_path / "d"))[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("shared", "own", "said"),
+    [
+        ({"raster:offset": -0.1}, {}, "no offset"),
+        ({"raster:bands": 3 * [{"offset": -0.1}]}, {}, "no offset"),
+        ({"bands": 3 * [{"raster:offset": -0.1}]}, {"eo:bands": [{"name": "red"}]}, "no offset"),
+        ({"raster:offset": -0.1}, {"bands": [{"raster:offset": 0}, {}, {}]}, "no offset"),
+        ({"raster:offset": -0.1}, {"raster:offset": 0}, None),
+        ({"raster:offset": -0.1}, {"bands": 3 * [{"raster:offset": 0}]}, None),
+        ({"bands": 3 * [{"raster:offset": -0.1}]}, {"raster:bands": 3 * [{"offset": 0}]}, None),
+        ({"raster:scale": 0.005}, {}, "a scale is declared"),
+        ({"raster:scale": 0.005}, {"raster:bands": 3 * [{"scale": 1}]}, None),
+        ({"nodata": 0}, {}, "in the file"),
+        ({"raster:bands": [{"nodata": 0}]}, {"nodata": "nan"}, None),
+        ({"unit": "K"}, {}, "reflectance or in sRGB"),
+        ({"scale": 5000, "offset": 3, "unit": "1", "description": "any"}, {}, None),
+        ({"bands": [{"name": n} for n in ("B02", "B03", "B04")]}, {}, "red, green and blue"),
+        ({"eo:bands": [{"name": n} for n in ("B02", "B03", "B04")]}, {}, "red, green and blue"),
+        ({"eo:bands": [{"name": n} for n in ("B04", "B03", "B02")]}, {}, None),
+        # Of all assets together, which says nothing of the order in one of fewer bands.
+        ({"eo:bands": [{"name": n} for n in ("B01", "B02", "B03", "B04")]}, {}, None),
+        (
+            {"bands": [{"name": n} for n in ("B02", "B03", "B04")]},
+            {"eo:bands": [{"name": n} for n in ("B04", "B03", "B02")]},
+            None,
+        ),
+        ({"bands": 5}, {}, "a list of objects"),
+    ],
+)
+def test_what_an_item_says_of_all_its_assets_counts_but_for_what_one_says_itself(
+    r2h, scenes, tmp_path, shared, own, said
+):
+    uri = catalog(tmp_path / "in", scenes[:1], "collection")
+    found = json.loads(uri.read_text())
+    found["features"][0]["properties"] |= shared
+    found["features"][0]["assets"]["visual"] |= own
+    uri.write_text(json.dumps(found))
+    code, _, err = r2h("--dry-run", inputs=[], catalog=str(uri))
+    assert (code, said or "") == (2 if said else 0, said if said and said in err else ""), err
+
+
 CODES = [{"name": name} for name in ("B04", "B03", "B02")]
 CENTRES = [{"name": f"{n}", "center_wavelength": um} for n, um in enumerate((0.66, 0.56, 0.49))]
 WORDS_OF = [
