@@ -78,7 +78,7 @@ class MosaicScene:
     @classmethod
     def open(cls, uris: Sequence[str], bands: tuple[int, int, int] | None = None) -> MosaicScene:
         """Read all headers. Raises Refusal where the sheets do not fit together."""
-        sheets = tuple(RasterScene.open(uri, bands) for uri in uris)
+        sheets = tuple(RasterScene.open(uri, bands, sheet=len(uris) > 1) for uri in uris)
         first = sheets[0]
         if first.transform is None:
             raise Refusal(_RULE, f"{first.uri} without a transform", "Georeference it.")

@@ -15,12 +15,13 @@ _REDUCED, _PLAIN, _UPRIGHT = 1, {None, 0, 1, 2, 3, 5, 6}, {0, 1}
 camera's raw values. An orientation of 0 is written for none."""
 
 
-def look_at_head(dataset: DatasetReader, source: Source) -> Head | None:
+def look_at_head(dataset: DatasetReader, source: Source, sheet: bool = False) -> Head | None:
     """The head of a file, of formats of which GDAL tells too little; None where nobody reads it.
 
-    Empty for other formats. Raises ConnectionError where it is out of reach.
+    Empty for other formats, and for a ``sheet``, one of many in a bucket, with a place and colours
+    that GDAL knows. Raises ConnectionError where it is out of reach.
     """
-    if dataset.driver not in _LOOKED_AT or _is_sheet(dataset, source):
+    if dataset.driver not in _LOOKED_AT or (sheet and _is_spared(dataset, source)):
         return Head({}, {})
     return source.look(head_of)
 
@@ -47,11 +48,8 @@ def _by_gdal(dataset: DatasetReader) -> dict[int, int]:
     return {_ORIENTATION: int(text)} if text.isdigit() else {}
 
 
-def _is_sheet(dataset: DatasetReader, source: Source) -> bool:
-    """Whether it may be one of the many of a mosaic in a bucket, with colours that GDAL knows.
-
-    None of these is asked for its first bytes again.
-    """
+def _is_spared(dataset: DatasetReader, source: Source) -> bool:
+    """Whether one of many rasters is not asked for its first bytes again, in two requests each."""
     known = dataset.colorinterp[0].name != "undefined"
     return dataset.driver == "GTiff" and not source.local and known and _has_place(dataset)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import urlparse
-from weakref import WeakSet
 
 import numpy as np
 from affine import Affine
@@ -18,7 +16,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
-from pipeline.blocks import Blocks, read_pixels, says_nodata
+from pipeline.blocks import says_nodata
 from pipeline.colours import Colours, declared_colours
 from pipeline.damage import readable
 from pipeline.errors import Refusal
@@ -27,6 +25,7 @@ from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
 from pipeline.moment import Moment, recorded
 from pipeline.ours import refuse_ours
 from pipeline.pages import look_at_head, refuse_pages
+from pipeline.pixels import Pixels
 from pipeline.remote import Source
 from pipeline.stored import Stored
 from pipeline.uri import gdal_path, local_path
@@ -96,16 +95,21 @@ class RasterScene:
     """What the bands declare as nodata."""
     only_points: bool
     """Whether what it says of its place are control points or RPCs alone, which are not used."""
-    _pixels: _Pixels = field(repr=False, compare=False)
+    _pixels: Pixels = field(repr=False, compare=False)
 
     @classmethod
-    def open(cls, uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene:
-        """Read the header. `bands` are red, green and blue, from 1. Raises Refusal if not RGB."""
+    def open(
+        cls, uri: str, bands: tuple[int, int, int] | None = None, sheet: bool = False
+    ) -> RasterScene:
+        """Read the header, of a ``sheet`` of many in as few requests as may be.
+
+        ``bands`` are red, green and blue, from 1. Raises Refusal if not RGB.
+        """
         source = Source(uri)
         source.begin()
         with source.open() as dataset, readable(uri):
             refuse_ours(dataset)
-            head = look_at_head(dataset, source)
+            head = look_at_head(dataset, source, sheet)
             refuse_pages(dataset, head, uri)
             refuse_not_rgb(dataset)
             refuse_bomb(dataset, local_path(uri))
@@ -129,7 +133,7 @@ class RasterScene:
                 says_nodata=says_nodata(dataset, chosen),
                 nodata=frozenset(n for n in dataset.nodatavals if n is not None),
                 only_points=place is None and bool(dataset.gcps[0] or dataset.rpcs),
-                _pixels=_Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
+                _pixels=Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
             )
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -197,54 +201,3 @@ def _place(dataset: DatasetReader, uri: str) -> Affine | None:
     if not found.is_identity:
         return found
     return Stored(uri).world() if gdal_path(uri) is None else None
-
-
-class _Pixels:
-    """A raster's pixels, from disk or from blocks that are fetched. Pickles to nothing open."""
-
-    def __init__(self, source: Source, bands: tuple[int, int, int], untiled: bool) -> None:
-        self._source, self._bands, self._untiled = source, bands, untiled
-        self._local = threading.local()
-        # Weak: a dataset closes with the thread that opened it.
-        self._opened: WeakSet[DatasetReader] = WeakSet()
-        self._blocks: Blocks | None = None
-        self._begin = threading.Lock()
-
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        if self._untiled:
-            self._source.tile()
-        if self._source.local:
-            with self._source.environment():
-                return read_pixels(self._handle(), self._bands, window)
-        with self._begin:
-            self._blocks = self._blocks or Blocks(self._source, self._bands)
-        return self._blocks.read(window)
-
-    def _handle(self) -> DatasetReader:
-        """One open dataset a thread: GDAL datasets are not thread-safe."""
-        dataset = getattr(self._local, "dataset", None)
-        if dataset is None or dataset.closed:
-            dataset = self._local.dataset = self._source.open()
-            self._opened.add(dataset)
-        return dataset
-
-    @property
-    def size(self) -> int | None:
-        return self._source.size
-
-    @property
-    def retries(self) -> int:
-        return self._blocks.retries if self._blocks else 0
-
-    def release(self) -> None:
-        if (dataset := getattr(self._local, "dataset", None)) is not None:
-            dataset.close()
-
-    def close(self) -> None:
-        for dataset in list(self._opened):
-            dataset.close()
-        if self._blocks:
-            self._blocks.close()
-
-    def __reduce__(self) -> tuple[type[_Pixels], tuple[Any, ...]]:
-        return _Pixels, (self._source, self._bands, self._untiled)

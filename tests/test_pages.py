@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, TiffImagePlugin
 
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.mosaic import MosaicScene
 from pipeline.scene import RasterScene
 from tests.servers import sent, serving
 from tests.test_bad_input import save
@@ -132,18 +133,26 @@ def test_a_place_does_not_turn_an_image(tmp_path):
     assert RasterScene.open(str(turned(tmp_path / "a.tif", 1, place))).transform
     with pytest.raises(Refusal, match="an orientation of 1"):
         RasterScene.open(str(turned(tmp_path / "a.tif", 3, place)))
+    with (
+        serving("files", tmp_path) as server,
+        pytest.raises(Refusal, match="an orientation of 1"),
+    ):
+        RasterScene.open(f"{server}/a.tif")
 
 
-def test_a_remote_raster_with_a_place_is_not_asked_for_its_first_bytes_again(tmp_path):
-    for name, more in {"a.tif": PLACE, "b.tif": {}}.items():
+def test_remote_sheets_with_a_place_are_not_asked_for_their_first_bytes_again(tmp_path):
+    for name, more in {"a.tif": PLACE, "b.tif": PLACE, "c.tif": {}}.items():
         save(tmp_path / name, pixels(), **more)
-    asked = {}
+    asked = []
     with serving("files", tmp_path) as server:
-        for name in ("a.tif", "b.tif"):
+        ways = [(RasterScene.open, f"{server}/{name}.tif") for name in "ac"]
+        for open_, given in [*ways, (MosaicScene.open, [f"{server}/{name}.tif" for name in "ab"])]:
             sent(server)
-            RasterScene.open(f"{server}/{name}")
-            asked[name] = len(sent(server)[1])
-    assert asked["a.tif"] < asked["b.tif"] <= asked["a.tif"] + 3
+            open_(given)
+            asked.append(len(sent(server)[1]))
+    one, without_place, two = asked
+    assert two < 2 * one
+    assert one == without_place
 
 
 def test_a_jpeg_that_gdal_alone_reaches_is_refused_where_it_is_turned(tmp_path):
