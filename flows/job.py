@@ -105,6 +105,7 @@ class Job:
             "without a place, as control points and RPCs are not used": (
                 isinstance(self.scene, RasterScene) and self.scene.only_points
             ),
+            "partly clear pixels nodata, as alpha is in their colours": self.scene.multiplied,
         }
         return ", ".join([f"taken as {seen}", f"white = {white}", *(k for k in told if told[k])])
 

@@ -33,15 +33,28 @@ _COLOUR = {MaskFlags.per_dataset, MaskFlags.nodata}
 """What GDAL says of one colour as nodata: PNG's tRNS, or NODATA_VALUES."""
 
 
-def read_pixels(dataset: DatasetReader, bands: tuple[int, int, int], window: Window) -> Pixels:
+def read_pixels(
+    dataset: DatasetReader, bands: tuple[int, int, int], window: Window, multiplied: bool = False
+) -> Pixels:
     """Values (3, height, width) and where all three are known (height, width).
 
-    Raises RasterioIOError where something is lacking: read again of a dataset opened again.
+    Where colours are ``multiplied`` by alpha, they are known where that is full alone. Raises
+    RasterioIOError where something is lacking: read again of a dataset opened again.
     """
     part = RasterWindow(window.col, window.row, window.width, window.height)
     with undamaged():
         values = dataset.read(bands, window=part)
-        return values, _known(dataset, bands, part, values)
+        known = _known(dataset, bands, part, values)
+        if multiplied and (alpha := alpha_of(dataset, bands)):
+            known &= dataset.read(alpha, window=part) == _full(dataset, alpha)
+        return values, known
+
+
+def _full(dataset: DatasetReader, band: int) -> int:
+    """The value of a TIFF's alpha where nothing shines through: all bits, or 1."""
+    kind = np.dtype(dataset.dtypes[band - 1])
+    bits = dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", 8 * kind.itemsize)
+    return 2 ** int(bits) - 1 if kind.kind == "u" else 1
 
 
 def _known(
@@ -85,9 +98,9 @@ class Blocks:
     sequential; so each read opens the raster afresh, whose header GDAL remembers.
     """
 
-    def __init__(self, source: Source, bands: tuple[int, int, int]) -> None:
+    def __init__(self, source: Source, bands: tuple[int, int, int], multiplied: bool) -> None:
         self.retries = 0
-        self._source, self._bands = source, bands
+        self._source, self._bands, self._multiplied = source, bands, multiplied
         self._lock, self._file = Lock(), Lock()
         self._open: DatasetReader | None = None
         self._kept: OrderedDict[Key, Future[Pixels]] = OrderedDict()
@@ -166,7 +179,7 @@ class Blocks:
 
     def _attempt(self, area: Window) -> Pixels:
         with self._source.environment(), self._dataset() as dataset:
-            return read_pixels(dataset, self._bands, area)
+            return read_pixels(dataset, self._bands, area, self._multiplied)
 
     def _again(self) -> None:
         self.retries += 1

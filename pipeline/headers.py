@@ -24,6 +24,8 @@ _TOLD = (b"colr", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
 """Parts of which GDAL says nothing, or not always."""
 _TAGS = 4096
 """Most tags that are looked at."""
+_SHORT, _EXTRA, _MULTIPLIED = 3, 338, 1
+"""TIFF's type, its tag of what bands are beyond colours, and of that an alpha that is in these."""
 
 
 class Head(NamedTuple):
@@ -33,6 +35,8 @@ class Head(NamedTuple):
     """Those that say something of colours, of JPEG 2000, PNG and JPEG: see `contents`."""
     tags: dict[int, int]
     """See `first_tags`."""
+    multiplied: bool = False
+    """See `alpha_is_multiplied`."""
 
 
 class Part(NamedTuple):
@@ -126,7 +130,7 @@ def head_of(file: BinaryIO) -> Head:
     """What stands before the pixels of an image, of whatever format."""
     parts = contents(file, _TOLD)
     file.seek(0)
-    return Head(parts, first_tags(file))
+    return Head(parts, first_tags(file), alpha_is_multiplied(file))
 
 
 def first_tags(file: BinaryIO) -> dict[int, int]:
@@ -139,6 +143,23 @@ def first_tags(file: BinaryIO) -> dict[int, int]:
     return _directory(file, next((part.start + _EXIF[part.kind] for part in parts), 0))
 
 
+def alpha_is_multiplied(file: BinaryIO) -> bool:
+    """Whether a TIFF's first image says that its colours are multiplied by alpha.
+
+    By its tag ExtraSamples (TIFF 6.0, section 18), of which GDAL tells that there is alpha alone.
+    """
+    for order, tag, kind, count, held in _entries(file):
+        if (tag, kind) == (_EXTRA, _SHORT):
+            values = held[: 2 * count]
+            if 2 * count > len(held):
+                at = int.from_bytes(held, "little" if order == "<" else "big")
+                file.seek(min(at, file.seek(0, os.SEEK_END)))
+                values = file.read(2 * min(count, _TAGS))
+            pairs = struct.iter_unpack(f"{order}H", values[: len(values) // 2 * 2])
+            return (_MULTIPLIED,) in pairs
+    return False
+
+
 def exif_colour_space(data: bytes) -> int | None:
     """EXIF's tag ColorSpace (EXIF 2.32, 4.6.5); None where there is none, or it is broken."""
     file = BytesIO(data + bytes(2))  # of its value's four bytes the last two may be left out
@@ -147,15 +168,28 @@ def exif_colour_space(data: bytes) -> int | None:
 
 
 def _directory(file: BinaryIO, start: int = 0, at: int | None = None) -> dict[int, int]:
-    """Tags of a directory of the TIFF that begins at ``start``: the first, or what is ``at`` there.
+    """Tags of a directory, each with the first of its values: see `_entries`."""
+    known = {_SHORT: "H", 4: "I"}
+    return {
+        tag: struct.unpack_from(order + known[kind], value)[0]
+        for order, tag, kind, _, value in _entries(file, start, at)
+        if kind in known
+    }
 
-    After TIFF 6.0, section 2, and BigTIFF.
+
+def _entries(
+    file: BinaryIO, start: int = 0, at: int | None = None
+) -> Iterator[tuple[str, int, int, int, bytes]]:
+    """Those of a directory of the TIFF that begins at ``start``: its first, or that ``at`` a place.
+
+    Each is the byte order, its tag, type and number of values, and these, or where they are. After
+    TIFF 6.0, section 2, and BigTIFF.
     """
     file.seek(start)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or len(head) < 16:
-        return {}
+        return
     big = struct.unpack_from(f"{order}H", head, 2) == (43,)
     offset, size, entry = ("Q", 8, f"{order}HHQ8s") if big else ("I", 2, f"{order}HHI4s")
     if at is None:
@@ -165,9 +199,5 @@ def _directory(file: BinaryIO, start: int = 0, at: int | None = None) -> dict[in
     count = min(int.from_bytes(file.read(size), "little" if order == "<" else "big"), _TAGS)
     wide = struct.calcsize(entry)
     data = file.read(count * wide)
-    known = {3: "H", 4: "I"}
-    return {
-        tag: struct.unpack_from(order + known[kind], value)[0]
-        for tag, kind, _, value in struct.iter_unpack(entry, data[: len(data) // wide * wide])
-        if kind in known
-    }
+    for found in struct.iter_unpack(entry, data[: len(data) // wide * wide]):
+        yield (order, *found)

@@ -129,6 +129,11 @@ class MosaicScene:
         return sum(sheet.retries for sheet in self.sheets)
 
     @property
+    def multiplied(self) -> bool:
+        """Whether any sheet says that its colours are multiplied by alpha."""
+        return any(sheet.multiplied for sheet in self.sheets)
+
+    @property
     def header(self) -> dict[str, Any]:
         """What the files' headers say together, and the SHA-256 of it, for provenance."""
         facts = {

@@ -18,11 +18,15 @@ from pipeline.remote import Source
 class Pixels:
     """A raster's pixels, of ``bands`` from 1; ``untiled`` where it is read from its top only.
 
-    From disk or from blocks that are fetched. Pickles to nothing open.
+    Colours may be ``multiplied`` by alpha. From disk, or from blocks that are fetched. Pickles to
+    nothing open.
     """
 
-    def __init__(self, source: Source, bands: tuple[int, int, int], untiled: bool) -> None:
-        self._source, self._bands, self._untiled = source, bands, untiled
+    def __init__(
+        self, source: Source, bands: tuple[int, int, int], untiled: bool, multiplied: bool
+    ) -> None:
+        self._source, self._bands = source, bands
+        self._untiled, self._multiplied = untiled, multiplied
         self._local = threading.local()
         # Weak: a dataset closes with the thread that opened it.
         self._opened: WeakSet[DatasetReader] = WeakSet()
@@ -35,9 +39,9 @@ class Pixels:
             self._source.tile()
         if self._source.local:
             with self._source.environment():
-                return read_pixels(self._handle(), self._bands, window)
+                return read_pixels(self._handle(), self._bands, window, self._multiplied)
         with self._begin:
-            self._blocks = self._blocks or Blocks(self._source, self._bands)
+            self._blocks = self._blocks or Blocks(self._source, self._bands, self._multiplied)
         return self._blocks.read(window)
 
     def _handle(self) -> DatasetReader:
@@ -71,4 +75,4 @@ class Pixels:
             self._blocks.close()
 
     def __reduce__(self) -> tuple[type[Pixels], tuple[Any, ...]]:
-        return Pixels, (self._source, self._bands, self._untiled)
+        return Pixels, (self._source, self._bands, self._untiled, self._multiplied)

@@ -95,6 +95,8 @@ class RasterScene:
     """What the bands declare as nodata."""
     only_points: bool
     """Whether what it says of its place are control points or RPCs alone, which are not used."""
+    multiplied: bool
+    """Whether it says that its colours are multiplied by alpha: known where that is full alone."""
     _pixels: Pixels = field(repr=False, compare=False)
 
     @classmethod
@@ -133,14 +135,18 @@ class RasterScene:
                 says_nodata=says_nodata(dataset, chosen),
                 nodata=frozenset(n for n in dataset.nodatavals if n is not None),
                 only_points=place is None and bool(dataset.gcps[0] or dataset.rpcs),
-                _pixels=Pixels(source, chosen, dataset.driver in UNTILED and decoded > LARGE),
+                multiplied=(multiplied := bool(head and head.multiplied)),
+                _pixels=Pixels(
+                    source, chosen, dataset.driver in UNTILED and decoded > LARGE, multiplied
+                ),
             )
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values (3, height, width) and valid (height, width) of a window inside the scene.
 
-        A pixel is valid where mask and alpha are not 0, all three bands are finite, and they do not
-        say nodata: all at once by black, 8-bit white or one colour, one alone by any other value.
+        A pixel is valid where mask and alpha are not 0, and alpha is full if colours are multiplied
+        by it, where all three bands are finite, and they do not say nodata: all at once by black,
+        8-bit white or one colour, one alone by any other value.
         Raises Refusal where a local file is damaged, OSError where a remote one is out of reach.
         """
         try:
@@ -169,6 +175,7 @@ class RasterScene:
             "bands": list(self.bands),
             "crs": self.crs_wkt,
             "transform": list(self.transform)[:6] if self.transform else None,
+            **({"alpha": "multiplied"} if self.multiplied else {}),
             "bytes": local.stat().st_size if local else self._pixels.size,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.headers import JP2, JPEG, LARGEST, PNG, contents, exif_colour_space, first_tags
+from pipeline.headers import (
+    JP2,
+    JPEG,
+    LARGEST,
+    PNG,
+    alpha_is_multiplied,
+    contents,
+    exif_colour_space,
+    first_tags,
+)
 
 KINDS = (b"colr", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
 
@@ -83,6 +92,27 @@ def test_the_first_tags_are_read_of_every_kind_of_tiff(order, big):
         first_tags(io.BytesIO(file.getvalue()[:size]))
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(
+    "extra", [(), (0,), (1,), (2,), (0, 1), (0, 0, 1), (0, 0, 0, 2), 5 * (0,) + (1,)]
+)
+def test_alpha_that_is_in_the_colours_is_found_among_all_extra_bands(order, big, extra):
+    mark, room = {"<": b"II", ">": b"MM"}[order], 8 if big else 4
+    start = (43, 8, 0, 16) if big else (42, 8)
+    head = mark + struct.pack(order + ("HHHQ" if big else "HI"), *start)
+    values = struct.pack(f"{order}{len(extra)}H", *extra)
+    size = len(head) + struct.calcsize("<QHHQ8s" if big else "<HHHI4s")
+    inline = values.ljust(room, b"\0")
+    if len(values) > room:
+        inline = struct.pack(order + ("Q" if big else "I"), size)
+    entry = struct.pack(order + ("QHHQ" if big else "HHHI"), 1, 338, 3, len(extra)) + inline
+    data = head + entry + (values if len(values) > room else b"")
+    assert alpha_is_multiplied(io.BytesIO(data)) == (1 in extra)
+    for cut in range(len(data)):
+        alpha_is_multiplied(io.BytesIO(data[:cut]))
+
+
 @pytest.mark.parametrize("data", [b"", b"II", b"\x89PNG\r\n\x1a\n" + b"\0" * 20])
 def test_what_is_no_tiff_has_no_tags(data):
     assert first_tags(io.BytesIO(data)) == {}
@@ -106,7 +136,8 @@ PICTURE = PNG + struct.pack(">I4s", 99, b"eXIf")
 @given(st.binary(max_size=200), st.sampled_from([b"", PNG, PICTURE, JPEG]))
 def test_any_file_has_tags_or_none(data, start):
     for mark in (b"", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"):
-        for tag in first_tags(io.BytesIO(start + mark + data)):
+        alpha_is_multiplied(file := io.BytesIO(start + mark + data))
+        for tag in first_tags(file):
             assert 0 <= tag <= 0xFFFF
 
 

@@ -21,6 +21,7 @@ from flows.settings import ReconstructSettings
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.scene import RasterScene, Scene
+from tests.servers import serving
 from tests.tiff import PHOTOMETRIC, SEPARATED, YCBCR, patched
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -522,3 +523,43 @@ def test_alpha_that_is_no_number_is_not_opaque(tmp_path: Path) -> None:
     uri = save(tmp_path / "a.tif", data, colorinterp=(*RGB, ALPHA))
     valid = RasterScene.open(uri).read(Window(0, 0, HEIGHT, WIDTH))[1]
     assert set(zip(*np.nonzero(~valid), strict=True)) == {(5, 6), (7, 8)}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "full", "about"),
+    [
+        ("uint8", 255, {}),
+        ("uint8", 255, {"BIGTIFF": "YES", "tiled": True}),
+        ("uint16", 65535, {}),
+        ("uint16", 4095, {"NBITS": 12}),
+        ("float32", 1, {}),
+    ],
+)
+@pytest.mark.parametrize("alpha", ["PREMULTIPLIED", "NON-PREMULTIPLIED"])
+def test_where_alpha_is_in_the_colours_only_opaque_pixels_are_known(
+    tmp_path: Path, dtype: str, full: int, about: dict[str, Any], alpha: str
+) -> None:
+    data = values(dtype, 4) / (200 if dtype == "float32" else 1)
+    data[3] = full
+    data[3, :2, :2] = [[0, full / 3], [full / 1.01, full]]
+    place = {"crs": 32632, "transform": rasterio.Affine.scale(2, -2)}
+    given = {"photometric": "rgb", "alpha": alpha, **about, **place}
+    uri = save(tmp_path / "a.tif", data.astype(dtype), **given)
+    lost = {(0, 0), (0, 1), (1, 0)} if alpha == "PREMULTIPLIED" else {(0, 0)}
+    with serving("files", tmp_path) as server:
+        for where in (uri, f"{server}/a.tif"):
+            scene = RasterScene.open(where)
+            valid = pickle.loads(pickle.dumps(scene)).read(Window(0, 0, HEIGHT, WIDTH))[1]
+            assert set(zip(*np.nonzero(~valid), strict=True)) == lost
+            assert scene.multiplied == (alpha == "PREMULTIPLIED") == ("alpha" in scene.header)
+
+
+def test_a_run_says_that_alpha_is_in_the_colours(tmp_path: Path, weights: str) -> None:
+    about = {"photometric": "rgb", "alpha": "PREMULTIPLIED", "crs": 32632}
+    about["transform"] = rasterio.Affine.scale(2, -2)
+    uri = save(tmp_path / "a.tif", values("uint8", 4), **about)
+    for source in (uri, f"{tmp_path}/a*.tif"):
+        settings = ReconstructSettings(
+            source=source, destination=f"{tmp_path}/a.zarr", checkpoint=weights
+        )
+        assert "alpha is in their colours" in open_job(settings).assumptions
