@@ -15,13 +15,14 @@ import torch.distributed as dist
 from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
 from flows.lineage import lineage
-from flows.scenes import scenes_of
-from flows.shown import crops_of
+from flows.scenes import SHOWN, scenes_of
+from flows.shown import beside_of, crops_of
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, named, save
 from model.train import Batch, TrainConfig, Trainer
 from pipeline.crops import Crops, spectral_prior
 from pipeline.errors import Refusal
+from pipeline.reference import Folder
 
 MACHINE = {"device", "tensorboard"}
 """Settings that a run may go on under other values of: they say where, not what."""
@@ -89,6 +90,7 @@ def train(
     with _processes(settings) as device:
         if not dist.is_initialized() or dist.get_rank() == 0:
             _keep_settings(settings, folder)
+            _keep_seen(settings, root, folder)
         if dist.is_initialized():
             # The folder is there, and nobody reads what is being written.
             dist.barrier()
@@ -153,6 +155,27 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
         dist.barrier()
     finally:
         dist.destroy_process_group()
+
+
+def _keep_seen(settings: TrainSettings, root: str | Path, folder: Path) -> None:
+    """Write beside the state what its data look like; refuse to go on with others.
+
+    Of one that an earlier version began, these are taken to be those it began with.
+    """
+    dataset = scenes_of(settings, settings.dataset, root)[0]
+    now = {name: Folder(root).digest(dataset.paths[name]) for name in settings.scenes}
+    if others := beside_of(settings, dataset.wavelengths):
+        names, beside = settings.beside_scenes or tuple(others.paths), Folder(settings.beside)
+        now |= {f"beside {name}": beside.digest(others.paths[name]) for name in names}
+    for path in map(Path, filter(None, (settings.reflectances, settings.illuminants))):
+        now[path.name] = Folder(path.parent).digest(path.name)
+    kept = folder / "seen.json"
+    begun = json.loads(kept.read_text()) if kept.exists() else now
+    if other := [name for name in begun | now if begun.get(name) != now.get(name)]:
+        found = f"{', '.join(other[:SHOWN])}: {len(other)} of {len(now)} are others in {root} now"
+        fix = "Give the data it was begun with, or train in another folder."
+        raise Refusal("training goes on with the data it was begun with", found, fix)
+    kept.write_text(json.dumps(now, indent=2))
 
 
 def provenance(settings: TrainSettings) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Scenes whose spectra were measured: a cube, what is valid of it, the RGB a method is given."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -14,6 +15,8 @@ from pipeline.grid import Window
 from pipeline.rendering import Bytes, Rendering, developed, exposure_of, render
 
 Mask = NDArray[np.bool_]
+SAMPLE = 4096
+"""Bytes of a file that tell it from another of its name and size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +98,21 @@ class Folder:
     def open(self, inside: str) -> BinaryIO:
         """A file in it, for reading."""
         return cast(BinaryIO, self.fs.open(f"{self.path}/{inside}", "rb"))
+
+    def digest(self, inside: str) -> str:
+        """SHA-256, hex, of a file in it or of a folder's: their names, sizes, and a sample of each.
+
+        That is 4 KiB from the middle, so that it is had at once; a change elsewhere that leaves the
+        size as it was does not show. Hidden files do not count.
+        """
+        total = hashlib.sha256()
+        for name in sorted(self.fs.find(f"{self.path}/{inside}")):
+            if not (last := name.rpartition("/")[2]).startswith("."):
+                size = self.fs.size(name)
+                start = max(0, (size - SAMPLE) // 2)
+                total.update(f"{last} {size} ".encode())
+                total.update(self.fs.cat_file(name, start=start, end=start + SAMPLE))
+        return total.hexdigest()
 
     def lines(self, inside: str) -> tuple[str, ...]:
         """A text file's lines without those that are empty."""

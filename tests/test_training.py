@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -267,6 +268,37 @@ def test_training_goes_on_on_another_machine_and_not_as_something_else(cave: Pat
     del kept["calibrate"]
     path.write_text(json.dumps(kept))
     train(settings, cave, cave / "out", silent)
+
+
+def test_training_goes_on_with_the_data_it_was_begun_with(cave: Path) -> None:
+    nm = np.arange(400.0, 701, 10)
+    (cave / "beside").mkdir()
+    field = np.random.default_rng(0).random((32, 32, len(nm)))
+    np.savez(cave / "beside" / "field.npz", cube=field, wavelength_nm=nm)
+    np.savez(cave / "paints.npz", wavelength_nm=nm, some=np.full((9, len(nm)), 0.4))
+    given = {"iterations": "1", "beside": str(cave / "beside"), "repaint": "0.5"}
+    settings = load(TrainSettings, "train-smoke.toml", **given, reflectances=f"{cave}/paints.npz")
+    made = r2h.describe(train(settings, cave, cave / "out", silent))["digest"]
+    for name in ("first_ms", "second_ms"):
+        shutil.copytree(cave / name, cave / "moved" / name)
+    (cave / "moved" / "first_ms" / ".hidden").touch()
+    elsewhere = train(settings, cave / "moved", cave / "out", silent)
+    assert r2h.describe(elsewhere)["digest"] == made
+    # Another scene of one name, of one shape and type.
+    shutil.rmtree(cave / "moved" / "second_ms")
+    write_cave(cave / "moved", "second", (cube_of(9, 24, 32) * 65535).astype(np.uint16))
+    with pytest.raises(Refusal, match=r"data it was begun with; got second: 1 of 4 .*/moved now"):
+        train(settings, cave / "moved", cave / "out", silent)
+    np.savez(cave / "beside" / "field.npz", cube=field + 1, wavelength_nm=nm)
+    np.savez(cave / "paints.npz", wavelength_nm=nm, some=np.full((9, len(nm)), 0.7))
+    with pytest.raises(Refusal, match=r"got beside field, paints\.npz: 2 of 4"):
+        train(settings, cave, cave / "out", silent)
+    # What an earlier version began says nothing of it, and goes on.
+    (cave / "out" / "seen.json").unlink()
+    train(settings, cave, cave / "out", silent)
+    np.savez(cave / "beside" / "field.npz", cube=field, wavelength_nm=nm)
+    with pytest.raises(Refusal, match="got beside field"):
+        train(settings, cave, cave / "out", silent)
 
 
 def test_harvards_mask_and_grid_are_trained_on(tmp_path: Path) -> None:
