@@ -36,12 +36,14 @@ def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
 def scene_scale(scene: Scene, camera: Camera) -> float:
     """Scale of a scene, from full-resolution windows: a function of the scene alone, of no part.
 
-    Sixteen fixed windows decide, or fewer, where one in 16 of their pixels is valid or they are
-    the whole scene. Else the lit pixels of finer and finer lattices do, of the first that bring as
-    many. 1 only where no pixel of the scene is valid and lit.
+    Sixteen fixed windows decide, or fewer, where one in 16 of their pixels is valid and lit or they
+    are the whole scene. Else the lit pixels of finer and finer lattices do, of the first that bring
+    as many. 1 only where no pixel of the scene is valid and lit: black, as of a collar that is not
+    declared nodata, tells of no exposure.
     """
     windows = scale_windows(scene.height, scene.width)
     seen = np.concatenate([_brightness(scene, camera, window) for window in windows])
+    seen = seen[seen > 0]
     enough = sum(window.height * window.width for window in windows) // SHARE
     whole = max(scene.height, scene.width) <= 4 * SIDE
     known = _scale(seen) if whole or seen.size >= enough else 0.0
@@ -69,7 +71,7 @@ def _brightness(scene: Scene, camera: Camera, window: Window) -> Doubles:
 
 
 def _lit(scene: Scene, camera: Camera, enough: int) -> Doubles:
-    """Brightness of the pixels of further windows that is above 0: black tells of no exposure.
+    """Brightness of the pixels of further windows that is above 0.
 
     Lattices are read to their end, and thinned to `MOST` pixels, so that no corner decides.
     """

@@ -31,6 +31,15 @@ def scene(values: np.ndarray) -> ArrayScene:
     return ArrayScene(values, np.ones(values.shape[1:], bool))
 
 
+@pytest.mark.parametrize("rows", [0, 100, 400, 420, 440, 446])
+def test_a_black_collar_changes_nothing(rows: int) -> None:
+    """Whatever its share, to the last lit rows."""
+    values = np.tile(np.random.default_rng(0).random((3, 1, 500), np.float32), (1, 450, 1))
+    known = scene_scale(scene(values), CAMERA)
+    values[:, :rows] = 0
+    assert scene_scale(scene(values), CAMERA) == pytest.approx(known, rel=1e-3)
+
+
 @given(st.floats(1e-3, 1e3))
 def test_it_is_homogeneous(factor: float) -> None:
     assert scale_of(RGB * np.float32(factor)) == pytest.approx(factor * scale_of(RGB), rel=1e-5)
@@ -164,12 +173,13 @@ def test_one_pixel_in_a_first_window_does_not_decide(sea: bool) -> None:
     assert scene_scale(island, CAMERA) == pytest.approx(0.2 / MEAN_AT, rel=1e-3)
 
 
-def as_it_was(scene: ArrayScene) -> float:
-    """The scale of the first windows, whatever they hold."""
+def of_first_windows(scene: ArrayScene) -> float:
+    """The scale of what is lit in the first windows."""
     parts = [scene.read(window) for window in scale_windows(scene.height, scene.width)]
     known = [CAMERA.decode(np.where(valid, values, 0)) for values, valid in parts]
     rgb = np.concatenate([part.reshape(3, -1) for part in known], axis=1)
-    return scale_of(rgb, np.concatenate([valid.ravel() for _, valid in parts]))
+    valid = np.concatenate([valid.ravel() for _, valid in parts])
+    return scale_of(rgb, valid & (rgb.mean(axis=0, dtype=np.float64) > 0))
 
 
 @given(st.integers(1, 1500), st.integers(1, 1500), st.sampled_from([1.0, 0.9, 0.1]))
@@ -180,7 +190,7 @@ def test_where_the_first_windows_hold_enough_they_decide(
     values = random.random((3, height, width), np.float32)
     values[:, random.random((height, width)) < 0.2] = 0
     some = ArrayScene(values, random.random((height, width)) < share)
-    assert scene_scale(some, CAMERA) == as_it_was(some)
+    assert scene_scale(some, CAMERA) == of_first_windows(some)
 
 
 def test_a_scene_that_is_black_but_for_a_lamp_has_the_lamps_scale() -> None:
