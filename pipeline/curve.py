@@ -7,26 +7,26 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_ENDS = (255.0, 1023.0, 4095.0, 16383.0)
-"""Of 8, 10, 12 and 14 bits."""
-_SHARES = 16.0
-"""White of floats that end at 1 is below this, of those that end at 255 above."""
+_ENDS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+"""Of 8, 10, 12, 14 and 16 bits."""
+_FLOATS = {1.0: 16.0, 255.0: 4096.0, 65535.0: np.inf}
+"""Where floats end, by what white is below."""
 
 
 def end(dtype: np.dtype[Any], white: float) -> float:
     """The pixel value at which the curve is 1, where ``white`` means reflectance 1.
 
     White's own where all its bits are set, as of 255 and 4095. Else a picture is darker or
-    brighter than reflectance tells: 255 of 8 bits; 1 of floats up to 16; of others the least end of
-    8, 10, 12, 14 and 16 bits that is not below white.
+    brighter than reflectance tells: 255 of 8 bits; of floats 1, or 255 from a white of 16 on, 65535
+    from 4096 on; of others the least end of 8, 10, 12, 14 and 16 bits that is not below white.
     """
     if full(np.float32(white)):
         return white
     if dtype == np.uint8:
         return _ENDS[0]
-    if dtype.kind == "f" and white < _SHARES:
-        return 1.0
-    return next((known for known in _ENDS if white <= known), 65535.0)
+    if dtype.kind == "f":
+        return next(known for known, most in _FLOATS.items() if white < most)
+    return next((known for known in _ENDS if white <= known), _ENDS[-1])
 
 
 def full(value: Floats | np.float32) -> NDArray[np.bool_]:

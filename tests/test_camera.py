@@ -91,7 +91,8 @@ def test_the_table_of_uint8_equals_the_formula(white: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "last"), [("uint8", 255), ("uint16", 65535), ("uint16", 4095), ("float32", 1)]
+    ("dtype", "last"),
+    [("uint8", 255), ("uint16", 65535), ("uint16", 4095), ("float32", 1), ("float32", 255)],
 )
 @pytest.mark.parametrize("exposure", [0.125, 0.5, 1, 1.5])
 def test_white_is_a_share_of_light_not_of_pixel_values(
