@@ -187,7 +187,7 @@ def load_camera(name: str, light: Light | None = None) -> Camera:
 def _from_csv(name: str, text: str, light: Light) -> Camera:
     table = parse_table(name, text, COLUMNS)
     known, rows = table[:, 0], table[:, 1:].T
-    if light.name == EQUAL_ENERGY:
+    if light.equal_energy:
         return _camera(name, known, rows)
     if _FITTED.search(text):
         rule = "a camera fitted to a picture of a chart includes that picture's light"

@@ -19,17 +19,23 @@ class Light(NamedTuple):
     """Relative spectral power."""
 
     name: str
+    """The CIE's, or a CSV's with its ending: E.csv is not E."""
     wavelengths: NDArray[np.float64]
-    """nm."""
+    """nm; none for equal energy."""
     power: NDArray[np.float64]
     """(wavelengths,), of any unit."""
+
+    @property
+    def equal_energy(self) -> bool:
+        """Whether it has the same power at every wavelength: whatever its name, it has no table."""
+        return not self.wavelengths.size
 
     def at(self, wavelengths: NDArray[np.float64]) -> NDArray[np.float64]:
         """Power around each of some wavelengths (nm), lines between them included; their mean is 1.
 
         Raises Refusal for wavelengths that the table does not span.
         """
-        if self.name == EQUAL_ENERGY:
+        if self.equal_energy:
             return np.ones(len(wavelengths))
         low, high = self.wavelengths[0], self.wavelengths[-1]
         if wavelengths[0] < low or wavelengths[-1] > high:
@@ -50,7 +56,7 @@ def load_light(name: str) -> Light:
         return Light(name, np.empty(0), np.empty(0))
     if name.endswith(".csv"):
         table = read_table(Path(name), ("wavelength_nm", "power"))
-        return _light(Path(name).stem, table[:, 0], table[:, 1])
+        return _light(Path(name).name, table[:, 0], table[:, 1])
     known = _named()
     if name not in known:
         fix = f"Choose one of {', '.join([EQUAL_ENERGY, *sorted(known)])}, or give a CSV file."

@@ -56,7 +56,7 @@ def load_sensor(name: str, wavelengths: tuple[float, ...]) -> Sensor:
     responds beyond the cube's wavelengths, or below 0.
     """
     if name.endswith(".csv"):
-        return _sensor(Path(name).stem, *_of_csv(Path(name)), wavelengths)
+        return _sensor(Path(name).name, *_of_csv(Path(name)), wavelengths)
     if name not in SENSORS:
         fix = f"Choose one of {', '.join(SENSORS)}, or give a CSV file."
         raise Refusal("the sensor must be known, or a CSV of response functions", name, fix)

@@ -84,6 +84,10 @@ def test_other_bands_and_radiance_are_written_as_asked(r2h, tmp_path):
         np.testing.assert_allclose(about["wavelength_nm"], [475, 525], atol=0.1)
         assert about["quantity"] == "radiance"
         np.testing.assert_allclose(about["r2h"]["export"]["white"], 1, atol=1e-6)
+        # A file is named with its ending: it may bear the name of a light or sensor that is known.
+        assert about["r2h"]["export"]["illuminant"] == "lamp.csv"
+        sensor = "mine.csv" if "--sensor" in words else "gaussian"
+        assert about["r2h"]["export"]["sensor"] == sensor
         assert np.load(tmp_path / "a.npy").shape == (2, *expected().shape[1:])
 
 

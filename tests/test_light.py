@@ -36,6 +36,22 @@ def test_a_camera_in_a_light_sees_white_as_white_and_weighs_by_its_power(
         np.testing.assert_allclose(seen.sensitivities, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["srgb", "nikon-d700"])
+def test_a_table_of_any_name_is_a_table(tmp_path: Path, name: str) -> None:
+    lights = []
+    for stem in ("E", "D65", "evening"):
+        path = tmp_path / f"{stem}.csv"
+        path.write_text("wavelength_nm,power\n390,1\n550,2\n710,9\n")
+        lights.append(load_light(str(path)))
+    # None passes for the CIE's of that name.
+    assert [light.name for light in lights] == ["E.csv", "D65.csv", "evening.csv"]
+    for light in lights:
+        np.testing.assert_array_equal(light.at(NM), lights[2].at(NM))
+        seen, same = (load_camera(name, one).sensitivities for one in (light, lights[2]))
+        np.testing.assert_array_equal(seen, same)
+        assert (seen != load_camera(name).sensitivities).any()
+
+
 def test_lights_by_name_are_the_cies() -> None:
     pytest.importorskip("colour")
     # CIE 15: relative power at 400, 560 and 700 nm.

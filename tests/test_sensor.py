@@ -42,7 +42,7 @@ def test_bands_are_where_their_agencies_say() -> None:
 def test_a_csv_is_a_sensor(tmp_path: Path) -> None:
     text = "# mine\nwavelength_nm,a,b\n440,1,0\n450,1,1\n460,1,3\n"
     sensor = load_sensor(written(tmp_path, text), NM)
-    assert (sensor.name, sensor.bands) == ("mine", ("a", "b"))
+    assert (sensor.name, sensor.bands) == ("mine.csv", ("a", "b"))
     np.testing.assert_allclose(sensor.weights[0, 4:7], [1 / 4, 1 / 2, 1 / 4], atol=1e-6)
     np.testing.assert_allclose(sensor.weights[1, 4:7], [1 / 15, 7 / 15, 7 / 15], atol=1e-6)
     np.testing.assert_allclose(sensor.centres, [450, 454])
@@ -79,7 +79,7 @@ def test_values_that_stand_closer_do_not_weigh_more(tmp_path: Path) -> None:
 
 def test_a_band_beyond_the_cube_is_refused(tmp_path: Path) -> None:
     text = "wavelength_nm,red,nir\n600,1,0\n699,1,1\n700,0,1\n800,0,1\n"
-    with pytest.raises(Refusal, match="mine nir"):
+    with pytest.raises(Refusal, match=r"mine\.csv nir"):
         load_sensor(written(tmp_path, text), NM)
 
 
@@ -114,7 +114,7 @@ def test_a_csv_must_name_its_columns(tmp_path: Path, first: str) -> None:
 
 def test_a_response_below_zero_is_refused_but_for_noise(tmp_path: Path) -> None:
     text = "wavelength_nm,a\n450,0\n460,{}\n500,1\n510,0\n"
-    with pytest.raises(Refusal, match=r"0 or more, .*-0\.33 in mine a"):
+    with pytest.raises(Refusal, match=r"0 or more, .*-0\.33 in mine\.csv a"):
         load_sensor(written(tmp_path, text.format(-0.33)), NM)
     load_sensor(written(tmp_path, text.format(-0.003)), NM)
 
