@@ -53,7 +53,7 @@ _D65 = np.array([0.95047, 1.0, 1.08883])
 class Camera:
     """How a spectrum becomes pixel values, and back to linear RGB."""
 
-    name: str
+    name: str  # of a CSV with its ending
     wavelengths: tuple[float, ...]
     """nm."""
     sensitivities: Floats
@@ -177,7 +177,7 @@ def load_camera(name: str, light: Light | None = None) -> Camera:
     if name == SRGB:
         return _linear_srgb(light)
     if name.endswith(".csv"):
-        return _from_csv(Path(name).stem, read_text(Path(name)), light)
+        return _from_csv(Path(name).name, read_text(Path(name)), light)
     if name not in library():
         fix = f"Choose one of {', '.join(library())}, or give a CSV file."
         raise Refusal("the camera must be in the library or a CSV file", name, fix)

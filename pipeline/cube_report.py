@@ -55,7 +55,7 @@ def cube_report(view: CubeView, record: Mapping[str, Any], scene: Scene | None) 
 
 
 def run_camera(view: CubeView) -> Camera | None:
-    """The camera that the cube was made for; None where its table is not in the library."""
+    """The camera that the cube was made for; None where its table is not at hand."""
     facts = view.cube.settings.get("camera", {})
     try:
         lens = load_camera(str(facts["name"]), load_light(str(facts["illuminant"])))

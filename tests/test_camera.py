@@ -184,7 +184,7 @@ def test_srgb_has_the_colours_of_the_spectrum(low: int, high: int, brightest: in
 
 def test_a_csv_is_a_camera(tmp_path: Path) -> None:
     loaded = load_camera(written(tmp_path, "# a comment\n" + TABLE))
-    assert (loaded.name, loaded.wavelengths) == ("mine", (400, 500, 600))
+    assert (loaded.name, loaded.wavelengths) == ("mine.csv", (400, 500, 600))
     np.testing.assert_allclose(loaded.sensitivities, [[0, 0, 1], [0, 0.5, 0.5], [0.5, 0.5, 0]])
 
 
@@ -226,7 +226,7 @@ def test_resampling_is_linear_and_keeps_white(tmp_path: Path) -> None:
     finer = resampled(known, (400.0, 450.0, 500.0, 550.0, 600.0))
     np.testing.assert_allclose(finer.sensitivities[0], [0, 0, 0, 1 / 3, 2 / 3], atol=1e-6)
     np.testing.assert_allclose(finer.sensitivities.sum(axis=1), 1, atol=1e-6)
-    assert (finer.encoding, finer.white, finer.name) == ("srgb", 255, "mine")
+    assert (finer.encoding, finer.white, finer.name) == ("srgb", 255, "mine.csv")
     assert resampled(known, known.wavelengths) is known
 
 
@@ -274,7 +274,9 @@ def test_what_a_camera_sees_beyond_the_model_is_not_cut_in_silence(
     if fits:
         assert resampled(seen, WAVELENGTHS).wavelengths == WAVELENGTHS
     else:
-        with pytest.raises(Refusal, match=r"95%.*mine, green with 8\.0% outside.*infrared-cut"):
+        with pytest.raises(
+            Refusal, match=r"95%.*mine\.csv, green with 8\.0% outside.*infrared-cut"
+        ):
             resampled(seen, WAVELENGTHS)
     # A model that goes as far sees it.
     resampled(seen, (*WAVELENGTHS, 800.0))

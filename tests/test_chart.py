@@ -199,7 +199,9 @@ def test_the_light_of_a_fitted_camera_counts_once(tmp_path: Path, reflectances: 
     assert CliRunner().invoke(app, words).exit_code == 0
     lamp.write_text("wavelength_nm,power\n390,1\n550,2\n710,9\n")
     load_camera(str(out))
-    with pytest.raises(Refusal, match=r"includes that picture's light.*mine in lamp.*--illuminant"):
+    with pytest.raises(
+        Refusal, match=r"includes that picture's light.*mine\.csv in lamp\.csv.*--illuminant"
+    ):
         load_camera(str(out), load_light(str(lamp)))
 
 

@@ -11,11 +11,12 @@ from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.figures import figures
 from flows import cli
-from flows.learn_settings import EvaluateSettings
+from flows.learn_settings import PUBLISHED_BY, EvaluateSettings
 from flows.scorebook import about
 from flows.settings import load as settings_of
 from model.checkpoint import SHIPPED, describe, load
 from model.train import Trainer
+from pipeline.camera import load_camera, write_camera
 from pipeline.cube import SpectralCube
 from tests.owners import cube_of, write_arad, write_harvard
 from tests.toys import write_scene
@@ -236,6 +237,18 @@ def test_harvard_is_scored_at_the_wavelengths_it_shares(monkeypatch, tmp_path, c
     assert row["scene"] == "img0"
     assert sum(row["angles"]) == 23 * 28  # the masked row counts nowhere
     assert SpectralCube.open(str(tmp_path / "out" / "img0-r2h-diff.zarr")).sealed
+
+
+def test_a_file_named_as_the_baseline_s_camera_is_another(monkeypatch, cave, tmp_path, capsys):
+    out, settings = tmp_path / "out", tmp_path / "evaluate.toml"
+    settings.write_text(EVALUATION.replace(', "second"', ""))
+    other = tmp_path / f"{PUBLISHED_BY}.csv"
+    write_camera(load_camera("nikon-d700"), other, "another's table")
+    given = ("evaluate", "cave", "--root", cave, "--out", out, "--config", settings)
+    assert r2h(monkeypatch, *given, "--camera", other) == 0
+    found = json.loads((out / "evaluation.json").read_text())
+    assert [row["method"] for row in found["scenes"]] == ["r2h-diff"]
+    assert f"that was fitted for {PUBLISHED_BY}," in capsys.readouterr().err
 
 
 def test_evaluate_refuses_what_is_not_there(monkeypatch, cave, tmp_path, capsys):
