@@ -26,7 +26,8 @@ def convert(
     power = None if light is None else light.at(np.array(labels.wavelengths))
     about: dict[str, Any] = {}
     if sensor is not None:
-        about["sensor"] = sensor.name
+        # A file's n-th band may not be the sensor's: they lie by wavelength.
+        about |= {"sensor": sensor.name, "bands": list(sensor.bands)}
         centres, widths = tuple(sensor.centres.tolist()), tuple(sensor.fwhm.tolist())
         labels = replace(labels, wavelengths=centres, fwhm=widths, bands=sensor.bands)
     if light is not None and power is not None:

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import rasterio
 
 from flows import cli
 from pipeline.export import FORMS
@@ -88,7 +89,23 @@ def test_other_bands_and_radiance_are_written_as_asked(r2h, tmp_path):
         assert about["r2h"]["export"]["illuminant"] == "lamp.csv"
         sensor = "mine.csv" if "--sensor" in words else "gaussian"
         assert about["r2h"]["export"]["sensor"] == sensor
+        assert about["r2h"]["export"]["bands"] == about["bands"]
         assert np.load(tmp_path / "a.npy").shape == (2, *expected().shape[1:])
+
+
+def test_a_sensor_s_bands_lie_by_wavelength_and_are_named(r2h, tmp_path):
+    make(tmp_path / "a.zarr")
+    # B3 is red, B8 between green and red, as Landsat's panchromatic band is.
+    table = "425,0,0,0\n475,1,0,0\n525,0,0,1\n575,0,0,0\n625,0,1,0\n675,0,0,0\n"
+    (tmp_path / "mine.csv").write_text(f"wavelength_nm,B1,B3,B8\n{table}")
+    code, _, err = r2h(
+        "export", tmp_path / "a.zarr", tmp_path / "a.tif", "--sensor", tmp_path / "mine.csv"
+    )
+    assert code == 0, err
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.descriptions == ("B1", "B8", "B3")
+        assert json.loads(file.tags()["R2H"])["export"]["bands"] == ["B1", "B8", "B3"]
+    assert "by wavelength" in " ".join(r2h("export", "--help")[1].split())
 
 
 @pytest.mark.parametrize(

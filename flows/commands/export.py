@@ -25,7 +25,9 @@ def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     window: Annotated[str | None, typer.Option(help="Part: row,column,height,width.")] = None,
     sensor: Annotated[
         str | None,
-        typer.Option(help="Bands of sentinel-2a, landsat-8, modis-terra, ... or a CSV's instead."),
+        typer.Option(
+            help="Bands of sentinel-2a, landsat-8, ... or a CSV's instead, by wavelength."
+        ),
     ] = None,
     wavelengths: Annotated[
         str | None, typer.Option(help="Gaussian bands instead: centre:FWHM in nm, with commas.")
