@@ -13,6 +13,7 @@ from tests.beside import add_layers
 from tests.cubes import expected, make
 
 PAGE = (Path(__file__).parents[1] / "docs" / "open-it-in.md").read_text("utf-8")
+CODE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # odc-geo's
@@ -26,12 +27,16 @@ def test_the_lines_of_python_run_and_see_the_cube(tmp_path, monkeypatch):
     write_sidecars(cube)
     export(cube, "ortho.img")
     seen = {}
-    for lines in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+    for lines in CODE:
         exec(lines, seen)
     assert seen["green"].shape == (40, 50)
     np.testing.assert_allclose(seen["green"].filled(np.nan), expected()[15], atol=1e-6)
     np.testing.assert_allclose(seen["image"][10, 40], expected()[:, 10, 40], atol=1e-6)
-    assert seen["spectrum"].shape == (31,)
+    np.testing.assert_allclose(seen["spectrum"], expected()[:, 10, 40], atol=1e-6)
+    row, col = np.argwhere(np.isnan(expected()[0]))[0]
+    (spy,) = [lines for lines in CODE if "import spectral" in lines]
+    exec(spy.replace("[10, 40]", f"[{row}, {col}]"), seen)
+    assert np.isnan(seen["spectrum"]).all()
     known = np.where(np.isnan(expected()), np.nan, sigma)
     np.testing.assert_allclose(seen["sigma"], known, rtol=1e-6)
     np.testing.assert_allclose(seen["high"], expected() + 1.2 * known, rtol=1e-5)
