@@ -27,7 +27,11 @@ class Schedule:
 
     @classmethod
     def cosine(cls, steps: int = 5) -> "Schedule":
-        """Nichol and Dhariwal (2021, eq. 17); of five steps 0.00095 is left."""
+        """cos(pi / 2 * t / (T + 0.1))^2 after step t of T; of five steps 0.00095 is left.
+
+        After Nichol and Dhariwal (2021), not their eq. 17: nothing offsets t at the clean end, and
+        T + 0.1 leaves the last step some signal; over T it would be noise alone.
+        """
         at = range(1, steps + 1)
         return cls(tuple(math.cos(math.pi / 2 * step / (steps + 0.1)) ** 2 for step in at))
 

@@ -1,3 +1,6 @@
+import math
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -29,9 +32,19 @@ def textbook(noise: Tensor, steps: list[int], schedule: Schedule) -> Tensor:
 def test_five_steps_are_the_whole_chain() -> None:
     expected = [0.9, 0.610, 0.277, 0.0645, 0.00065]
     assert SCHEDULE.alpha_bar == pytest.approx(expected, rel=1e-2)
-    # Of Nichol and Dhariwal's, what the eye reads off a cosine: half is left near the middle.
+    # What the eye reads off a cosine: half is left near the middle.
     expected = [0.908, 0.666, 0.363, 0.110, 0.00095]
     assert Schedule.cosine().alpha_bar == pytest.approx(expected, rel=1e-2)
+
+
+def test_the_cosine_schedule_is_what_is_said_of_it() -> None:
+    formula = "cos(pi / 2 * t / (T + 0.1))^2"
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text("utf-8")
+    assert formula in page
+    assert formula in str(Schedule.cosine.__doc__)
+    for steps in (3, 5, 10):
+        known = [math.cos(math.pi / 2 * t / (steps + 0.1)) ** 2 for t in range(1, steps + 1)]
+        assert Schedule.cosine(steps).alpha_bar == tuple(known)
 
 
 @BOTH
