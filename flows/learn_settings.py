@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from flows.settings import Settings, TileSettings
+from pipeline.camera import SRGB
 from pipeline.datasets import Name
 from pipeline.rendering import Rendering
 
@@ -23,7 +24,7 @@ class EvaluateSettings(TileSettings):
     camera: str = PUBLISHED_BY
     """Camera that renders the scenes."""
     rendering: Rendering = "clean"
-    """How: clean, or ntire2022 with shot noise, 8 bits and JPEG."""
+    """How: clean, or ntire2022 with shot noise, 8 bits and JPEG (not for srgb or a CSV)."""
     rgb: Literal["rendered", "published"] = "rendered"
     """What the methods are given: rendered from the cube, or published with it (ARAD_1K)."""
     protocol: Literal["full", "ntire2022"] = "full"
@@ -41,6 +42,17 @@ class EvaluateSettings(TileSettings):
             raise ValueError(
                 f"published RGB are of the camera {PUBLISHED_BY} and not rendered again: leave "
                 "camera and rendering out, or set rgb to rendered"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_of_a_known_unit(self) -> Self:
+        # Its electrons are those of the table's unit: 750 of sRGB's at white, 646,000 of per cent.
+        if self.rendering == "ntire2022" and (self.camera == SRGB or self.camera.endswith(".csv")):
+            raise ValueError(
+                "ntire2022 counts photo-electrons in the unit of a camera's table, which is "
+                f"arbitrary for {SRGB} and not known for a CSV: choose a measured camera of the "
+                "library, or set rendering to clean"
             )
         return self
 

@@ -13,8 +13,11 @@ Rendering = Literal["clean", "ntire2022"]
 Bytes = NDArray[np.uint8]
 
 ELECTRONS = 750
-"""Photo-electrons of a signal of 1 in the camera's table (a flat white of 1 by the Basler of
-NTIRE 2022 has a signal of 8.6 to 9.3)."""
+"""Photo-electrons of a signal of 1 in the unit of the camera's table: NTIRE 2022's for its Basler,
+whose flat white of 1 has a signal of 8.6 to 9.3, so some 6,470 in red and green, 6,950 in blue.
+
+Any other table's unit is taken for that one. The library's others peak at 1: 3,000 to 8,800 at
+white. sRGB's response is 1 by definition: 750. A table in per cent has a hundred times as many."""
 BRIGHTNESS = 0.18
 """Mean of the exposed image, of full range."""
 FULL = 255
@@ -45,7 +48,8 @@ def photograph(
 
     1. signal = linear RGB times the camera's ``response``, which for the Basler holds the
        challenge's analogue gains (2.2933984, 1, 1.62308182);
-    2. shot noise: Poisson(750 signal) / 750;
+    2. shot noise: Poisson(750 signal) / 750, so as much as the unit of the camera's table makes it
+       (see `ELECTRONS`);
     3. exposure: times ``exposure``, or what brings the mean over all pixels and channels to
        0.18 x 255;
     4. clipped to 0 ... 255 and truncated to whole numbers;

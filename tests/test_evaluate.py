@@ -251,6 +251,19 @@ def test_a_file_named_as_the_baseline_s_camera_is_another(monkeypatch, cave, tmp
     assert f"that was fitted for {PUBLISHED_BY}," in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("camera", ["srgb", "mine.csv"])
+def test_noise_of_a_table_of_any_unit_is_refused(monkeypatch, cave, tmp_path, capsys, camera):
+    # Nothing would tell: the Basler's table in per cent has a tenth of its noise.
+    write_camera(load_camera(PUBLISHED_BY), tmp_path / "mine.csv", "of sums 1")
+    monkeypatch.chdir(tmp_path)
+    given = ("evaluate", "cave", "--root", cave, "--out", tmp_path / "out", "--camera", camera)
+    assert r2h(monkeypatch, *given, "--rendering", "ntire2022") == 2
+    assert "choose a measured camera of the library" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+    EvaluateSettings(camera=camera)
+    EvaluateSettings(camera="nikon-d700", rendering="ntire2022")
+
+
 def test_evaluate_refuses_what_is_not_there(monkeypatch, cave, tmp_path, capsys):
     assert r2h(monkeypatch, "evaluate", "cave", "--root", tmp_path / "none") == 2
     assert r2h(monkeypatch, "evaluate", "harvard", "--root", cave) == 2
