@@ -103,8 +103,8 @@ class Camera:
         """Linear, white = 1. In sRGB light is a multiple of white's, which pixel values are not."""
         if self.encoding == "linear":
             return values.astype(np.float32) / self._whites
-        end = np.float32(self.end(values.dtype))
-        return from_srgb(values.astype(np.float32) / end) / from_srgb(self._whites / end)
+        last = np.float32(self.end(values.dtype))
+        return from_srgb(values.astype(np.float32) / last) / from_srgb(self._whites / last)
 
     def end(self, dtype: np.dtype[Any]) -> float:
         """The pixel value at which sRGB's curve is 1, see `pipeline.curve.end`."""
