@@ -11,7 +11,6 @@ from threading import Event
 from typing import Any
 
 import fsspec
-from fsspec.core import url_to_fs
 
 from flows.finish import SeamError, ended
 from flows.forecast import GB, Forecast, forecast
@@ -23,6 +22,7 @@ from flows.record import recorded
 from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
+from pipeline.place import is_free
 from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
 from pipeline.source import known
@@ -125,8 +125,7 @@ def _state(job: Job) -> str:
     """What is to be done for a destination. Raises Refusal where something else is there."""
     fresh = job.settings.model_copy(update={"overwrite": True})
     check_destination(replace(job, settings=fresh))
-    fs, path = url_to_fs(job.settings.destination)
-    if not fs.exists(path):
+    if is_free(job.settings.destination):
         return "new"
     cube = SpectralCube.open(job.settings.destination)
     wanted, found = json.loads(json.dumps(dict(job.spec.settings))), cube.settings

@@ -28,6 +28,7 @@ from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
 from pipeline.lock import locked
+from pipeline.place import is_free
 from pipeline.sidecar import refuse_foreign, withdraw
 from pipeline.source import State
 from pipeline.store import reason, storage_errors
@@ -47,7 +48,7 @@ def prepare(job: Job) -> SpectralCube:
     check_destination(job)
     settings = job.settings
     fs, path = url_to_fs(settings.destination)
-    if fs.exists(path) and settings.resume:
+    if settings.resume and not is_free(settings.destination):
         return _take_up(job)
     original = first_input(job)
     withdraw(settings.destination)
@@ -59,9 +60,11 @@ def prepare(job: Job) -> SpectralCube:
 def check_destination(job: Job) -> None:
     """Raise Refusal where `prepare` would; changes nothing."""
     try:
-        fs, path = url_to_fs(job.settings.destination)
+        _, path = url_to_fs(job.settings.destination)
         path.encode()  # GDAL, which writes beside it, has names in UTF-8
-        exists = fs.exists(path)
+        exists = not is_free(job.settings.destination)
+    except Refusal:
+        raise
     except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."
         raise Refusal("the destination must be reachable", error, fix) from error

@@ -18,8 +18,9 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
+from pipeline.place import is_vacant, remove, root_attributes
 from pipeline.seam import FIELDS, Counts
-from pipeline.store import consolidate, names_in, new_group, open_store, remove, root_attributes
+from pipeline.store import consolidate, new_group, open_store
 
 SEAM, TALLY = "seam", "census"
 _MARK = "r2h_companion"
@@ -240,7 +241,5 @@ def _total(records: zarr.Array[Any]) -> Counts:
 
 
 def _is_companion(fs: fsspec.AbstractFileSystem, root: str) -> bool:
-    """Whether a folder is a cube's companion: marked so, or what a kill left of one."""
-    if not fs.isdir(root):
-        return False
-    return _MARK in root_attributes(fs, root) or names_in(fs, root) <= {".zgroup", SEAM}
+    """Whether a folder is a cube's companion: marked so, or before its mark was there."""
+    return _MARK in root_attributes(fs, root) or is_vacant(fs, root)

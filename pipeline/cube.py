@@ -18,25 +18,30 @@ from pipeline.companion import Companion, Mode
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layers import Layers
-from pipeline.layout import ARRAY, COORDINATES, CubeSpec, about, lay_out
+from pipeline.layout import ARRAY, CubeSpec, about, lay_out
 from pipeline.packing import quantise, unpack
+from pipeline.place import (
+    BEGUN,
+    SETTINGS,
+    disown,
+    is_vacant,
+    refuse_foreign,
+    remove,
+    root_attributes,
+)
 from pipeline.seam import Counts
 from pipeline.store import (
     consolidate,
     keep,
     listed,
-    names_in,
     new_group,
     open_store,
     put,
-    remove,
-    root_attributes,
     sweep,
 )
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
-SETTINGS = "r2h"  # the root attribute that holds the provenance
 _CHUNK_KEY = re.compile(r".*/0[./](\d+)[./](\d+)", re.DOTALL)
 
 
@@ -63,41 +68,46 @@ class SpectralCube:
         """Open a cube that `create` made, to read or ("r+") to write. Raises Refusal for none."""
         fs, root = fsspec.core.url_to_fs(uri)
         # Asked before zarr is, which would leave an empty folder behind.
-        if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", "zarr.json")):
+        if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", ".zattrs", "zarr.json")):
             raise Refusal("a cube to open exists", uri, "Check the path.")
         try:
             group = zarr.open_group(open_store(uri), mode=mode, use_consolidated=False)
             if SETTINGS in group.attrs:
                 return cls(uri, group)
-        except (ValueError, KeyError, RuntimeError):
+        except (ValueError, KeyError, RuntimeError, FileNotFoundError):
             pass  # a power loss cut its metadata
-        raise Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
+        if {SETTINGS, BEGUN} & root_attributes(fs, root).keys():
+            fix = "Begin again with --overwrite."
+            raise Refusal("the URI is a cube, wholly created", uri, fix)
+        fix = "Check the path; to make a cube there, delete it yourself."
+        raise Refusal("the URI is a cube, which says so", uri, fix)
 
     @classmethod
     def create(cls, uri: str, spec: CubeSpec) -> SpectralCube:
         """Write metadata and coordinates, no values. Raises Refusal when `uri` exists."""
         fs, root = fsspec.core.url_to_fs(uri)
-        if fs.exists(root):
+        if fs.exists(root) and not is_vacant(fs, root):
             fix = "Resume it, delete it or choose another place."
             raise Refusal("a new cube's place is empty", uri, fix)
         Companion.refuse_foreign(uri)
-        with new_group(uri, zarr_format=spec.zarr_format) as group:
+        # First of all a mark: whatever a kill leaves is known for ours.
+        marks = {BEGUN: True}
+        with new_group(uri, zarr_format=spec.zarr_format, attributes=marks) as group:
             lay_out(group, spec)
         Companion.create(uri, spec)
-        # Last: a cube whose creation was cut short has no settings, and is not opened.
+        # Last, for the mark: a cube whose creation was cut short has no settings.
         group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
-        group.update_attributes({**about(spec), SETTINGS: dict(spec.settings)})
+        group.attrs.put({**about(spec), SETTINGS: dict(spec.settings)})
         return cls(uri, group)
 
     @staticmethod
     def remove(uri: str) -> None:
         """Delete a cube, also one cut short in its creation. Raises Refusal for anything else."""
-        fs, root = fsspec.core.url_to_fs(uri)
-        if not _is_cube(fs, root):
-            rule, fix = "only a cube is replaced", "Delete it yourself, or choose another name."
-            raise Refusal(rule, uri, fix)
+        refuse_foreign(uri)
+        Companion.refuse_foreign(uri)
+        disown(uri)
         Companion.remove(uri)
-        remove(fs, root)
+        remove(*fsspec.core.url_to_fs(uri))
 
     @cached_property
     def companion(self) -> Companion:
@@ -230,18 +240,6 @@ class SpectralCube:
         if missing:
             rule, fix = "a sealed cube has all its chunks", "Run again, it resumes."
             raise Refusal(rule, f"{missing} of {len(self.chunks())} missing", fix)
-
-
-def _is_cube(fs: fsspec.AbstractFileSystem, root: str) -> bool:
-    """Whether a folder is one of ours: marked as such, or the start of one and no values yet."""
-    if not fs.isdir(root):
-        return False
-    if SETTINGS in root_attributes(fs, root):
-        return True
-    # Without the marks that a power loss took, only what has no values is known for ours.
-    names = names_in(fs, root)
-    valued = any(_CHUNK_KEY.fullmatch(path) for path in fs.find(f"{root}/{ARRAY}"))
-    return names <= {".zgroup", ".zattrs", "zarr.json", ARRAY, *COORDINATES} and not valued
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -2,13 +2,11 @@
 
 import asyncio
 import ctypes
-import glob
-import json
 import os
 import sys
 import warnings
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -96,7 +94,8 @@ def _s3(root: str) -> Store:
 def new_group(uri: str, **about: Any) -> Iterator[zarr.Group]:
     """A group that is made in memory, and written when all that is in it is made.
 
-    Its own metadata go first and all else together: Zarr would wait for the store a hundred times.
+    Its attributes, by which it is known, go before all, its own metadata then, and all else
+    together: Zarr would wait for the store a hundred times.
     """
     objects: dict[str, Buffer] = {}
     yield zarr.create_group(MemoryStore(objects), **about)
@@ -109,7 +108,11 @@ def new_group(uri: str, **about: Any) -> Iterator[zarr.Group]:
             if error is not None:
                 raise error
 
-    sync(write(own))
+    for key in sorted(own):
+        if is_local(uri):  # a power loss must not take them and leave what came later
+            put(f"{uri.rstrip('/')}/{key}", objects[key].to_bytes())
+        else:
+            sync(write({key}))
     sync(write(objects.keys() - own))
 
 
@@ -162,22 +165,6 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).partition("Debug source:")[0].split())
 
 
-def names_in(fs: fsspec.AbstractFileSystem, root: str) -> set[str]:
-    """Names in a folder, without the half-written files."""
-    names = (path.rsplit("/", maxsplit=1)[-1] for path in fs.ls(root, detail=False))
-    return {name for name in names if not name.endswith(".partial")}
-
-
-def root_attributes(fs: fsspec.AbstractFileSystem, root: str) -> dict[str, Any]:
-    """What a group says of itself as it is stored now; empty where none says anything."""
-    for name in (".zattrs", "zarr.json"):
-        if fs.exists(f"{root}/{name}"):
-            with suppress(ValueError):  # a power loss cut it
-                found = json.loads(fs.cat_file(f"{root}/{name}"))
-                return dict(found.get("attributes", found))
-    return {}
-
-
 def listed(fs: fsspec.AbstractFileSystem, folder: str, start: str) -> list[str]:
     """Objects in a folder whose names start so; of a bucket, no others are asked for."""
     if not isinstance(fs, LocalFileSystem):
@@ -185,12 +172,6 @@ def listed(fs: fsspec.AbstractFileSystem, folder: str, start: str) -> list[str]:
     else:  # of fsspec's own listing each file costs a call to the kernel
         found = map(str, Path(folder).iterdir() if Path(folder).is_dir() else ())
     return [path for path in found if path.startswith(f"{folder}/{start}")]
-
-
-def remove(fs: fsspec.AbstractFileSystem, folder: str) -> None:
-    """Delete a folder with all that is in it, and no other that its name would match."""
-    local = isinstance(fs, LocalFileSystem)
-    fs.rm(folder if local else glob.escape(folder), recursive=True)
 
 
 def put(uri: str, data: bytes) -> None:

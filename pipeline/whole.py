@@ -9,9 +9,10 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from pipeline.companion import Companion
-from pipeline.cube import SETTINGS, SpectralCube
+from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
-from pipeline.store import root_attributes, storage_errors
+from pipeline.place import SETTINGS, root_attributes
+from pipeline.store import storage_errors
 
 
 def lost(cube: SpectralCube) -> set[tuple[int, int]]:

@@ -489,3 +489,15 @@ def test_a_text_file_names_inputs(r2h, scenes, tmp_path):
     code, _, err = r2h(inputs=[], listed=str(tmp_path / "list.txt"))
     assert code == 0, err
     assert [row["source"] for row in report(tmp_path)] == [str(scenes[0]), str(scenes[2])]
+
+
+@pytest.mark.parametrize("left", ["mark", "nothing"])
+def test_a_creation_that_a_kill_cut_short_holds_no_batch_up(r2h, scenes, tmp_path, left):
+    place = tmp_path / "out" / "a.zarr"
+    place.mkdir(parents=True)
+    if left == "mark":
+        (place / ".zattrs").write_text('{"r2h_begun": true}')
+    code, _, said = r2h()
+    assert code == 0, said
+    assert [row["state"] for row in report(tmp_path)] == ["done"] * 3
+    assert SpectralCube.open(str(place)).sealed

@@ -214,7 +214,7 @@ def test_only_cubes_are_removed(tmp_path: Path) -> None:
         SpectralCube.remove(str(tmp_path / "foreign.zarr"))
     assert (tmp_path / "foreign.zarr" / "t2m").exists()
     (tmp_path / "begun.zarr").mkdir()
-    (tmp_path / "begun.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    (tmp_path / "begun.zarr" / ".zattrs").write_text('{"r2h_begun": true}')
     SpectralCube.create(str(tmp_path / "cube.zarr"), spec())
     for name in ("begun", "cube"):
         SpectralCube.remove(str(tmp_path / f"{name}.zarr"))
@@ -299,8 +299,13 @@ def test_creation_needs_an_empty_place_and_opening_a_cube(tmp_path: Path) -> Non
     with pytest.raises(Refusal, match="empty"):
         SpectralCube.create(uri, spec())
     fsspec.filesystem("file").rm_file(f"{uri}/.zattrs")
-    with pytest.raises(Refusal, match="wholly created"):
+    with pytest.raises(Refusal, match="says so"):
         SpectralCube.open(uri)
+    for left in ("r2h", "r2h_begun"):
+        Path(f"{uri}/.zattrs").write_text(f'{{"{left}": {{}}}}')
+        Path(f"{uri}/.zgroup").unlink(missing_ok=True)
+        with pytest.raises(Refusal, match=r"wholly created.*--overwrite"):
+            SpectralCube.open(uri)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_names_that_differ_in_their_ending_have_a_companion_each():
 
 def test_what_a_kill_left_of_a_companion_is_replaced(tmp_path):
     (tmp_path / "a_aux.zarr" / "seam").mkdir(parents=True)
-    (tmp_path / "a_aux.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
+    (tmp_path / "a_aux.zarr" / ".zattrs").write_text('{"r2h_companion": "0"}')
     cube = SpectralCube.create(str(tmp_path / "a.zarr"), CubeSpec(8, 8, WAVELENGTHS))
     assert (cube.companion.seam() == 0).all()
 

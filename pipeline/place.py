@@ -1,0 +1,109 @@
+"""Whether what is in a cube's place is R2H's: by a mark that is written first and deleted last."""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import Refusal
+from pipeline.store import put, storage_errors
+
+SETTINGS = "r2h"
+"""The root attribute that holds the provenance: of a cube that was wholly created."""
+BEGUN = "r2h_begun"
+"""The root attribute of one that is being created, or deleted: it has no values."""
+_ROOTS = (".zattrs", "zarr.json")  # where Zarr keeps a group's attributes, in version 2 and 3
+_PARTIAL = re.compile(r"(\.zattrs|zarr\.json)\.[0-9a-f]{32}\.partial")
+_FIX = "Delete it yourself, or choose another name."
+
+
+def is_free(uri: str) -> bool:
+    """Whether a cube can be created: nothing is there, or what is left of one without values.
+
+    Raises Refusal where something is there that is not known for R2H's.
+    """
+    fs, root = fsspec.core.url_to_fs(uri)
+    fs.invalidate_cache()
+    if not fs.exists(root):
+        return True
+    marks = root_attributes(fs, root)
+    if SETTINGS in marks:
+        return False
+    if BEGUN in marks or is_vacant(fs, root):
+        return True
+    raise Refusal("only a cube is resumed or replaced", uri, _FIX)
+
+
+def refuse_foreign(uri: str) -> None:
+    """Raise Refusal where something else than a cube, whole or begun, has a cube's place."""
+    fs, root = fsspec.core.url_to_fs(uri)
+    if not {SETTINGS, BEGUN} & root_attributes(fs, root).keys() and not is_vacant(fs, root):
+        raise Refusal("only a cube is replaced", uri, _FIX)
+
+
+def is_vacant(fs: fsspec.AbstractFileSystem, root: str) -> bool:
+    """Whether a folder is empty, but for a mark that was being written."""
+    return fs.isdir(root) and all(_PARTIAL.fullmatch(Path(name).name) for name in _in(fs, root))
+
+
+def root_attributes(fs: fsspec.AbstractFileSystem, root: str) -> dict[str, Any]:
+    """What a group says of itself as it is stored now; empty where none says anything."""
+    for name in _ROOTS:
+        if fs.exists(f"{root}/{name}"):
+            with suppress(ValueError, IsADirectoryError):  # a power loss cut it
+                found = json.loads(fs.cat_file(f"{root}/{name}"))
+                if name == "zarr.json" and isinstance(found, dict):
+                    found = found.get("attributes")
+                return found if isinstance(found, dict) else {}
+    return {}
+
+
+def disown(uri: str) -> None:
+    """Say of a cube that it is being deleted, so that a kill leaves none that looks like one."""
+    fs, root = fsspec.core.url_to_fs(uri)
+    if BEGUN in root_attributes(fs, root):
+        return
+    marks: dict[str, Any] = {BEGUN: True}
+    for name in _ROOTS:
+        if fs.exists(f"{root}/{name}"):
+            v3 = {"zarr_format": 3, "node_type": "group", "attributes": marks}
+            about = marks if name == ".zattrs" else v3
+            with suppress(*storage_errors()):  # a full disk is why it may be deleted
+                put(f"{uri.rstrip('/')}/{name}", json.dumps(about, indent=2).encode())
+
+
+def remove(fs: fsspec.AbstractFileSystem, folder: str) -> None:
+    """Delete a folder with all that is in it, and no other that its name would match.
+
+    The attributes of its root go last: what a kill leaves is known by them.
+    """
+    fs.invalidate_cache()
+    last = [f"{folder}/{name}" for name in _ROOTS]
+    if isinstance(fs, LocalFileSystem):
+        paths = sorted(Path(folder).iterdir(), key=lambda path: (str(path) in last, path))
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if not Path(folder).is_symlink():
+            Path(folder).rmdir()
+        return
+    for name in sorted(set(_in(fs, folder)) - set(last)):
+        fs.rm(glob.escape(name), recursive=True)
+    with suppress(FileNotFoundError):
+        fs.rm(glob.escape(folder), recursive=True)
+
+
+def _in(fs: fsspec.AbstractFileSystem, root: str) -> list[str]:
+    """Paths in a folder; of a bucket also lists the folder itself, where it has an object."""
+    names = (str(name).rstrip("/") for name in fs.ls(root, detail=False))
+    return [name for name in names if name != root.rstrip("/")]
