@@ -19,6 +19,7 @@ from flows.record import (
     environments,
     first_input,
     recorded,
+    refuse_foreign_record,
     same_input,
     unchanged_input,
     write_record,
@@ -68,6 +69,7 @@ def check_destination(job: Job) -> None:
     except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."
         raise Refusal("the destination must be reachable", error, fix) from error
+    refuse_foreign_record(job.settings.destination)
     if job.settings.sidecars:
         refuse_foreign(job.settings.destination)
     if exists and not job.settings.overwrite:

@@ -55,6 +55,20 @@ def recorded(destination: str) -> dict[str, Any] | None:
         return None
 
 
+def refuse_foreign_record(destination: str) -> None:
+    """Raise Refusal where something that is no record of a run has the place of `run.json`."""
+    try:
+        with fsspec.open(record_path(destination)) as file:
+            found: object = json.load(file)
+    except FileNotFoundError:
+        return
+    except (ValueError, IsADirectoryError):
+        found = {}
+    if not (isinstance(found, dict) and {"cube", "input"} <= found.keys()):
+        fix = "Move it, or choose another name for the cube."
+        raise Refusal("only a cube's own record is replaced", record_path(destination), fix)
+
+
 def environments(record: dict[str, Any]) -> list[dict[str, Any]]:
     """In which the chunks of a cube were made: one, or several where it was resumed elsewhere."""
     return record.get("environments") or [record["environment"]]

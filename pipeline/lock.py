@@ -35,7 +35,7 @@ def locked(cube: str, run: str | None = None) -> Iterator[Check]:
     is a lease that is renewed while the owner lives. ``run`` names a run that goes on when a
     process of it is lost: another one takes over its lease at once.
     """
-    uri = cube.rstrip("/").removesuffix(".zarr") + ".lock"
+    uri = cube.rstrip("/").removesuffix(".zarr") + ".r2h.lock"
     fs, path = fsspec.core.url_to_fs(uri)
     with _file(Path(path)) if is_local(uri) else _lease(fs, path, run) as check:
         yield check

@@ -440,17 +440,17 @@ def test_a_lease_on_s3_is_one_runs_until_its_owner_is_dead(bucket, monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(run, range(8)))
     assert sorted(codes) == [0] + 7 * [2]
-    assert not stored(f"{bucket}/a.lock")
+    assert not stored(f"{bucket}/a.r2h.lock")
     # What a killed owner leaves: nobody renews it.
     about = {"owner": "process 1 on elsewhere", "run": "r", "until": time.time() + 2}
-    with fsspec.open(f"{bucket}/a.lock/00000007", "w") as file:
+    with fsspec.open(f"{bucket}/a.r2h.lock/00000007", "w") as file:
         json.dump(about, file)
     with pytest.raises(Refusal, match="process 1 on elsewhere until"), locked(place, "another"):
         pass
     with locked(place, "r"):
-        assert [name[-8:] for name in stored(f"{bucket}/a.lock")] == ["00000008"]
+        assert [name[-8:] for name in stored(f"{bucket}/a.r2h.lock")] == ["00000008"]
     about["until"] = time.time()
-    with fsspec.open(f"{bucket}/a.lock/00000007", "w") as file:
+    with fsspec.open(f"{bucket}/a.r2h.lock/00000007", "w") as file:
         json.dump(about, file)
     with locked(place) as held:
         time.sleep(4)  # longer than a lease: it is renewed

@@ -151,7 +151,7 @@ def test_one_run_at_a_time_has_the_destination(workers, job):
     with amid(job("a"), intrude):
         cluster.reconstruct_on(workers.scheduler.address, job("a"))
     assert "one run at a time" in refused[0]
-    assert not Path(place).with_suffix(".lock").exists()
+    assert not Path(place).with_suffix(".r2h.lock").exists()
 
 
 def test_the_machine_that_asks_logs_and_nobody_else(job):
@@ -177,7 +177,7 @@ def test_a_client_that_is_lost_lets_the_destination_go(workers, job):
         with pytest.raises(Refusal, match="one run at a time"), locked(place):
             pass
     until = time.monotonic() + 30
-    while Path(place).with_suffix(".lock").exists():
+    while Path(place).with_suffix(".r2h.lock").exists():
         assert time.monotonic() < until
         time.sleep(0.1)
     with locked(place):

@@ -33,7 +33,7 @@ def test_one_works_and_the_other_refuses(cube):
 
 def test_nothing_is_left(tmp_path):
     with locked(str(tmp_path / "a.zarr")):
-        assert (tmp_path / "a.lock").exists()
+        assert (tmp_path / "a.r2h.lock").exists()
     assert not list(tmp_path.iterdir())
 
 
@@ -74,7 +74,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 def _leave(cube, until):
     """What a killed owner leaves in an object store."""
-    place = cube.replace(".zarr", ".lock") + "/00000007"
+    place = cube.replace(".zarr", ".r2h.lock") + "/00000007"
     fsspec.filesystem("memory").pipe_file(
         place, json.dumps({"owner": "process 1 on elsewhere", "until": until}).encode()
     )
@@ -88,7 +88,7 @@ def test_a_lease_ends_with_its_time(cube):
         pass
     _leave(cube, time.time() - 1)
     with locked(cube):
-        names = fsspec.filesystem("memory").ls(cube.replace(".zarr", ".lock"), detail=False)
+        names = fsspec.filesystem("memory").ls(cube.replace(".zarr", ".r2h.lock"), detail=False)
         assert [name.rsplit("/", 1)[-1] for name in names] == ["00000008"]
 
 
@@ -100,7 +100,7 @@ def test_a_lease_is_renewed_and_a_lost_one_is_noticed(monkeypatch):
         held()
         with pytest.raises(Refusal, match="one run at a time"), locked(cube):
             pass
-        fs.pipe_file(cube.replace(".zarr", ".lock") + "/00000002", b"{}")
+        fs.pipe_file(cube.replace(".zarr", ".r2h.lock") + "/00000002", b"{}")
         time.sleep(0.5)
         with pytest.raises(Refusal, match="passed to another"):
             held()

@@ -18,8 +18,8 @@ from pipeline.charts import dots, png
 from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.page import Picture, Section, page
+from pipeline.place import remove
 from pipeline.redact import printable
-from pipeline.store import remove
 from tests.names import NAMES, anything
 
 

@@ -1,5 +1,6 @@
 """Only what is known for R2H's is replaced, whenever its creation or deletion was cut short."""
 
+import fcntl
 import json
 
 import fsspec
@@ -214,3 +215,28 @@ def test_a_finished_cube_says_nothing_of_its_beginning(tmp_path, zarr_format):
         assert b"r2h_begun" not in data
     name = {2: ".zattrs", 3: "zarr.json"}[zarr_format]
     assert "r2h" in json.dumps(json.loads((tmp_path / "a.zarr" / name).read_text()))
+
+
+def test_a_lock_of_others_is_left_alone(tmp_path, command, words):
+    (tmp_path / "a.lock").write_text("precious")
+    with (tmp_path / "a.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, _, said = command(*words)
+    assert code == 0, said
+    assert (tmp_path / "a.lock").read_text() == "precious"
+    assert not (tmp_path / "a.r2h.lock").exists()
+
+
+@pytest.mark.parametrize("text", ["precious", "[]", "{}", '{"cube": 1}', "null", b"\xff", None])
+def test_a_record_of_others_is_left_alone(tmp_path, command, words, text):
+    place = tmp_path / "a.run.json"
+    if text is None:
+        place.mkdir()
+    else:
+        place.write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = objects(tmp_path)
+    for option in ("--overwrite", "--resume", "--no-sidecars"):
+        code, _, said = command(*words, option)
+        assert code == 2, said
+        assert "a.run.json. Move it" in said
+    assert objects(tmp_path) == before
