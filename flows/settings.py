@@ -81,8 +81,8 @@ class TileSettings(Settings):
     the colour that is likely without it."""
     uncertainty: Literal["none", "fast"] = "none"
     """Sigma beside the cube, from what a single pass knows (samples always come with theirs)."""
-    threads: int | None = Field(None, ge=1)
-    """Tiles computed at once on the CPU, each on one thread (none: one a core)."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """Tiles computed at once on the CPU, each on one thread, 1024 at most (none: one a core)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -13,8 +13,11 @@ from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_geom
 from typer.main import get_command
 
-from flows import cli
+from flows import cli, forecast
 from flows.commands.common import STOPPED
+from flows.job import open_job
+from flows.settings import ReconstructSettings
+from model import Reconstructor
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
 from pipeline.sums import Sums
@@ -216,6 +219,34 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(r2h, raster, tm
     assert code == 2
     assert "0.00 GB" in err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("more", [("--batch", "8"), ("--threads", "8")])
+def test_memory_that_is_surely_too_little_is_told_before_the_model_takes_it(
+    r2h, raster, tmp_path, checkpoint, monkeypatch, more
+):
+    def tried(*_):
+        raise AssertionError("the model took the memory that is not there")
+
+    monkeypatch.setattr(Reconstructor, "__call__", tried)
+    given = ("plan", raster, "--checkpoint", checkpoint, "--tile", "512", "--threads", "1")
+    code, _, err = r2h(*given, "--memory", "2", *more)
+    assert code == 2
+    assert "fit into the memory it is given" in err
+    assert "got 2.00 GB" in err
+
+
+def test_the_least_memory_is_no_more_than_a_trial_takes(raster, tmp_path, checkpoint):
+    given = {"source": str(raster), "destination": str(tmp_path / "a.zarr"), "threads": 1}
+    job = open_job(ReconstructSettings(checkpoint=str(checkpoint), tile=768, **given))
+    least = forecast._least(job)
+    assert least <= forecast.forecast(job).peak_bytes
+
+
+def test_threads_have_a_bound(r2h, raster):
+    code, _, err = r2h("plan", raster, "--threads", "100000")
+    assert code == 2
+    assert "setting 'threads': input should be less than or equal to 1024" in err
 
 
 def test_a_seam_beyond_the_limit_fails_and_leaves_the_cube_unsealed(r2h, raster, tmp_path):
