@@ -243,6 +243,13 @@ def test_the_least_memory_is_no_more_than_a_trial_takes(raster, tmp_path, checkp
     assert least <= forecast.forecast(job).peak_bytes
 
 
+def test_a_forecast_of_memory_has_a_margin(raster, tmp_path, checkpoint):
+    given = {"source": str(raster), "destination": str(tmp_path / "a.zarr"), "threads": 1}
+    job = open_job(ReconstructSettings(checkpoint=str(checkpoint), tile=16, overlap=4, **given))
+    known = forecast.forecast(job).peak_bytes
+    assert known >= 1.15 * (forecast.peak_resident() + job.plan.buffer_bytes)
+
+
 def test_threads_have_a_bound(r2h, raster):
     code, _, err = r2h("plan", raster, "--threads", "100000")
     assert code == 2
