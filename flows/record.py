@@ -46,13 +46,27 @@ def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, A
 
 
 def recorded(destination: str) -> dict[str, Any] | None:
-    """What `run.json` beside a cube holds; None where there is none."""
+    """What `run.json` beside a cube holds; None where there is none.
+
+    Raises Refusal where it is cut or another's: what the cube was begun with is not known then.
+    """
+    path = record_path(destination)
     try:
-        with fsspec.open(record_path(destination)) as file:
-            record: dict[str, Any] = json.load(file)
-            return record
+        with fsspec.open(path) as file:
+            record = json.load(file)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+    whole = isinstance(record, dict) and isinstance(record.get("input"), dict)
+    if not whole or not isinstance(record["input"].get("files"), list):
+        raise _unreadable(path, "no input with its files in it")
+    return record
+
+
+def _unreadable(path: str, found: object) -> Refusal:
+    fix = "Restore it, or delete it with its cube and begin again."
+    return Refusal("the record beside a cube says what it was made of", f"{path}: {found}", fix)
 
 
 def refuse_foreign_record(destination: str) -> None:
