@@ -41,7 +41,9 @@ Positive = Annotated[float, Field(gt=0)]
 class Settings(BaseModel):
     """Base of all settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Names of which one at most may be given."""

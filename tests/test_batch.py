@@ -277,6 +277,7 @@ def test_a_record_that_is_cut_fails_its_scene_alone(r2h, scenes, tmp_path, text)
 
 
 BAD = {
+    "infinite": ({"scene": "noise_level = inf\n"}, "finite"),
     "unknown key": ({"outputs": "x"}, "outputs"),
     "unknown scene key": ({"scene": "tiles = 3\n"}, "scene.tiles"),
     "overlap": ({"scene": "steps = 9\n"}, "steps"),
