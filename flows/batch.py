@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 
 from flows.finish import SeamError, ended
-from flows.forecast import GB, Forecast, forecast
+from flows.forecast import GB, Forecast, forecast, room_of
 from flows.inputs import Item, refuse_unsaid, scenes
 from flows.job import Job, open_job
 from flows.progress import logged
@@ -165,7 +165,9 @@ def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> For
     disk = (settings.scene.disk or float("inf")) * GB
     if (place := local_path(settings.output)) is not None:
         there = next(p for p in (place.absolute(), *place.absolute().parents) if p.is_dir())
-        disk = min(disk, shutil.disk_usage(there).free)
+        # What is there of the cubes is either kept or makes room for the new ones.
+        held = sum(room_of(entry.settings.destination) for entry in todo)
+        disk = min(disk, shutil.disk_usage(there).free + held)
     if (needed := sum(entry.disk_bytes for entry in todo)) > disk:
         rule = f"the cubes must have room; they take up to {needed / GB:.2f} GB"
         raise Refusal(rule, f"{disk / GB:.2f} GB", "Choose another disk or fewer scenes.")

@@ -88,11 +88,16 @@ def refuse_what_does_not_fit(job: Job, known: Forecast) -> None:
     if isinstance(fs, LocalFileSystem):
         folder = next(p for p in Path(path).absolute().parents if p.is_dir())
         # What is there of the cube is either kept or makes room for the new one.
-        there = fs.du(path) if fs.exists(path) else 0
-        disk = shutil.disk_usage(folder).free + there
+        disk = shutil.disk_usage(folder).free + room_of(job.settings.destination)
     if job.settings.disk is not None:
         disk = min(disk, job.settings.disk * GB)
     refuse_too_big(job.plan, known.peak_bytes, job.memory, disk)
+
+
+def room_of(cube: str) -> int:
+    """Bytes that a cube takes by now, 0 where there is none."""
+    fs, path = url_to_fs(cube)
+    return int(fs.du(path)) if fs.exists(path) else 0
 
 
 def facts(job: Job, known: Forecast) -> dict[str, Any]:

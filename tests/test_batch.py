@@ -276,6 +276,16 @@ def test_a_record_that_is_cut_fails_its_scene_alone(r2h, scenes, tmp_path, text)
     assert "the record beside a cube" in report(tmp_path)[1]["reason"]
 
 
+def test_cubes_that_are_replaced_make_room(r2h, scenes, monkeypatch):
+    assert r2h()[0] == 0
+    usage = shutil.disk_usage("/")._replace(free=100)
+    planned = "overwrite = true\nseed = 3\n"
+    monkeypatch.setattr(batch, "room_of", lambda _: 10**6, raising=False)
+    monkeypatch.setattr(batch.shutil, "disk_usage", lambda _: usage)
+    code, _, err = r2h("--dry-run", scene=planned)
+    assert code == 0, err
+
+
 BAD = {
     "infinite": ({"scene": "noise_level = inf\n"}, "finite"),
     "unknown key": ({"outputs": "x"}, "outputs"),
