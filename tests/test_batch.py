@@ -286,6 +286,20 @@ def test_cubes_that_are_replaced_make_room(r2h, scenes, monkeypatch):
     assert code == 0, err
 
 
+def test_a_batch_that_is_told_to_stop_while_it_plans_says_so(r2h, scenes, tmp_path, monkeypatch):
+    plan = batch.plan_batch
+
+    def told(settings):
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plan(settings)
+
+    monkeypatch.setattr(batch, "plan_batch", told)
+    code, _, err = r2h()
+    assert code == STOPPED, err
+    assert states(tmp_path) == ["waiting"] * 3
+
+
 BAD = {
     "infinite": ({"scene": "noise_level = inf\n"}, "finite"),
     "unknown key": ({"outputs": "x"}, "outputs"),

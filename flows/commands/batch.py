@@ -2,13 +2,16 @@
 
 import json
 from collections import Counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.commands.common import STOPPED, Json, Log, Metrics, figures, say, tell
 from flows.settings import BatchSettings, load
 from pipeline.redact import redacted
+
+if TYPE_CHECKING:
+    from flows.batch import Batch
 
 app = typer.Typer()
 
@@ -33,24 +36,14 @@ def batch(
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import stopped_by_signals  # noqa: PLC0415
 
-    with figures(metrics):
-        if log:
-            log_as(log)
-        planned = plan_batch(load(BatchSettings, config))
-    expected = planned.forecast
-    if dry_run:
-        _show([entry.row for entry in planned.entries], as_json)
-    if expected and (dry_run or not log):
-        megapixels = sum(entry.megapixels for entry in planned.todo)
-        disk = sum(entry.disk_bytes for entry in planned.todo)
-        tell(
-            f"{len(planned.todo)} of {len(planned.entries)} scenes to do, {megapixels:.2f} Mpx: "
-            f"about {expected.seconds:.0f} s of the model, memory up to "
-            f"{expected.peak_bytes / 1e9:.1f} GB, disk up to {disk / 1e9:.2f} GB"
-        )
-    if dry_run:
-        return
     with stopped_by_signals() as stop:
+        with figures(metrics):
+            if log:
+                log_as(log)
+            planned = plan_batch(load(BatchSettings, config))
+        _tell(planned, dry_run, as_json, log)
+        if dry_run:
+            return
         rows = run_batch(planned, stop, lambda row: None if log else tell(_line(row)))
     if metrics:
         write_metrics(metrics, rows)
@@ -61,6 +54,20 @@ def batch(
         tell(f"{counts}; {planned.report}")
     stopped = states["stopped"] or states["waiting"]
     raise typer.Exit(STOPPED if stopped else 1 if states["failed"] else 0)
+
+
+def _tell(planned: "Batch", dry_run: bool, as_json: bool, log: str | None) -> None:
+    """What is planned, and where that is all, of each scene."""
+    if dry_run:
+        _show([entry.row for entry in planned.entries], as_json)
+    if (expected := planned.forecast) and (dry_run or not log):
+        megapixels = sum(entry.megapixels for entry in planned.todo)
+        disk = sum(entry.disk_bytes for entry in planned.todo)
+        tell(
+            f"{len(planned.todo)} of {len(planned.entries)} scenes to do, {megapixels:.2f} Mpx: "
+            f"about {expected.seconds:.0f} s of the model, memory up to "
+            f"{expected.peak_bytes / 1e9:.1f} GB, disk up to {disk / 1e9:.2f} GB"
+        )
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
