@@ -73,6 +73,18 @@ def test_a_look_replaces_no_picture_but_a_cubes(folder, command):
     assert (folder / "cube.spectra.png").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("place", ["file://{}/far.zarr", "memory:/{}/far.zarr"])
+def test_a_look_lies_beside_its_cube_wherever_that_is(tmp_path, command, place):
+    uri = place.format(tmp_path)
+    cube = make(uri)
+    cube.seal()
+    code, _, err = command("look", uri)
+    assert code == 0, err
+    fs, path = fsspec.core.url_to_fs(uri.removesuffix(".zarr"))
+    assert fs.isfile(f"{path}.quicklook.png")
+    assert fs.isfile(f"{path}.spectra.png")
+
+
 def test_a_run_into_the_folder_of_its_sheets_can_be_made_again(tmp_path, command, weights):
     save(tmp_path / "a.tif", whole() | np.uint8(1))
     words = ("reconstruct", f"{tmp_path}/*.tif", tmp_path / "out.zarr", "--checkpoint", weights)

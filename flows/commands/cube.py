@@ -1,6 +1,5 @@
 """`r2h info` and `r2h look`: what a cube is."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +28,7 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
     """
     from pipeline.cube import SpectralCube  # noqa: PLC0415
     from pipeline.ours import LOOK, SPECTRA, refuse_foreign  # noqa: PLC0415
+    from pipeline.publish import published  # noqa: PLC0415
     from pipeline.report import write_quicklook, write_spectra  # noqa: PLC0415
     from pipeline.sidecar import stem  # noqa: PLC0415
     from pipeline.whole import refuse_lost, unfinished  # noqa: PLC0415
@@ -38,10 +38,10 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
     if missing := unfinished(opened):
         tell(f"NOT complete: {missing} chunks are not made yet, and look like nodata.")
     # Not NAME.png: that may be the very image the cube was made from.
-    picture, spectra = Path(stem(cube) + LOOK), Path(stem(cube) + SPECTRA)
-    for path in (picture, spectra):
-        refuse_foreign(str(path), "Move it away.")
-    write_quicklook(opened, picture)
-    write_spectra(opened, spectra)
-    paths = {"cube": cube, "quicklook": picture, "spectra": spectra}
-    show({key: str(path) for key, path in paths.items()}, as_json)
+    picture, spectra = stem(cube) + LOOK, stem(cube) + SPECTRA
+    for uri in (picture, spectra):
+        refuse_foreign(uri, "Move it away.")
+    for uri, write in ((picture, write_quicklook), (spectra, write_spectra)):
+        with published(uri) as path:
+            write(opened, path)
+    show({"cube": cube, "quicklook": picture, "spectra": spectra}, as_json)
