@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -47,6 +48,15 @@ class Settings(BaseModel):
 
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Names of which one at most may be given."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _home(cls, value: Any) -> Any:
+        """``~`` is the home, for all who read and write alike."""
+        if isinstance(value, list | tuple):
+            return type(value)(map(cls._home, value))
+        at_home = isinstance(value, str) and (value == "~" or value.startswith("~/"))
+        return str(Path(value).expanduser()) if at_home else value
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
@@ -222,7 +232,7 @@ def _read(path: str | None) -> dict[str, Any]:
     file = Path(path)
     try:
         named = file.name == path and not file.exists()
-        text = (files("configs") / path if named else file).read_text()
+        text = (files("configs") / path if named else file).read_text("utf-8-sig")
         return tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         fix = "Give a file, or one of the package's own configs by name."

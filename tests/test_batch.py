@@ -300,6 +300,15 @@ def test_a_batch_that_is_told_to_stop_while_it_plans_says_so(r2h, scenes, tmp_pa
     assert states(tmp_path) == ["waiting"] * 3
 
 
+def test_a_home_is_one_place_for_all_who_read_and_write(r2h, scenes, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = r2h(inputs=["~/in/a.tif", "~/in/b*.tif"], output="~/out")
+    assert code == 0, err
+    assert states(tmp_path) == ["done", "done"]
+    assert not (tmp_path / "~").exists()
+
+
 BAD = {
     "infinite": ({"scene": "noise_level = inf\n"}, "finite"),
     "unknown key": ({"outputs": "x"}, "outputs"),

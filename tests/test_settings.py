@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
-from flows.settings import BatchSettings, ReconstructSettings, load
+from flows.settings import BatchSettings, ReconstructSettings, SceneSettings, load
 from flows.shown import camera_shares
 from pipeline.errors import Refusal
 
@@ -65,3 +65,8 @@ def test_samples_start_from_noise_and_cannot_start_from_zero():
     assert load(ReconstructSettings, None, **plain, samples="1").start == "zero"
     with pytest.raises(Refusal, match="start cannot be zero"):
         load(ReconstructSettings, None, **plain, samples=2, start="zero")
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + b"tile = 64\n")
+    assert load(SceneSettings, str(tmp_path / "a.toml")).tile == 64
