@@ -6,11 +6,8 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from threading import Event
 from typing import Any
-
-import fsspec
 
 from flows.finish import SeamError, ended
 from flows.forecast import GB, Forecast, forecast, room_of
@@ -20,6 +17,7 @@ from flows.progress import logged
 from flows.reconstruct import carry_out, check_destination
 from flows.record import recorded
 from flows.settings import BatchSettings, ReconstructSettings
+from flows.written import refuse_unwritable, write
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.place import is_free
@@ -93,6 +91,7 @@ def plan_batch(settings: BatchSettings) -> Batch:
         fix = "Mend them, or set keep_going."
         raise Refusal(rule, f"{len(bad)} of {len(entries)} that cannot ({first})", fix)
     report = settings.report or f"{settings.output.rstrip('/')}/batch.jsonl"
+    refuse_unwritable(report, "a batch's report")
     batch = Batch(entries, None, report)
     if not batch.todo:
         return batch
@@ -230,7 +229,4 @@ def _since(start: float) -> float:
 
 
 def _write(uri: str, rows: list[Row]) -> None:
-    if (path := local_path(uri)) is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with fsspec.open(uri, "w") as file:
-        file.writelines(json.dumps(redacted(row)) + "\n" for row in rows)
+    write(uri, "".join(json.dumps(redacted(row)) + "\n" for row in rows).encode())

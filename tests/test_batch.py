@@ -309,7 +309,35 @@ def test_a_home_is_one_place_for_all_who_read_and_write(r2h, scenes, tmp_path, m
     assert not (tmp_path / "~").exists()
 
 
+def test_a_report_that_fails_at_the_end_takes_no_rows_with_it(r2h, scenes, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(batch, "_write", full)
+    code, out, err = r2h("--json")
+    assert (code, [json.loads(line)["state"] for line in out.splitlines()]) == (1, ["done"] * 3)
+    assert "No space left" in err
+
+
+def test_figures_that_cannot_be_written_are_told_before_any_work(r2h, scenes, tmp_path):
+    code, _, err = r2h("--metrics", "/proc/x/run.prom")
+    assert code == 2
+    assert "--metrics must be writable" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_and_report_appear_in_one_move(r2h, scenes, tmp_path):
+    for name in ("run.prom", "report.jsonl"):
+        (tmp_path / name).write_text("before")
+        os.link(tmp_path / name, tmp_path / f"{name}.read")
+    assert r2h("--metrics", f"{tmp_path}/run.prom", report=f"{tmp_path}/report.jsonl")[0] == 0
+    for name in ("run.prom", "report.jsonl"):
+        assert (tmp_path / f"{name}.read").read_text() == "before"
+        assert "done" in (tmp_path / name).read_text()
+
+
 BAD = {
+    "report": ({"report": "/proc/x/batch.jsonl"}, "report must be writable"),
     "infinite": ({"scene": "noise_level = inf\n"}, "finite"),
     "unknown key": ({"outputs": "x"}, "outputs"),
     "unknown scene key": ({"scene": "tiles = 3\n"}, "scene.tiles"),

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +32,7 @@ def batch(
 
     Example: r2h batch batch.toml --dry-run
     """
-    from flows.batch import plan_batch, run_batch  # noqa: PLC0415
+    from flows.batch import plan_batch  # noqa: PLC0415
     from flows.logs import log_as  # noqa: PLC0415
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import stopped_by_signals  # noqa: PLC0415
@@ -44,16 +45,35 @@ def batch(
         _tell(planned, dry_run, as_json, log)
         if dry_run:
             return
-        rows = run_batch(planned, stop, lambda row: None if log else tell(_line(row)))
+        rows = _run(planned, stop, as_json, log)
+    _show(rows, as_json)
     if metrics:
         write_metrics(metrics, rows)
-    _show(rows, as_json)
     states = Counter(row["state"] for row in rows)
     if not log:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         tell(f"{counts}; {planned.report}")
     stopped = states["stopped"] or states["waiting"]
     raise typer.Exit(STOPPED if stopped else 1 if states["failed"] else 0)
+
+
+def _run(planned: "Batch", stop: Event, as_json: bool, log: str | None) -> list[dict[str, Any]]:
+    """What became of each scene; shown as far as it is known where the report cannot be written."""
+    from flows.batch import run_batch  # noqa: PLC0415
+    from pipeline.store import storage_errors  # noqa: PLC0415
+
+    ended: list[dict[str, Any]] = []
+
+    def watch(row: dict[str, Any]) -> None:
+        ended.append(row)
+        if not log:
+            tell(_line(row))
+
+    try:
+        return run_batch(planned, stop, watch)
+    except storage_errors():
+        _show(ended, as_json)
+        raise
 
 
 def _tell(planned: "Batch", dry_run: bool, as_json: bool, log: str | None) -> None:

@@ -59,10 +59,16 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
 
 @contextmanager
 def figures(uri: str | None) -> Iterator[None]:
-    """Of a run that ends early, how: no scheduler takes those of the run before for its own."""
+    """Of a run that ends early, how: no scheduler takes those of the run before for its own.
+
+    Raises Refusal where they cannot be written.
+    """
     from flows.metrics import write_metrics  # noqa: PLC0415
+    from flows.written import refuse_unwritable  # noqa: PLC0415
     from pipeline.store import storage_errors  # noqa: PLC0415
 
+    if uri:
+        refuse_unwritable(uri, "--metrics")
     try:
         yield
     except BaseException as error:

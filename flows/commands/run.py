@@ -53,12 +53,12 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
             record = _on_dask(settings, dask, log)
         else:
             record = in_sight(settings, bar=log is None)
-    if metrics:
-        write_metrics(metrics, [record])
     if as_json:
         typer.echo(json.dumps(record))
     elif not log:
         tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+    if metrics:  # last: a place that is gone by now takes no other answer with it
+        write_metrics(metrics, [record])
 
 
 @contextmanager
