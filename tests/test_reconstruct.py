@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -248,6 +249,22 @@ def test_a_forecast_of_memory_has_a_margin(raster, tmp_path, checkpoint):
     job = open_job(ReconstructSettings(checkpoint=str(checkpoint), tile=16, overlap=4, **given))
     known = forecast.forecast(job).peak_bytes
     assert known >= 1.15 * (forecast.peak_resident() + job.plan.buffer_bytes)
+
+
+def test_a_prefect_server_that_does_not_answer_is_told_in_a_line(raster, tmp_path, checkpoint):
+    given = ["reconstruct", raster, tmp_path / "a.zarr", "--checkpoint", checkpoint, *FAST]
+    place = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": f"{tmp_path}/home"}
+    script = "from flows.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *map(str, given), "--prefect"],
+        env=os.environ | place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "a Prefect server must answer" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_threads_have_a_bound(r2h, raster):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.errors import Refusal
 from pipeline.redact import for_people, redacted
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -78,3 +79,15 @@ def figures(uri: str | None) -> Iterator[None]:
             if uri:
                 write_metrics(uri, [{"state": "stopped" if stopped else "failed"}])
         raise
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Raises Refusal where Prefect's server does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        fix = "Start it with `prefect server start`, or unset PREFECT_API_URL."
+        raise Refusal("a Prefect server must answer", error, fix) from error

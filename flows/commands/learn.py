@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from flows.commands.common import Json, fail, show, stderr, tell
+from flows.commands.common import Json, answered, fail, show, stderr, tell
 from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainFiles, TrainSettings
 from flows.options import with_options
 from flows.settings import load
@@ -77,7 +77,8 @@ def _train(settings: TrainSettings, root: str, out: Path, prefect: bool) -> Path
     if prefect:
         from flows.train_flow import train_flow  # noqa: PLC0415 (it takes seconds to import)
 
-        return train_flow(settings, root, str(out))
+        with answered():
+            return train_flow(settings, root, str(out))
     if settings.kind == "root-polynomial":
         from flows.baseline import fit_baseline  # noqa: PLC0415
 

@@ -7,7 +7,18 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from flows.commands.common import STOPPED, Config, Json, Log, Metrics, fail, figures, say, tell
+from flows.commands.common import (
+    STOPPED,
+    Config,
+    Json,
+    Log,
+    Metrics,
+    answered,
+    fail,
+    figures,
+    say,
+    tell,
+)
 from flows.options import with_options
 from flows.settings import ReconstructSettings, load
 from pipeline.errors import Refusal, Stopped
@@ -99,7 +110,8 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     # Bad input, and what does not fit, is told in a line before a server starts.
     job = open_job(settings, REGIONS)
     tell(line(job, check(job)))
-    state = reconstruct_flow(settings, return_state=True)
+    with answered():
+        state = reconstruct_flow(settings, return_state=True)
     if state.is_cancelled():
         raise Stopped
     return cast(dict[str, Any], state.result())
