@@ -61,7 +61,7 @@ def recorded(destination: str) -> dict[str, Any] | None:
     whole = isinstance(record, dict) and isinstance(record.get("input"), dict)
     if not whole or not isinstance(record["input"].get("files"), list):
         raise _unreadable(path, "no input with its files in it")
-    return record
+    return dict(record)
 
 
 def _unreadable(path: str, found: object) -> Refusal:
