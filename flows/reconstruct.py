@@ -64,12 +64,13 @@ def check_destination(job: Job) -> None:
         _, path = url_to_fs(job.settings.destination)
         path.encode()  # GDAL, which writes beside it, has names in UTF-8
         exists = not is_free(job.settings.destination)
+        if not exists:
+            refuse_foreign_record(job.settings.destination)
     except Refusal:
         raise
     except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."
         raise Refusal("the destination must be reachable", error, fix) from error
-    refuse_foreign_record(job.settings.destination)
     if job.settings.sidecars:
         refuse_foreign(job.settings.destination)
     if exists and not job.settings.overwrite:
