@@ -22,8 +22,8 @@ GB = 1e9
 BLOCKS = 256e6
 """Most bytes that GDAL keeps of blocks it has read (pipeline.scene)."""
 MARGIN = 1.05
-"""What a forecast of memory is raised by, so that it is within 20 % either way: without it runs took
-0.88 to 1.12 times as much, narrow, high scenes and many regions the most."""
+"""What a forecast of memory is raised by, to be within 20 % either way: without it runs took 0.88
+to 1.12 times as much, narrow, high scenes and many regions the most."""
 FLOATS = 10
 """Of a pixel under way in the network, times its wavelengths and its first level's channels: at
 least so many values are held at once. Measured: 1.2 to 1.6 times as many, by engine and width."""
