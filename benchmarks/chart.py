@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from flows.reconstruct import reconstruct
 from flows.settings import ReconstructSettings, load
 from pipeline.camera import SRGB, load_camera
-from pipeline.chart import COLS, ROWS, Corners, chart_reflectances, corners_of, fit_picture, patches
+from pipeline.chart import COLS, ROWS, Corners, chart_reflectances, corners_of, patches
 from pipeline.cube import SpectralCube
 from pipeline.curve import to_srgb
+from pipeline.fit import fit_picture
 from pipeline.grid import Window
 
 Spectra = NDArray[np.float64]

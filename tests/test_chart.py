@@ -7,9 +7,10 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from pipeline.camera import Camera, Encoding, load_camera, resampled, write_camera
-from pipeline.chart import COLS, ROWS, chart_reflectances, corners_of, fit, fit_picture, read_chart
+from pipeline.chart import COLS, ROWS, chart_reflectances, corners_of, read_chart
 from pipeline.curve import encoded, from_srgb
 from pipeline.errors import Refusal
+from pipeline.fit import fit, fit_picture
 from pipeline.light import load_light
 from pipeline.scene import RasterScene
 

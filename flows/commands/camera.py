@@ -77,7 +77,7 @@ def fit(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     Example: r2h camera fit shot.tif mine.csv --corners 253,103,661,103,655,358,250,358
     """
     from pipeline.camera import write_camera  # noqa: PLC0415
-    from pipeline.chart import fit_picture  # noqa: PLC0415
+    from pipeline.fit import fit_picture  # noqa: PLC0415
     from pipeline.plots import plot_camera  # noqa: PLC0415
 
     if not out.name.endswith(".csv"):
