@@ -56,7 +56,7 @@ def recorded(destination: str) -> dict[str, Any] | None:
             record = json.load(file)
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, IsADirectoryError) as error:
         raise _unreadable(path, error) from error
     whole = isinstance(record, dict) and isinstance(record.get("input"), dict)
     if not whole or not isinstance(record["input"].get("files"), list):
@@ -72,15 +72,11 @@ def _unreadable(path: str, found: object) -> Refusal:
 def refuse_foreign_record(destination: str) -> None:
     """Raise Refusal where something that is no record of a run has the place of `run.json`."""
     try:
-        with fsspec.open(record_path(destination)) as file:
-            found: object = json.load(file)
-    except FileNotFoundError:
-        return
-    except (ValueError, IsADirectoryError):
-        found = {}
-    if not (isinstance(found, dict) and {"cube", "input"} <= found.keys()):
+        recorded(destination)
+    except Refusal:
         fix = "Move it, or choose another name for the cube."
-        raise Refusal("only a cube's own record is replaced", record_path(destination), fix)
+        path = record_path(destination)
+        raise Refusal("only a cube's own record is replaced", path, fix) from None
 
 
 def environments(record: dict[str, Any]) -> list[dict[str, Any]]:

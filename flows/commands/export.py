@@ -1,13 +1,16 @@
 """`r2h export` and `r2h doctor`: a cube for other software."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.commands.common import Json, Overwrite, say, show
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+
+if TYPE_CHECKING:
+    from pipeline.sensor import Sensor
 
 app = typer.Typer()
 
@@ -46,24 +49,27 @@ def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from pipeline.export import export as write  # noqa: PLC0415
     from pipeline.export import refuse_taken  # noqa: PLC0415
     from pipeline.light import load_light  # noqa: PLC0415
-    from pipeline.sensor import gaussian_bands, load_sensor  # noqa: PLC0415
 
     if not overwrite:
         refuse_taken(out, form)
-    if sensor and wavelengths:
-        rule = "the bands are those of a sensor or those listed"
-        raise Refusal(rule, "--sensor and --wavelengths", "Give one.")
     opened = SpectralCube.open(cube)
-    bands = (
-        load_sensor(sensor, opened.wavelengths)
-        if sensor
-        else gaussian_bands(wavelengths, opened.wavelengths)
-        if wavelengths
-        else None
-    )
+    bands = _bands(sensor, wavelengths, opened.wavelengths)
     light = load_light(illuminant) if illuminant else None
     chosen = write(opened, out, form, _window(window), bands, light)
     show({"cube": cube, "out": out, "format": chosen}, as_json)
+
+
+def _bands(
+    sensor: str | None, listed: str | None, wavelengths: tuple[float, ...]
+) -> "Sensor | None":
+    from pipeline.sensor import gaussian_bands, load_sensor  # noqa: PLC0415
+
+    if sensor and listed:
+        rule = "the bands are those of a sensor or those listed"
+        raise Refusal(rule, "--sensor and --wavelengths", "Give one.")
+    if sensor:
+        return load_sensor(sensor, wavelengths)
+    return gaussian_bands(listed, wavelengths) if listed else None
 
 
 def _window(text: str | None) -> Window | None:
