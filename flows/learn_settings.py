@@ -112,6 +112,8 @@ class TrainSettings(TrainFiles):
     """Crops an iteration."""
     exposure: float = Field(0.3, ge=0)
     """Spread of the random exposure: scales are multiplied by exp(uniform(-e, e))."""
+    dimmed: float = Field(0.0, ge=0, le=1)
+    """Share of the crops seen as beside something bright: up to eight times darker."""
     flips: bool = True
     """Mirror half of the crops."""
     rotations: bool = True

@@ -33,6 +33,7 @@ def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
         crop=settings.crop,
         batch=settings.batch,
         exposure=settings.exposure,
+        dimmed=settings.dimmed,
         seed=settings.seed,
         repaint=settings.repaint,
         materials=_materials(settings, wavelengths),

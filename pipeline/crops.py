@@ -22,6 +22,9 @@ TRIES = 100
 """Places that are tried for a crop without an unknown pixel."""
 PRIOR_SCENES = 64
 """Most scenes that the prior is taken from, evenly spread."""
+DIMMEST = 8.0
+"""By how much bright surroundings raise a scene's scale: twice as much white table beside them that
+of the training scenes by 2 to 22, of most by less than 8 (decision 0003)."""
 
 
 class OnDemand(Sequence[Kind]):
@@ -83,6 +86,8 @@ class Crops:
     """Share of the crops that become other spectra which their camera sees alike."""
     noise: float = 0.0
     """Share of the crops photographed as in NTIRE 2022: shot noise, 8 bits, JPEG."""
+    dimmed: float = 0.0
+    """Share of the crops seen as beside something bright: up to `DIMMEST` times darker."""
     resident: int | None = None
     """Scenes that crops are drawn from at a time (None: all)."""
     visit: int = 250
@@ -127,7 +132,10 @@ class Crops:
         if random.random() < self.repaint:
             part = repaint(part, self.materials, random)
         one, exposure = self.seen(scene, which)
-        scale = np.float32(one * np.exp(random.uniform(-self.exposure, self.exposure)))
+        spread = random.uniform(-self.exposure, self.exposure)
+        if self.dimmed and random.random() < self.dimmed:
+            spread += random.uniform(0, np.log(DIMMEST))
+        scale = np.float32(one * np.exp(spread))
         if self.mix and random.random() < self.mix:
             other = drawn[int(random.integers(len(drawn)))]
             weight = random.uniform(0, 0.5)

@@ -94,6 +94,17 @@ def test_exposure_spreads_the_scale() -> None:
     assert 0.25 < seen.max() <= 0.3
 
 
+def test_a_dimmed_crop_is_up_to_eight_times_darker() -> None:
+    flat = [np.ones((31, SIDE, SIDE), np.float32)]
+    crop = crops(cubes=flat, exposure=0.0, dimmed=0.5, batch=400)
+    rgb, cube, cameras = crop.at(0)
+    seen = np.log2(4 * cube[:, 0, 0, 0])
+    assert -3 <= seen.min() < -2.9
+    assert 0.4 < (seen > -1e-5).mean() < 0.6
+    assert -1.65 < seen[seen < -1e-5].mean() < -1.35
+    np.testing.assert_allclose(np.einsum("ncb,nbhw->nchw", cameras, cube), rgb, atol=1e-5)
+
+
 def test_a_crop_larger_than_a_scene_is_refused() -> None:
     assert crops(crop=SIDE).at(0)[0].shape == (16, 3, SIDE, SIDE)
     with pytest.raises(Refusal, match=f"at most {SIDE}"):
@@ -113,7 +124,9 @@ def test_the_prior_does_not_depend_on_a_scenes_exposure() -> None:
     np.testing.assert_allclose(spectral_prior(crops(cubes=darker)), spectral_prior(crop), rtol=1e-5)
 
 
-@pytest.mark.parametrize("switch", ["flips", "rotations", "exposure", "mix", "metamers", "noise"])
+@pytest.mark.parametrize(
+    "switch", ["flips", "rotations", "exposure", "dimmed", "mix", "metamers", "noise"]
+)
 def test_each_augmentation_can_be_switched_off(switch: str) -> None:
     rows = np.linspace(0.1, 1, SIDE, dtype=np.float32)
     ramp = np.tile(rows[:, None] + 2 * rows, (31, 1, 1))
@@ -123,7 +136,7 @@ def test_each_augmentation_can_be_switched_off(switch: str) -> None:
         "cameras": [load_camera("srgb")], "shares": [1.0], "batch": 24,
     }  # fmt: skip
     on = {"flips": True, "rotations": True, "exposure": 0.3, "mix": 1.0, "noise": 1.0}
-    on["metamers"] = 1.0
+    on |= {"metamers": 1.0, "dimmed": 1.0}
     plain, changed = crops(**off), crops(**{**off, switch: on[switch]})
 
     def rising(crop: Crops) -> bool:
@@ -134,7 +147,7 @@ def test_each_augmentation_can_be_switched_off(switch: str) -> None:
     if switch != "metamers":  # what a pixel may become depends on how bright it is
         assert rising(changed) == (switch not in ("flips", "rotations"))
     rgb, cube, _ = (array[:1] for array in changed.at(0))
-    if switch in ("exposure", "mix", "metamers", "noise"):
+    if switch in ("exposure", "dimmed", "mix", "metamers", "noise"):
         # What comes before it in the first sample is the same.
         seen, was = (array[:1] for array in plain.at(0)[:2])
         assert np.allclose(seen, rgb, atol=1e-5) == (switch == "metamers")
