@@ -109,7 +109,7 @@ def _network(
 ) -> model.R2HDiff:
     folder = out / f"without-{fold[0]}"
     path = folder / "checkpoint.safetensors"
-    of = _without(fold, settings.train)
+    of = without(fold, settings.train)
     if not path.exists():
         every = max(1, of.iterations // 10)
 
@@ -125,7 +125,8 @@ def _network(
     return model.load(path)
 
 
-def _without(fold: tuple[str, ...], train: TrainSettings) -> TrainSettings:
+def without(fold: tuple[str, ...], train: TrainSettings) -> TrainSettings:
+    """The training without the scenes of a fold."""
     kept = {
         key: tuple(name for name in getattr(train, key) if name not in fold)
         for key in ("scenes", "beside_scenes")
