@@ -41,13 +41,18 @@ def parse_table(name: str, text: str, columns: Sequence[str]) -> NDArray[np.floa
     """(rows, columns) of a CSV whose lines that start with # are comments.
 
     Raises Refusal unless it has the columns, with three or more rows of finite numbers at rising
-    wavelengths, the first column.
+    wavelengths, the first column, and no row has more cells than columns: of decimal commas the
+    halves of a number would be taken for two.
     """
     if len(set(named := header(text))) < len(named):
         rule, fix = "a table's columns have names of their own", "Rename one."
         raise Refusal(rule, f"{name}: {','.join(named)}", fix)
-    fix = f"Give columns {','.join(columns)} with a number in each cell."
-    rows = list(csv.DictReader(_lines(text), skipinitialspace=True))
+    fix = f"Give columns {','.join(columns)}, a number in each cell, sorted by wavelength."
+    rows: list[dict[Any, Any]] = list(csv.DictReader(_lines(text), skipinitialspace=True))
+    # The csv module keeps them under None. A comma at the end of a line leaves an empty one.
+    if any(cell for row in rows for cell in row.get(None, ())):
+        rule, found = "a CSV has as many cells in a row as columns", f"more in {name}"
+        raise Refusal(rule, found, "Write numbers with a decimal point, or name every column.")
     try:
         table = np.array([[float(row[c]) for c in columns] for row in rows])
     except (KeyError, TypeError, ValueError) as error:

@@ -189,7 +189,7 @@ def test_a_csv_is_a_camera(tmp_path: Path) -> None:
 
 
 def test_a_csv_from_a_spreadsheet_is_a_camera(tmp_path: Path) -> None:
-    loaded = load_camera(written(tmp_path, "\N{BOM}" + TABLE.replace("\n", "\r\n")))
+    loaded = load_camera(written(tmp_path, "\N{BOM}" + TABLE.replace("\n", ",\r\n")))
     assert loaded.wavelengths == (400, 500, 600)
 
 
@@ -204,6 +204,8 @@ def test_a_csv_from_a_spreadsheet_is_a_camera(tmp_path: Path) -> None:
         (TABLE.replace("500,0", "500,nan"), "finite"),
         (TABLE.replace("600", "500"), "rising"),
         (TABLE.replace("2,1,0", "0,1,0"), "see light"),
+        # Decimal commas: 0.5, 1.5 and 2.5 would be 0, 5 and 1.
+        (TABLE.replace("500,0,1,1", "500,0,5,1,5,2,5"), "decimal point"),
     ],
 )
 def test_a_bad_csv_is_refused(tmp_path: Path, text: str, rule: str) -> None:
