@@ -16,14 +16,14 @@ _FLOATS = {1.0: 16.0, 255.0: 4096.0, 65535.0: np.inf}
 def end(dtype: np.dtype[Any], white: float) -> float:
     """The pixel value at which the curve is 1, where ``white`` means reflectance 1.
 
-    White's own where all its bits are set, as of 255 and 4095. Else a picture is darker or
-    brighter than reflectance tells: 255 of 8 bits; of floats 1, or 255 from a white of 16 on, 65535
-    from 4096 on; of others the least end of 8, 10, 12, 14 and 16 bits that is not below white.
+    255 of 8 bits. Of others white's own where all its bits are set, as of 255 and 4095. Else a
+    picture is darker or brighter than reflectance tells: of floats 1, or 255 from a white of 16 on,
+    65535 from 4096 on; of whole ones the least end of 8, 10, 12, 14, 16 bits not below white.
     """
-    if full(np.float32(white)):
-        return white
     if dtype == np.uint8:
         return _ENDS[0]
+    if full(np.float32(white)):
+        return white
     if dtype.kind == "f":
         return next(known for known, most in _FLOATS.items() if white < most)
     return next((known for known in _ENDS if white <= known), _ENDS[-1])

@@ -103,6 +103,8 @@ def fit(
         raise Refusal(rule, f"{rms:.3f}", "Check --corners, their order, and --encoding.")
     if encoding == "linear":
         _refuse_offset(light[:, NEUTRAL], grey)
+    else:
+        _refuse_other_end(dtype, last, max(red, green, blue))
     return Fit(camera, (red, green, blue), rms)
 
 
@@ -121,6 +123,15 @@ def _refuse_offset(light: NDArray[Any], grey: NDArray[np.float64]) -> None:
         if black > MOST_BLACK * white:
             rule, fix = "raw values have the black level taken off", "Take it off."
             raise Refusal(rule, f"{black:.0f} where white is {black + white:.0f}", fix)
+
+
+def _refuse_other_end(dtype: np.dtype[Any], last: float, white: float) -> None:
+    """Refuse sRGB values taken to end at ``last`` whose ``white`` would have them end elsewhere."""
+    # A run knows the white alone: it would bend them by another curve than they were read by.
+    if (other := end(dtype, white)) != last:
+        rule = "sRGB values end where their white says"
+        found = f"{dtype} values to {last:g} of white {white:.4g}, which says {other:g}"
+        raise Refusal(rule, found, "Convert the picture to 8 bits, or to the whole of 16.")
 
 
 _NOISE = 0.01

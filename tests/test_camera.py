@@ -110,6 +110,12 @@ def test_white_is_a_share_of_light_not_of_pixel_values(
     np.testing.assert_allclose(got[0, 0], light, rtol=1e-3, atol=2 * step)
 
 
+def test_8_bits_end_at_255_whatever_white_is() -> None:
+    values = np.arange(256, dtype=np.uint8)[None, None].repeat(3, axis=0)
+    one, other = (camera("srgb", white).decode(values) for white in (511, 510.99))
+    np.testing.assert_allclose(one, other, rtol=1e-3)
+
+
 def test_of_8_bits_too_what_is_too_bright_is_refused() -> None:
     values = np.full((3, 1, 2), 200, np.uint8)
     with pytest.raises(Refusal, match=r"1000 times white; got 200"):

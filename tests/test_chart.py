@@ -83,6 +83,20 @@ def test_a_dark_photograph_tells_the_same(white: float, reflectances: np.ndarray
     assert found.rms < 0.01
 
 
+@pytest.mark.parametrize("last", [255, 1023, 4095, 16383])
+def test_a_white_beyond_the_values_end_is_refused_where_it_would_move_that(
+    last: int, reflectances: np.ndarray
+) -> None:
+    light = np.maximum(load_camera("srgb").render(reflectances.astype(np.float32)), 0)
+    with pytest.raises(Refusal, match=f"uint16 values to {last} of white"):
+        fit(last * encoded(1.05 * light), reflectances, NM, "srgb", DTYPE)
+    # Below it a run makes of the values what the fit did.
+    values = np.rint(last * encoded(0.9 * light))
+    camera = fit(values, reflectances, NM, "srgb", DTYPE).camera
+    seen = camera.decode(values.astype(DTYPE)[..., None])[..., 0]
+    np.testing.assert_allclose(seen, light, atol=0.01)
+
+
 def test_a_chart_in_the_wrong_encoding_or_order_is_refused(reflectances: np.ndarray) -> None:
     white = np.full(3, 255.0)
     values = pixels(load_camera("srgb").reading("srgb", 255), reflectances, white)
