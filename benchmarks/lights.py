@@ -1,6 +1,6 @@
 """What the light costs: ``python -m benchmarks.lights CAVE [LIGHT ...]``, with the extra `colour`.
 
-The validation scenes in lights that training never showed (all of it is in equal energy), told to
+The validation scenes in the CIE's lights, which training never showed (it shows others), told to
 the model as part of the camera; whole frames at one go. Beside it the Wiener lift alone, which says
 how much harder the light itself makes it. Prints Markdown: means of PSNR (dB), SAM (degrees), MRAE.
 """

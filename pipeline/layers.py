@@ -28,7 +28,7 @@ DARK = np.float32(0.002)
 CLOSURE = 1e-5
 """Of one count of the layer `closure`."""
 SIGMA_FLOOR, SIGMA_STEP = 1e-4, float(np.log(1e4) / 254)
-"""A code of the layer `uncertainty` is the deviation floor x exp(step x code): 254 is 1."""
+"""A code of the layer `uncertainty` is the deviation floor x exp(step x code): 254 is 1 or more."""
 MEAN_SIGMA = 2e-5
 """Of one count of the overviews of `uncertainty`, of which 1 is the most."""
 _UNKNOWN = {"uint8": 255, "uint16": 65535}
@@ -166,7 +166,7 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
     }
     sigma = {
         "long_name": "code of the standard deviation of reflectance, which is "
-        "log_floor * exp(log_step * code)",
+        "log_floor * exp(log_step * code): of 0 that or less, of 254 that or more",
         "log_floor": SIGMA_FLOOR,
         "log_step": SIGMA_STEP,
     }

@@ -70,6 +70,17 @@ def test_a_deviation_is_kept_within_two_percent(sigma):
     assert np.abs(decoded / given_ - 1).max() < 0.02
 
 
+def test_a_deviation_beyond_the_codes_is_their_end_and_the_layer_says_so(tmp_path):
+    given_ = np.array([1e-6, 1e-4, 1, 1.02, 3, 40], np.float32).reshape(1, 2, 3)
+    code = of(np.full((3, 2, 3), 0.5), deviation=np.tile(given_, (3, 1, 1))).uncertainty
+    assert code[0].ravel().tolist() == [0, 0, 254, 254, 254, 254]
+    run = stream(tmp_path / "a.zarr", scene(8, 8), Spread(), closure=EYE)
+    run.run(Window(0, 0, 8, 8))
+    run.cube.seal()
+    said = xr.open_zarr(tmp_path / "a_aux.zarr").uncertainty.attrs["long_name"]
+    assert said.endswith("of 0 that or less, of 254 that or more")
+
+
 def test_encodings_end_where_they_end():
     eight, twelve = Camera("c", (1.0,), CAMERA.sensitivities, "srgb", 255.0), 4095.0
     assert (eight.top(np.dtype(np.uint8)) == 1).all()
