@@ -27,6 +27,9 @@ _SPAN = (400.0, 700.0)
 """nm that the library's tables span."""
 _OUTSIDE = 0.05
 """Largest share of a channel's response beyond that and the model's wavelengths."""
+_POSITIVE = 0.1
+"""Least sum of a channel's sensitivities over that of their magnitudes: 0.41 of sRGB in any CIE
+light. Of less, as of a difference of channels, there is no white that it could be scaled by."""
 _FITTED = re.compile("^# fitted to .*, in its light; white ", re.MULTILINE)
 """What `r2h camera fit` says in a camera's CSV."""
 BRIGHTEST = 1000
@@ -199,8 +202,11 @@ def _from_csv(name: str, text: str, light: Light) -> Camera:
 
 def _camera(name: str, wavelengths: NDArray[np.float64], rows: NDArray[np.float64]) -> Camera:
     total = rows.sum(axis=1, keepdims=True)
-    if (total <= 0).any():
-        raise Refusal("a camera's channels must each see light", name, "Check its table.")
+    seen = total[:, 0] / np.maximum(np.abs(rows).sum(axis=1), np.finfo(float).tiny)
+    if (seen < _POSITIVE).any():
+        rule = f"a camera's channels must each see light, {_POSITIVE:.0%} of their magnitudes' sum"
+        found = f"{name}, {COLUMNS[1:][seen.argmin()]} with {seen.min():.2%}"
+        raise Refusal(rule, found, "Check its table: a difference, as Cb, has no white.")
     known, shares = tuple(wavelengths.tolist()), (rows / total).astype(np.float32)
     red, green, blue = total[:, 0].tolist()
     return Camera(name, known, shares, response=(red, green, blue))

@@ -210,6 +210,8 @@ def test_a_csv_from_a_spreadsheet_is_a_camera(tmp_path: Path) -> None:
         (TABLE.replace("500,0", "500,nan"), "finite"),
         (TABLE.replace("600", "500"), "rising"),
         (TABLE.replace("2,1,0", "0,1,0"), "see light"),
+        # A difference: its 1e-4 of white would be made 1, and all else ten thousand.
+        (TABLE.replace("400,0,0,1", "400,-1.9999,0,1"), "see light.* red with 0.00%"),
         # Decimal commas: 0.5, 1.5 and 2.5 would be 0, 5 and 1.
         (TABLE.replace("500,0,1,1", "500,0,5,1,5,2,5"), "decimal point"),
     ],
@@ -217,6 +219,11 @@ def test_a_csv_from_a_spreadsheet_is_a_camera(tmp_path: Path) -> None:
 def test_a_bad_csv_is_refused(tmp_path: Path, text: str, rule: str) -> None:
     with pytest.raises(Refusal, match=rule):
         load_camera(written(tmp_path, text))
+
+
+def test_a_camera_may_see_less_than_nothing_somewhere(tmp_path: Path) -> None:
+    loaded = load_camera(written(tmp_path, TABLE.replace("400,0,0,1", "400,-1,0,1")))
+    np.testing.assert_allclose(loaded.sensitivities[0], [-1, 0, 2])
 
 
 def test_a_camera_that_is_not_there_is_refused(tmp_path: Path) -> None:
