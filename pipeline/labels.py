@@ -125,6 +125,8 @@ class Labels:
             "camera": camera.get("name"),
             "encoding": camera.get("encoding"),
             "input white": camera.get("white"),
+            "input light": camera.get("illuminant"),
+            "noise level": self.settings.get("noise_level"),
             **{key: about[key] for key in ("sensor", "illuminant") if key in about},
         }
         if (part := self.window) and (part.row or part.col):

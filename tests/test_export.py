@@ -332,6 +332,20 @@ def test_what_has_no_place_says_where_in_the_scene_it_was(tmp_path, form):
             assert said in bytes(np.asarray(file["note"]).tobytes()).decode("utf-16-le")
 
 
+@pytest.mark.parametrize("form", ["envi", "mat"])
+def test_what_keeps_no_settings_says_for_which_light_and_noise_it_was_made(tmp_path, form):
+    seen = {"name": "srgb", "encoding": "srgb", "white": 255.0, "illuminant": "A"}
+    cube = make(tmp_path / "a.zarr", settings={"camera": seen, "noise_level": 0.02})
+    out = tmp_path / f"a{ENDINGS[form]}"
+    export(cube, str(out), form, light=load_light("E"))
+    if form == "envi":
+        said = spectral.envi.read_envi_header(str(out.with_suffix(".hdr")))["description"]
+    else:
+        with h5py.File(out) as file:
+            said = bytes(np.asarray(file["note"]).tobytes()).decode("utf-16-le")
+    assert "input white 255.0, input light A, noise level 0.02, illuminant E" in said
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_equal_exports_have_equal_bytes_also_elsewhere(tmp_path, form):
     out = exported(tmp_path, form)
