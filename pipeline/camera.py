@@ -172,7 +172,8 @@ def write_camera(camera: Camera, path: Path, about: str) -> None:
 def load_camera(name: str, light: Light | None = None) -> Camera:
     """A camera of the library by name, or of a CSV file by path, in a light (none: equal energy).
 
-    The CSV has the columns wavelength_nm, red, green, blue; lines that start with # are comments.
+    The CSV has the columns wavelength_nm, red, green, blue: response to equal power at each, which
+    of quantum efficiencies is their product with it. Lines that start with # are comments.
     What it sees in that light is balanced: a flat reflectance of 1 stays (1, 1, 1). In a light, a
     table's wider gaps are filled. Raises Refusal for a light on top of the one of a fitted camera.
     """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.camera import load_camera, resampled
+from pipeline.camera import library, load_camera, resampled, source
 from pipeline.rendering import developed, exposure_of, photograph, render
 
 BASLER = load_camera("basler-a2a5320-23uc")
@@ -46,6 +46,8 @@ def test_the_table_holds_the_challenges_gains() -> None:
     table = BASLER.sensitivities * np.array(BASLER.response)[:, None]
     assert table[0].max() / 2.2933984 == pytest.approx(0.4573, abs=1e-3)
     assert table[2].max() / 1.62308182 == pytest.approx(0.5228, abs=1e-3)
+    # Of the library it is the one that is no response to power, and says so.
+    assert [name for name in library() if "quantum efficiency" in source(name)] == [BASLER.name]
 
 
 def test_a_seed_is_a_photograph() -> None:
