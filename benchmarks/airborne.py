@@ -3,15 +3,19 @@
 Small networks learn 14 of CAVE's training scenes by the recipe of the shipped weights, alone and
 with six airborne training scenes beside them, as many crops of both. The seven other scenes of CAVE
 and three other airborne ones are scored: means of PSNR (dB), SAM (degrees) and MRAE. With
-``--checkpoint`` weights are scored alone, on scenes that are named, in five steps and in one.
-Validation is not read unless it is named. What FOLDER holds is not trained again.
+``--checkpoint`` weights are scored alone, on scenes that are named, in five steps and in one, with
+``--flat`` of each scene over its mean spectrum. Validation is not read unless it is named. What
+FOLDER holds is not trained again.
 
 AIRBORNE is a folder as `pipeline.own` reads it: each scene on the scale of its 99th percentile.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 import model
 from benchmarks.ablations import Row, line, settings_of
@@ -22,6 +26,7 @@ from flows.train import new_model
 from model import R2HDiff
 from pipeline.cave import WAVELENGTHS
 from pipeline.own import own
+from pipeline.reference import Reference
 
 TRAINED = (
     "abu_airport_1", "abu_airport_2", "abu_airport_3", "abu_urban_1", "abu_urban_2",
@@ -35,10 +40,23 @@ VALIDATION = (
 """Those that are scored once all is decided."""
 
 
-def scored(network: R2HDiff, root: Path, names: tuple[str, ...], steps: int) -> list[float]:
-    """Means over airborne scenes."""
-    scenes = own(root, WAVELENGTHS)
-    return mean([of_reference(chain(network, steps), scenes.read(name)) for name in names])
+def scored(
+    network: R2HDiff, root: Path, names: tuple[str, ...], steps: int, flat: bool = False
+) -> list[float]:
+    """Means over airborne scenes, as they are or over their mean spectra."""
+    scenes = [own(root, WAVELENGTHS).read(name) for name in names]
+    known = map(flattened, scenes) if flat else scenes
+    return mean([of_reference(chain(network, steps), scene) for scene in known])
+
+
+def flattened(scene: Reference) -> Reference:
+    """A scene over its mean spectrum, on the scale of its 99th percentile.
+
+    So the light is gone from a radiance, though with it what all surfaces share (internal average
+    relative reflectance; Kruse, Remote Sensing of Environment 24, 1988).
+    """
+    cube = scene.cube / scene.cube.mean(axis=(1, 2), keepdims=True)
+    return replace(scene, cube=(cube / np.percentile(cube, 99)).astype(np.float32))
 
 
 def run(name: str, seed: int, given: argparse.Namespace) -> None:
@@ -66,11 +84,13 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=3000)
     parser.add_argument("--reflectances", help="measured ones, an .npz file")
     parser.add_argument("--checkpoint", type=Path, help="weights that are scored alone")
+    parser.add_argument("--flat", action="store_true", help="over each scene's mean spectrum")
     given = parser.parse_args()
     if given.checkpoint:
         network = model.load(given.checkpoint)
         for name in given.names or VALIDATION:
-            line(name, *(scored(network, given.airborne, (name,), steps) for steps in (5, 1)))
+            each = (scored(network, given.airborne, (name,), n, given.flat) for n in (5, 1))
+            line(name, *each)
         return
     print("| trained on | CAVE: PSNR, SAM, MRAE | airborne |", "|---|---|---|", sep="\n")
     for seed in given.seeds:
