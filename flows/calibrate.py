@@ -129,7 +129,7 @@ def without(fold: tuple[str, ...], train: TrainSettings) -> TrainSettings:
     """The training without the scenes of a fold."""
     kept = {
         key: tuple(name for name in getattr(train, key) if name not in fold)
-        for key in ("scenes", "beside_scenes")
+        for key in ("scenes", "beside_scenes", "beside_radiance")
     }
     # To name none would stand for every scene of the folder.
     beside = train.beside if kept["beside_scenes"] else None

@@ -154,6 +154,8 @@ class TrainSettings(TrainFiles):
     """Share of the crops moved to other spectra that their camera sees alike."""
     beside_scenes: tuple[str, ...] = ()
     """Those of the folder beside that are trained on, by name (none: all)."""
+    beside_radiance: tuple[str, ...] = ()
+    """Those that are radiance in sunlight: trained on as they are, and again as reflectance."""
     beside_share: float = Field(0.5, gt=0, lt=1)
     """Share of the crops that come from them."""
     network: NetworkSettings = NetworkSettings()
@@ -169,6 +171,10 @@ class TrainSettings(TrainFiles):
             raise ValueError("shares of lights must sum to 1 at most: the rest is equal energy")
         return self
 
+    @property
+    def _radiance_beside(self) -> bool:
+        return set(self.beside_radiance) <= {*self.beside_scenes}
+
     @model_validator(mode="after")
     def _uses_what_it_is_given(self) -> Self:
         # A checkpoint would name it as what its training saw.
@@ -176,6 +182,7 @@ class TrainSettings(TrainFiles):
             "reflectances": ("repaint or metamers", self.repaint or self.metamers),
             "illuminants": ("lights", self.lights),
             "visit": ("resident", self.resident),
+            "beside_radiance": ("beside_scenes that it names", self._radiance_beside),
             "beside_share": ("beside", self.beside or self.beside_scenes),
         }
         for name, (needed, there) in needs.items():

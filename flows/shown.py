@@ -5,16 +5,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flows.learn_settings import TrainSettings
 from flows.scenes import scenes_of, seen_by
 from pipeline.camera import Camera, Floats, library, load_camera, resampled
 from pipeline.crops import Crops, OnDemand
 from pipeline.errors import Refusal
-from pipeline.light import Light, measured_lights
+from pipeline.light import Light, load_light, measured_lights
 from pipeline.materials import measured_reflectances
-from pipeline.own import own
+from pipeline.own import own, reflectance_of
 from pipeline.reference import DataSet
+
+SUN = "D55"
+"""Sunlight with some of the sky's, as scenes from the air are taken in."""
 
 
 def crops_of(settings: TrainSettings, root: str | Path) -> Crops:
@@ -83,14 +87,19 @@ def _beside(
     if dataset is None:
         return []
 
-    def read(name: str) -> Floats:
+    light = load_light(SUN).at(np.array(wavelengths)) if settings.beside_radiance else None
+
+    def read(name: str, sunlight: NDArray[np.float64] | None) -> Floats:
         cube = dataset.read(name).cube
+        if sunlight is not None:
+            cube = reflectance_of(cube, sunlight)
         # Small ones are mirrored beyond their edges, as the last tiles of a scene are.
         pad = [(0, 0), *((0, max(0, settings.crop - side)) for side in cube.shape[1:])]
         return np.pad(cube, pad, mode="reflect")
 
     names = dataset.named(settings.beside_scenes or tuple(dataset.paths))
-    return [partial(read, name) for name in names]
+    surfaces = [partial(read, name, light) for name in settings.beside_radiance]
+    return [*(partial(read, name, None) for name in names), *surfaces]
 
 
 def _materials(settings: TrainSettings, wavelengths: tuple[float, ...]) -> Floats:

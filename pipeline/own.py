@@ -4,6 +4,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.camera import Floats
 from pipeline.errors import Refusal
@@ -15,6 +16,8 @@ APART = 50.0
 """nm between bands at most: a straight line would bridge a wider gap for measured."""
 NOISE = 1.0
 """Of the scale, how far below 0 noise may reach; nodata, as -9999, lies farther."""
+DARK = 0.02
+"""Of the scale, what the darkest surfaces reflect: 1 %, where its own surface reflects half."""
 
 
 def own(root: str | Path, wavelengths: tuple[float, ...]) -> DataSet:
@@ -34,6 +37,21 @@ def own(root: str | Path, wavelengths: tuple[float, ...]) -> DataSet:
         return Reference(name, cube, wavelengths, np.ones(cube.shape[1:], bool))
 
     return DataSet("own", wavelengths, paths, {}, read)
+
+
+def reflectance_of(radiance: Floats, sunlight: NDArray[np.float64]) -> Floats:
+    """What surfaces reflect, of a cube (wavelengths, h, w) of what came in at an aircraft.
+
+    The air's own light is what the darkest pixels of a band have beyond what they reflect; what is
+    left is divided by ``sunlight`` (wavelengths,). That is dark-object subtraction (Chavez, Remote
+    Sensing of Environment 24, 1988) band by band, with nothing for what the air absorbs. On the
+    scale of its 99th percentile, as its radiance is.
+    """
+    power = (sunlight / sunlight.mean())[:, None, None]
+    dark = np.percentile(radiance, 1, axis=(1, 2))[:, None, None]
+    surfaces = np.maximum(radiance - np.maximum(dark - DARK * power, 0), 0) / power
+    reflectance: Floats = (surfaces / np.percentile(surfaces, 99)).astype(np.float32)
+    return reflectance
 
 
 def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
