@@ -3,6 +3,8 @@
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -247,6 +249,31 @@ def test_a_large_png_or_jpeg_is_copied_into_tiles_once(
     assert far or opened.header == expected.header
     del opened
     assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize("driver", ["PNG", "JPEG"])
+def test_a_copy_has_the_nodata_of_each_band(tmp_path, monkeypatch, driver):
+    path, whole = tmp_path / "a", Window(0, 0, 64, 64)
+    save(path, pixels(size=64), driver=driver)
+    bands = "".join(
+        f'<PAMRasterBand band="{band}"><NoDataValue>{value}</NoDataValue></PAMRasterBand>'
+        for band, value in ((1, 7), (2, 9))
+    )
+    Path(f"{path}.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+    values, known = RasterScene.open(str(path)).read(whole)
+    np.testing.assert_equal(known, (values[0] != 7) & (values[1] != 9))
+    assert not known.all()
+    monkeypatch.setattr(scene, "LARGE", 1e3)
+    np.testing.assert_equal(RasterScene.open(str(path)).read(whole), (values, known))
+
+
+def test_a_copy_of_16_bits_needs_room_for_them(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", pixels(size=64).astype(np.uint16), driver="PNG")
+    monkeypatch.setattr(scene, "LARGE", 1e3)
+    free = SimpleNamespace(free=64 * 64 * 3 * 1.5)
+    monkeypatch.setattr("pipeline.tiled.shutil.disk_usage", lambda _: free)
+    with pytest.raises(Refusal, match="of temporary disk"):
+        RasterScene.open(str(path)).read(Window(0, 0, 8, 8))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jp2"])
