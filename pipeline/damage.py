@@ -61,12 +61,17 @@ def undamaged() -> Iterator[None]:
 
 @contextmanager
 def readable(uri: str) -> Iterator[None]:
-    """Raise Refusal where a header that is asked something within is broken.
+    """Raise Refusal where a header that is asked something within is broken, or not in UTF-8.
 
-    Found by fuzzing: broken keys of a GeoTIFF raise at whatever is asked of it next.
+    Found by fuzzing: broken keys of a GeoTIFF raise at whatever is asked of it next. Rasterio takes
+    names of bands, units and a CRS for UTF-8, and raises where they are not.
     """
     try:
         yield
     except CPLE_BaseError as error:
         rule = "the input's header is whole"
         raise Refusal(rule, f"{uri} ({error})", "Get the file again.") from error
+    except UnicodeDecodeError as error:
+        rule = "names of bands, units and a CRS are in UTF-8"
+        fix = "Give them others, with gdal_edit.py, or gdal_translate -a_srs EPSG:..."
+        raise Refusal(rule, f"{uri} with {error.object[:60]!r}", fix) from error

@@ -27,7 +27,7 @@ from pipeline.ours import refuse_ours
 from pipeline.pages import look_at_head, refuse_pages
 from pipeline.pixels import Pixels
 from pipeline.remote import Source
-from pipeline.stored import Stored
+from pipeline.stored import Stored, is_place
 from pipeline.uri import gdal_path, local_path
 
 UNTILED = ("PNG", "JPEG")
@@ -109,7 +109,7 @@ class RasterScene:
         """
         source = Source(uri)
         source.begin()
-        with source.open() as dataset, readable(uri):
+        with readable(uri), source.open() as dataset:
             refuse_ours(dataset)
             head = look_at_head(dataset, source, sheet)
             refuse_pages(dataset, head, uri)
@@ -205,6 +205,10 @@ class RasterScene:
 def _place(dataset: DatasetReader, uri: str) -> Affine | None:
     """Where GDAL finds it; a world file that comes through fsspec it does not get to read."""
     found: Affine = dataset.transform
-    if not found.is_identity:
-        return found
-    return Stored(uri).world() if gdal_path(uri) is None else None
+    if found.is_identity:
+        return Stored(uri).world() if gdal_path(uri) is None else None
+    if not is_place(found):
+        rule = "a place has finite numbers, and pixels with a width and a height"
+        fix = "Mend it, or take it off, in the file or in what lies beside it."
+        raise Refusal(rule, f"{uri} with {tuple(found[:6])}", fix)
+    return found

@@ -125,13 +125,18 @@ class Stored:
             self.fs.get_file(self.path + ending, path + ending)
 
 
+def is_place(found: Affine) -> bool:
+    """Whether a transform is of finite numbers, and goes both ways."""
+    return bool(np.isfinite(np.array(found, float)).all() and found.determinant)
+
+
 def _six(text: bytes, name: str) -> Affine:
     """The transform of a world file, whose numbers are of the centre of the first pixel."""
     try:
         found = loadsw(" ".join(text.decode().split()[:6]))
     except ValueError:
         found = Affine.scale(0)
-    if not (np.isfinite(np.array(found, float)).all() and found.determinant):
+    if not is_place(found):
         rule, fix = "a world file holds the six numbers of a place", "Mend it, or delete it."
         raise Refusal(rule, name, fix)
     return found

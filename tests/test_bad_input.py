@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
+from rasterio.crs import CRS
 
 from pipeline import reach
 from pipeline.cube import SpectralCube
@@ -224,6 +225,44 @@ def test_a_crs_that_is_missing_or_broken_is_none_or_refused(tmp_path, text):
         scene = RasterScene.open(str(path))
         assert scene.crs_wkt is None or "LOCAL" in scene.crs_wkt or "ENGCRS" in scene.crs_wkt
         assert scene.read(WHOLE)[1].all()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (5, 0, 0, 5, 0, 0),
+        (5, 1, 0, 5, 0, 0),
+        (5, 1, 1, 5, 1, 1),
+        (5, "nan", 0, 5, 0, -1),
+        ("inf", 1, 0, 5, 0, -1),
+    ],
+    ids=["no size", "no height", "one line", "not a number", "infinite"],
+)
+def test_a_place_without_pixels_is_refused_before_any_work(tmp_path, place):
+    path = save(tmp_path / "a.png", np.ones((3, 20, 30), np.uint8), driver="PNG")
+    notes = f"<PAMDataset><GeoTransform>{','.join(map(str, place))}</GeoTransform></PAMDataset>"
+    (tmp_path / "a.png.aux.xml").write_text(notes)
+    with pytest.raises(Refusal, match="a place has finite numbers"):
+        RasterScene.open(str(path))
+
+
+@pytest.mark.parametrize("what", ["band", "unit", "CRS"])
+def test_names_that_are_not_in_utf8_are_refused(tmp_path, what):
+    path, own = tmp_path / "a.tif", CRS.from_string("+proj=tmerc +lon_0=11 +datum=WGS84").to_wkt()
+    crs = own.replace("unknown", "M\xfcnchen", 1) if what == "CRS" else None
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=20, width=30, dtype="uint8", crs=crs
+    ) as file:
+        file.scales = [0.004] * 3
+        if what == "band":
+            file.set_band_description(1, "M\xfcnchen")
+        if what == "unit":
+            file.units = ["M\xfcnchen"] * 3
+    data = path.read_bytes()
+    assert "M\xfcnchen".encode() in data
+    path.write_bytes(data.replace("M\xfcnchen".encode(), "M\xfcnchen ".encode("latin-1")))
+    with pytest.raises(Refusal, match="in UTF-8"):
+        RasterScene.open(str(path))
 
 
 ODD = {
