@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
 _EXIF = {b"eXIf": 0, b"Exif": 6}
 """Parts of PNG and JPEG that are EXIF, and how many bytes stand before it there."""
-_TOLD = (b"colr", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
+_TOLD = (b"colr", b"cdef", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
 """Parts of which GDAL says nothing, or not always."""
 _TAGS = 4096
 """Most tags that are looked at."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from rasterio.io import DatasetReader
 
 from pipeline.errors import Refusal
@@ -10,6 +12,7 @@ from pipeline.remote import JP2_DRIVER, Source
 
 _LOOKED_AT = {JP2_DRIVER, "GTiff", "PNG", "JPEG"}
 _SUBFILE, _PHOTOMETRIC, _ORIENTATION = 254, 262, 274
+_IN_COLOURS = 2  # JPEG 2000's type of a channel: premultiplied opacity
 _REDUCED, _PLAIN, _UPRIGHT = 1, {None, 0, 1, 2, 3, 5, 6}, {0, 1}
 """Of these tags. Colours that GDAL tells of, some of them refused elsewhere: not Lab, LogLuv, or a
 camera's raw values. An orientation of 0 is written for none."""
@@ -29,7 +32,8 @@ def look_at_head(dataset: DatasetReader, source: Source, sheet: bool = False) ->
 def refuse_pages(dataset: DatasetReader, head: Head | None, uri: str) -> None:
     """Raise Refusal for a TIFF of several pages, of other colours, or that begins with a preview.
 
-    And for any image that is stored turned. Overviews and masks are no pages.
+    And for any image that is stored turned, and JPEG 2000 with alpha in its colours. Overviews and
+    masks are no pages.
     """
     if len(pages := dataset.subdatasets) > 1:
         fix = f"Save the one that is meant, with gdal_translate {pages[0]} page.tif."
@@ -40,6 +44,7 @@ def refuse_pages(dataset: DatasetReader, head: Head | None, uri: str) -> None:
         if not _has_place(dataset):  # what has one is no camera's file
             _refuse_preview(tags, uri)
     _refuse_turned(tags, uri)
+    _refuse_multiplied(head.parts.get(b"cdef", b"") if head else b"", uri)
 
 
 def _by_gdal(dataset: DatasetReader) -> dict[int, int]:
@@ -79,3 +84,15 @@ def _refuse_turned(tags: dict[int, int], name: str) -> None:
             "(gdal_translate does not); or set the tag to 1 if it is meant as it is stored."
         )
         raise Refusal(rule, f"{name} with {turned}", fix)
+
+
+def _refuse_multiplied(channels: bytes, name: str) -> None:
+    """To GDAL a channel of JPEG 2000 that is so is no alpha, and what is clear there is data.
+
+    After ISO/IEC 15444-1, I.5.3.6: how many channels, and of each its number, type and colour.
+    """
+    triples = struct.iter_unpack(">3H", channels[2 : 2 + len(channels[2:]) // 6 * 6])
+    if any(kind == _IN_COLOURS for _, kind, _ in triples):
+        rule = "alpha of JPEG 2000 is apart from the colours"
+        fix = "Save it with alpha that is not multiplied into them, or without."
+        raise Refusal(rule, f"{name}, where they are multiplied by it", fix)

@@ -171,3 +171,28 @@ def test_of_a_png_that_gdal_alone_reaches_the_colours_are_asked(tmp_path):
         pack.write(path, "a.png")
     assert RasterScene.open(str(path)).colours is None
     assert RasterScene.open(f"/vsizip/{tmp_path}/a.zip/a.png").colours == "other"
+
+
+def test_alpha_in_the_colours_of_a_jpeg_2000_is_refused(tmp_path):
+    path = tmp_path / "a.jp2"
+    with rasterio.open(
+        tmp_path / "a.tif",
+        "w",
+        driver="GTiff",
+        count=4,
+        height=40,
+        width=50,
+        dtype="uint8",
+        photometric="RGB",
+        alpha="YES",
+    ) as file:
+        file.write(np.concatenate([pixels(), np.eye(40, 50, dtype=np.uint8)[None] * 255]))
+    rasterio.shutil.copy(tmp_path / "a.tif", path, driver="JP2OpenJPEG", QUALITY=100)
+    assert RasterScene.open(str(path)).read(Window(0, 0, 40, 50))[1].sum() == 40
+    data = bytearray(path.read_bytes())
+    fourth = data.index(b"cdef") + 4 + 2 + 3 * 6
+    assert data[fourth : fourth + 6] == bytes([0, 3, 0, 1, 0, 0])
+    data[fourth + 3] = 2
+    path.write_bytes(data)
+    with pytest.raises(Refusal, match="alpha of JPEG 2000 is apart"):
+        RasterScene.open(str(path))
