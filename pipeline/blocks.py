@@ -20,9 +20,12 @@ from pipeline.bands import alpha_of
 from pipeline.damage import undamaged
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.guard import beside
 from pipeline.reach import patiently
 from pipeline.redact import redact
 from pipeline.remote import Source
+from pipeline.stored import Stored
+from pipeline.uri import gdal_path, local_path
 
 KEPT = 256e6
 """Most bytes of decoded blocks that are kept."""
@@ -79,6 +82,23 @@ def _known(
         together = set(nodata) <= colours or any(set(kinds) == _COLOUR for kinds in flags)
         known &= ~(np.all(held, axis=0) if together else np.any(held, axis=0))
     return known
+
+
+def refuse_other_mask(dataset: DatasetReader, uri: str) -> None:
+    """Raise Refusal where a mask beside a raster has another size: GDAL lays it on the corner.
+
+    Not asked of what comes through fsspec, by which rasterio opens one file at a time.
+    """
+    if gdal_path(uri) is None or not any(map(_has_mask, dataset.mask_flag_enums)):
+        return
+    # Not `dataset.files`: for that GDAL opens overviews, wherever a raster says they are.
+    path = local_path(uri)
+    names = beside(path)[1:] if path else [uri + ending for ending in Stored(uri).beside()]
+    for name in (each for each in names if each.lower().endswith(".msk")):
+        with Source(name).open() as mask:
+            if mask.shape != dataset.shape:
+                found, fix = f"{name} of {mask.shape} beside {dataset.shape}", "Make it anew."
+                raise Refusal("a mask has as many rows and columns as its image", found, fix)
 
 
 def says_nodata(dataset: DatasetReader, bands: tuple[int, int, int]) -> bool:

@@ -16,7 +16,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
-from pipeline.blocks import says_nodata
+from pipeline.blocks import refuse_other_mask, says_nodata
 from pipeline.colours import Colours, declared_colours
 from pipeline.damage import readable
 from pipeline.errors import Refusal
@@ -115,6 +115,7 @@ class RasterScene:
             refuse_pages(dataset, head, uri)
             refuse_not_rgb(dataset)
             refuse_bomb(dataset, local_path(uri))
+            refuse_other_mask(dataset, uri)
             crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
             refuse_elsewhere(crs_wkt, uri)
             chosen = bands or rgb_bands(dataset)

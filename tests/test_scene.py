@@ -178,6 +178,18 @@ def test_a_mask_band_is_read_inside_or_beside_the_file(tmp_path: Path, internal:
     np.testing.assert_array_equal(scene.read(WINDOW)[1], mask[WINDOW.slices] != 0)
 
 
+@pytest.mark.parametrize("size", [(2 * HEIGHT, 2 * WIDTH), (HEIGHT, WIDTH - 1)])
+@pytest.mark.parametrize("far", [False, True])
+def test_a_mask_of_another_size_is_refused(tmp_path: Path, size: Any, far: bool) -> None:
+    mask = np.ones((1, *size), np.uint8)
+    save(tmp_path / "a.tif.msk", mask)
+    with rasterio.open(tmp_path / "a.tif.msk", "r+") as file:
+        file.update_tags(INTERNAL_MASK_FLAGS_1=2)
+    uri = save(tmp_path / "a.tif", values("uint8"))
+    with serving("files", tmp_path) as address, pytest.raises(Refusal, match="as many rows"):
+        RasterScene.open(f"{address}/a.tif" if far else uri)
+
+
 def test_a_world_file_is_read(tmp_path: Path) -> None:
     uri = save(tmp_path / "a.png", values("uint8"), driver="PNG")
     (tmp_path / "a.pgw").write_text("2 0 0 -2 101 199".replace(" ", "\n"))
