@@ -118,7 +118,7 @@ class Labels:
 
     @property
     def origin(self) -> str:
-        """In words, where the values are from."""
+        """In words, where the values are from, and what they are."""
         camera, about = (self.settings.get(key, {}) for key in ("camera", "export"))
         facts = {
             "checkpoint": self.settings.get("checkpoint"),
@@ -128,6 +128,7 @@ class Labels:
             "input light": camera.get("illuminant"),
             "noise level": self.settings.get("noise_level"),
             **{key: about[key] for key in ("sensor", "illuminant") if key in about},
+            "values": f"{self.quantity} relative to white",
         }
         if (part := self.window) and (part.row or part.col):
             facts["first pixel"] = f"row {part.row}, column {part.col} of the scene"

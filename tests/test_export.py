@@ -367,6 +367,25 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     assert not list(tmp_path.glob("*.npy*"))
 
 
+@pytest.mark.parametrize("form", ["img", "tif", "nc", "mat"])
+@pytest.mark.parametrize("light", [None, "D65"])
+def test_every_form_says_whether_it_holds_reflectance_or_radiance(tmp_path, form, light):
+    path = tmp_path / f"a.{form}"
+    export(make(tmp_path / "a.zarr"), str(path), light=load_light(light) if light else None)
+    quantity = "radiance" if light else "reflectance"
+    if form == "mat":
+        with h5py.File(path) as file:
+            said = bytes(file["note"][:, 0].astype("<u2")).decode("utf-16-le")
+    elif form == "nc":
+        with h5py.File(path) as file:
+            said = file.attrs["comment"]
+    else:
+        said = path.with_suffix(".hdr").read_text() if form == "img" else ""
+        with rasterio.open(path) as file:
+            said += file.tags().get("DESCRIPTION", "")
+    assert f"values {quantity} relative to white" in said
+
+
 @pytest.mark.parametrize("form", ["img", "mat"])
 def test_radiance_says_what_white_sends_back(tmp_path, form):
     cube = make(tmp_path / "a.zarr")
