@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
 import fsspec
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # transform_geom lets them through
 from rasterio.crs import CRS
 from rasterio.warp import transform_geom
@@ -154,9 +156,38 @@ def footprint(labels: Labels) -> dict[str, Any] | None:
         )
     except CPLE_BaseError:
         return None
-    points = np.concatenate([ring for part in _parts(drawn) for ring in part])
-    on_earth = np.isfinite(points).all() and (np.abs(points) <= (180, 90)).all()
-    return {"type": drawn["type"], "coordinates": drawn["coordinates"]} if on_earth else None
+    pieces = [piece for part in _parts(drawn) for piece in _wrapped(part)]
+    points = np.concatenate([ring for piece in pieces for ring in piece])
+    if not (np.isfinite(points).all() and (np.abs(points) <= (180, 90)).all()):
+        return None
+    if len(pieces) == 1:
+        return {"type": "Polygon", "coordinates": pieces[0]}
+    return {"type": "MultiPolygon", "coordinates": pieces}
+
+
+def _wrapped(part: list[Any]) -> list[list[Any]]:
+    """A polygon in longitude and latitude, cut where it goes on beyond 180 degrees.
+
+    GDAL cuts what it projects, but leaves longitudes of a raster that counts on as they are.
+    """
+    ring = np.asarray(part[0], np.float64)[:, :2]
+    if not np.isfinite(ring).all() or np.abs(ring[:, 0]).max() <= 180:
+        return [part]
+    ring[:, 0] -= 360 * np.floor((ring[:, 0].min() + 180) / 360)
+    if ring[:, 0].max() <= 180:
+        return [[ring.tolist()]]
+    return [[_side(ring, 1, 0.0)], [_side(ring, -1, 360.0)]]
+
+
+def _side(ring: NDArray[np.float64], sign: int, turn: float) -> list[list[float]]:
+    """Of a convex ring what is west (``sign`` 1) or east (-1) of 180 degrees, less a ``turn``."""
+    kept: list[tuple[float, float]] = []
+    for (x, y), (to_x, to_y) in pairwise(ring.tolist()):
+        if sign * (180 - x) >= 0:
+            kept.append((x, y))
+        if (180 - x) * (180 - to_x) < 0:
+            kept.append((180.0, y + (180 - x) / (to_x - x) * (to_y - y)))
+    return [[round(x - turn, _DIGITS), round(y, _DIGITS)] for x, y in [*kept, kept[0]]]
 
 
 def _is_flat(crs: CRS) -> bool:

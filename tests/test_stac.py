@@ -122,6 +122,33 @@ def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("west", "across", "boxes"),
+    [
+        (179.5, 1, [(179.5, 180), (-180, -179.5)]),
+        (-180.5, 1, [(179.5, 180), (-180, -179.5)]),
+        (190, 1, [(-170, -169)]),
+        (-190, 10, [(170, 180)]),
+        (180, 1, [(-180, -179)]),
+        (0, 300, [(0, 180), (-180, -60)]),
+    ],
+)
+@pytest.mark.parametrize("turn", [0, 20])
+def test_longitudes_that_count_on_beyond_180_degrees_are_cut_there(
+    tmp_path, west, across, boxes, turn
+):
+    step = across / 50
+    place = Affine(step, 0, west, 0, -step / 10, 10) @ Affine.rotation(turn)
+    crs_wkt = CRS.from_epsg(4326).to_wkt()
+    found = shape(footprint(labels(tmp_path, transform=place, crs_wkt=crs_wkt)))
+    assert found.is_valid
+    assert found.area == pytest.approx(across * 40 * step / 10, rel=1e-4)
+    parts = list(getattr(found, "geoms", [found]))
+    assert all(part.exterior.is_ccw for part in parts)
+    if not turn:
+        assert [part.bounds[::2] for part in parts] == [pytest.approx(box) for box in boxes]
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"crs_wkt": 'LOCAL_CS["site",UNIT["metre",1]]'},
