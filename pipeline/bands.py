@@ -169,7 +169,7 @@ def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float
     offsets = {float(dataset.offsets[band - 1]) for band in bands}
     if len(scales) > 1 or offsets != {0.0}:
         found = f"{dataset.name} with scales {sorted(scales)}, offsets {sorted(offsets)}"
-        fix = "Apply them first, with gdal_translate -unscale."
+        fix = "Apply them first, with gdal_translate -unscale -ot Float32, and give --white 1."
         raise Refusal("the three bands share one scale and no offset", found, fix)
     scale = scales.pop()
     if not 0 < scale < np.inf:
