@@ -25,6 +25,7 @@ from pipeline.layout import ARRAY
 from pipeline.packing import unpack
 from pipeline.remote import without_place
 from pipeline.sidecar import Sidecars
+from pipeline.stac import footprint
 
 CLOSE = 1e-6  # of a reflectance, a nanometre, a pixel's side
 Seen = dict[str, Any]
@@ -171,8 +172,8 @@ def _rio_tiler(sample: Sample) -> Seen:
     from rio_tiler.io import Reader  # noqa: PLC0415
 
     labels, middle = sample.labels, sample.middle
-    if labels.transform is None or not labels.crs_wkt:
-        raise Unfit("a map tile needs a place")
+    if labels.transform is None or footprint(labels) is None:
+        raise Unfit("a map tile needs a place on Earth")
     x, y = labels.transform @ (middle.col + 0.5, middle.row + 0.5)
     with _opened(sample, sample.vrt) as file, Reader(sample.vrt, dataset=file) as reader:
         point = reader.point(x, y, coord_crs=file.crs, unscale=True)

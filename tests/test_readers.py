@@ -98,6 +98,12 @@ def test_the_doctor_finds_nothing_wrong_with_a_whole_output(sample):
     assert failing(sample[1]) == {}
 
 
+def test_a_place_of_its_own_is_no_fault_of_a_cube(tmp_path):
+    uri = str(tmp_path / "a.zarr")
+    write_sidecars(make(uri, crs_wkt='LOCAL_CS["site",UNIT["metre",1]]'))
+    assert failing(uri) == {}
+
+
 @pytest.fixture
 def whole(tmp_path):
     write_sidecars(make(tmp_path / "a.zarr"))
