@@ -34,7 +34,7 @@ def polygons(path: str) -> list[Shape]:
     Raises Refusal for what is none, is malformed, or says that it is not in WGS 84.
     """
     try:
-        top = json.loads(Path(path).read_text())
+        top = json.loads(Path(path).read_text("utf-8-sig"))
         features = top["features"] if top["type"] == "FeatureCollection" else [top]
         shapes = [f["geometry"] if f["type"] == "Feature" else f for f in features]
         kinds = {shape["type"] for shape in shapes}

@@ -85,11 +85,13 @@ def test_windows_of_an_area_agree_even_on_its_edges(row, col, height, width):
     assert (area(Window(row, col, height, width)) == whole[row:, col:][:height, :width]).all()
 
 
-def test_a_geojson_file_in_the_scenes_crs(tmp_path):
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig"])
+def test_a_geojson_file_in_the_scenes_crs(tmp_path, coding):
     path = tmp_path / "area.geojson"
     shape = square(10.5, 46, 12, 48)
-    feature = {"type": "Feature", "properties": {}, "geometry": shape}
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    feature = {"type": "Feature", "properties": {"name": "Grün"}, "geometry": shape}
+    text = json.dumps({"type": "FeatureCollection", "features": [feature]}, ensure_ascii=False)
+    path.write_text(text, coding)
     area = load_area(placed(Affine(0.1, 0, 10, 0, -0.1, 50)), str(path))
     assert area.window == Window(20, 5, 20, 15)
 
