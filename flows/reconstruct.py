@@ -28,6 +28,7 @@ from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import Window
+from pipeline.labels import Labels
 from pipeline.lock import locked
 from pipeline.place import is_free
 from pipeline.sidecar import refuse_foreign, withdraw
@@ -219,6 +220,7 @@ def carry_out(
 def describe_cube(uri: str) -> dict[str, Any]:
     """What a cube is, for people and programs."""
     cube = SpectralCube.open(uri)
+    labels = Labels.of(cube)
     chunks, missing = len(cube.chunks()), len(lost(cube))
     there = chunks - missing if cube.sealed else len(cube.finished())
     beside = 0
@@ -228,6 +230,8 @@ def describe_cube(uri: str) -> dict[str, Any]:
         "cube": uri,
         "height": cube.height,
         "width": cube.width,
+        "transform": list(labels.transform)[:6] if labels.transform else None,
+        "crs": labels.crs_wkt,
         "wavelengths_nm": list(cube.wavelengths),
         "finished_chunks": f"{there} of {chunks}",
         "sealed": cube.sealed,

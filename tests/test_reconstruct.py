@@ -117,6 +117,15 @@ def test_info_says_what_it_is(r2h, raster, tmp_path):
     assert facts["input"]["name"] == "ortho photo.tif"
 
 
+def test_info_says_where_a_part_lies_and_not_only_its_input(r2h, raster, tmp_path):
+    r2h.reconstruct(raster, tmp_path / "a.zarr", "--window", "10,20,15,16")
+    facts = json.loads(r2h("info", tmp_path / "a.zarr", "--json")[1])
+    with rasterio.open(tmp_path / "a.vrt") as cube:
+        assert facts["transform"] == list(cube.transform)[:6]
+        assert rasterio.CRS.from_wkt(facts["crs"]) == cube.crs
+    assert facts["transform"] != facts["input"]["transform"]
+
+
 @pytest.mark.parametrize("batch", ["1", "3"])
 def test_regions_change_no_byte(r2h, raster, tmp_path, batch):
     """Another region puts a tile beside other tiles and in another place of the batch."""
