@@ -4,8 +4,8 @@ Small networks learn 14 of CAVE's training scenes by the recipe of the shipped w
 with six airborne training scenes beside them, as many crops of both. The seven other scenes of CAVE
 and three other airborne ones are scored: means of PSNR (dB), SAM (degrees) and MRAE. With
 ``--checkpoint`` weights are scored alone, on scenes that are named, in five steps and in one, with
-``--flat`` of each scene over its mean spectrum. Validation is not read unless it is named. What
-FOLDER holds is not trained again.
+``--reflectance`` of those that are radiance after they are made reflectance. Validation is not read
+unless it is named. What FOLDER holds is not trained again.
 
 AIRBORNE is a folder as `pipeline.own` reads it: each scene on the scale of its 99th percentile.
 """
@@ -21,11 +21,12 @@ import model
 from benchmarks.ablations import Row, line, settings_of
 from benchmarks.learning import learnt
 from benchmarks.recipes import chain, left_out, mean, of_reference
-from flows.shown import crops_of
+from flows.shown import SUN, crops_of
 from flows.train import new_model
 from model import R2HDiff
 from pipeline.cave import WAVELENGTHS
-from pipeline.own import own
+from pipeline.light import load_light
+from pipeline.own import own, reflectance_of
 from pipeline.reference import Reference
 
 TRAINED = (
@@ -38,25 +39,25 @@ VALIDATION = (
     "abu_airport_4", "abu_urban_3", "abu_beach_1", "abu_beach_3", "muufl_gulfport_sub_51x88",
 )  # fmt: skip
 """Those that are scored once all is decided."""
+RADIANCE = "abu_"
+"""How the names of those begin that are radiance (decision 0031)."""
 
 
 def scored(
-    network: R2HDiff, root: Path, names: tuple[str, ...], steps: int, flat: bool = False
+    network: R2HDiff, root: Path, names: tuple[str, ...], steps: int, reflectance: bool = False
 ) -> list[float]:
-    """Means over airborne scenes, as they are or over their mean spectra."""
+    """Means over airborne scenes, as they are or as reflectance."""
     scenes = [own(root, WAVELENGTHS).read(name) for name in names]
-    known = map(flattened, scenes) if flat else scenes
+    known = map(surfaces, scenes) if reflectance else scenes
     return mean([of_reference(chain(network, steps), scene) for scene in known])
 
 
-def flattened(scene: Reference) -> Reference:
-    """A scene over its mean spectrum, on the scale of its 99th percentile.
-
-    So the light is gone from a radiance, though with it what all surfaces share (internal average
-    relative reflectance; Kruse, Remote Sensing of Environment 24, 1988).
-    """
-    cube = scene.cube / scene.cube.mean(axis=(1, 2), keepdims=True)
-    return replace(scene, cube=(cube / np.percentile(cube, 99)).astype(np.float32))
+def surfaces(scene: Reference) -> Reference:
+    """What surfaces reflect: the scene itself, unless it is of radiance."""
+    if not scene.name.startswith(RADIANCE):
+        return scene
+    sunlight = load_light(SUN).at(np.array(WAVELENGTHS))
+    return replace(scene, cube=reflectance_of(scene.cube, sunlight))
 
 
 def run(name: str, seed: int, given: argparse.Namespace) -> None:
@@ -84,12 +85,12 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=3000)
     parser.add_argument("--reflectances", help="measured ones, an .npz file")
     parser.add_argument("--checkpoint", type=Path, help="weights that are scored alone")
-    parser.add_argument("--flat", action="store_true", help="over each scene's mean spectrum")
+    parser.add_argument("--reflectance", action="store_true", help="score radiance as such")
     given = parser.parse_args()
     if given.checkpoint:
         network = model.load(given.checkpoint)
         for name in given.names or VALIDATION:
-            each = (scored(network, given.airborne, (name,), n, given.flat) for n in (5, 1))
+            each = (scored(network, given.airborne, (name,), n, given.reflectance) for n in (5, 1))
             line(name, *each)
         return
     print("| trained on | CAVE: PSNR, SAM, MRAE | airborne |", "|---|---|---|", sep="\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Refusal
-from pipeline.own import own
+from pipeline.own import own, reflectance_of
 
 NM = (400.0, 500.0, 600.0)
 
@@ -59,3 +59,22 @@ def test_broken_and_empty_ones_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"PK no")
     with pytest.raises(Refusal, match=r"a\.npz"):
         own(tmp_path, NM).read("a")
+
+
+def test_radiance_becomes_what_surfaces_reflect() -> None:
+    random = np.random.default_rng(0)
+    # A soil, brighter to the red, of 100 brightnesses from the darkest that there are, in sunlight
+    # and behind the air's own light, which is blue.
+    soil = np.linspace(0.3, 1.0, 31)[:, None, None] * np.linspace(0.02, 1, 100).reshape(10, 10)
+    sun, haze = 1 + random.random(31), np.linspace(0.4, 0.05, 31)
+    radiance = soil * (sun / sun.mean())[:, None, None] + haze[:, None, None]
+    found = reflectance_of((radiance / np.percentile(radiance, 99)).astype(np.float32), sun)
+    assert np.percentile(found, 99) == pytest.approx(1, abs=1e-5)
+    wrong = radiance / radiance.mean() * soil.mean() - soil
+    assert np.abs(found * np.percentile(soil, 99) - soil).max() < 0.04 < np.abs(wrong).max() / 5
+
+
+def test_the_darkest_surfaces_of_a_radiance_are_never_below_black() -> None:
+    cube = np.random.default_rng(1).random((31, 20, 20)).astype(np.float32)
+    assert reflectance_of(cube, np.ones(31)).min() >= 0
+    np.testing.assert_allclose(reflectance_of(0 * cube + 0.01, np.ones(31)), 1)

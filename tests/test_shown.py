@@ -12,6 +12,8 @@ from flows.shown import crops_of
 from pipeline.camera import load_camera
 from pipeline.crops import Crops
 from pipeline.errors import Refusal
+from pipeline.light import load_light
+from pipeline.own import reflectance_of
 from tests.toys import write_scene
 
 NM = np.arange(400.0, 701, 10)
@@ -73,3 +75,19 @@ def test_lights_without_a_file_or_beyond_one_are_refused(tmp_path: Path, lights:
 def test_a_camera_is_not_trained_on_and_held_out(tmp_path: Path, held_out: str) -> None:
     with pytest.raises(Refusal, match="held out is not trained on"):
         shown(tmp_path, held_out_cameras=[held_out])
+
+
+def test_radiance_beside_is_shown_as_it_is_and_as_reflectance(tmp_path: Path) -> None:
+    folder = tmp_path / "air"
+    folder.mkdir()
+    values = 0.1 + np.random.default_rng(0).random((8, 8, 31))
+    for name in ("sun", "none"):
+        np.savez(folder / f"{name}.npz", cube=values, wavelength_nm=NM)
+    beside = {"beside": str(folder), "beside_scenes": ("none", "sun")}
+    crops = shown(tmp_path, **beside, beside_radiance=("sun",))
+    assert (crops.beside, len(crops.cubes)) == (3, 4)
+    np.testing.assert_array_equal(crops.cubes[1], crops.cubes[2])
+    power = load_light("D55").at(NM)
+    np.testing.assert_array_equal(crops.cubes[3], reflectance_of(crops.cubes[2], power))
+    with pytest.raises(ValidationError, match="beside_radiance counts only with"):
+        shown(tmp_path, **beside, beside_radiance=("moon",))
