@@ -4,7 +4,7 @@ Small networks learn 14 of CAVE's training scenes by the recipe of the shipped w
 with six airborne training scenes beside them, as many crops of both. The seven other scenes of CAVE
 and three other airborne ones are scored: means of PSNR (dB), SAM (degrees) and MRAE. With
 ``--checkpoint`` weights are scored alone, on scenes that are named, in five steps and in one, with
-``--reflectance`` of those that are radiance after they are made reflectance. Validation is not read
+``--surfaces`` of those that are radiance after they are made reflectance. Validation is not read
 unless it is named. What FOLDER holds is not trained again.
 
 AIRBORNE is a folder as `pipeline.own` reads it: each scene on the scale of its 99th percentile.
@@ -44,11 +44,11 @@ RADIANCE = "abu_"
 
 
 def scored(
-    network: R2HDiff, root: Path, names: tuple[str, ...], steps: int, reflectance: bool = False
+    network: R2HDiff, root: Path, names: tuple[str, ...], steps: int, on_ground: bool = False
 ) -> list[float]:
     """Means over airborne scenes, as they are or as reflectance."""
     scenes = [own(root, WAVELENGTHS).read(name) for name in names]
-    known = map(surfaces, scenes) if reflectance else scenes
+    known = map(surfaces, scenes) if on_ground else scenes
     return mean([of_reference(chain(network, steps), scene) for scene in known])
 
 
@@ -85,12 +85,12 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=3000)
     parser.add_argument("--reflectances", help="measured ones, an .npz file")
     parser.add_argument("--checkpoint", type=Path, help="weights that are scored alone")
-    parser.add_argument("--reflectance", action="store_true", help="score radiance as such")
+    parser.add_argument("--surfaces", action="store_true", help="radiance as reflectance")
     given = parser.parse_args()
     if given.checkpoint:
         network = model.load(given.checkpoint)
         for name in given.names or VALIDATION:
-            each = (scored(network, given.airborne, (name,), n, given.reflectance) for n in (5, 1))
+            each = (scored(network, given.airborne, (name,), n, given.surfaces) for n in (5, 1))
             line(name, *each)
         return
     print("| trained on | CAVE: PSNR, SAM, MRAE | airborne |", "|---|---|---|", sep="\n")

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 import model
-from benchmarks.airborne import VALIDATION
+from benchmarks.airborne import VALIDATION, surfaces
 from flows.calibrate import Row, left_out, scored
 from flows.learn_settings import CalibrateSettings, EvaluateSettings
 from flows.settings import load
@@ -90,8 +90,8 @@ def indoors(root: Path) -> Iterable[Reference]:
 
 
 def from_above(root: Path) -> Iterable[Reference]:
-    """The airborne validation scenes."""
-    return map(own(root, WAVELENGTHS).read, VALIDATION)
+    """The airborne validation scenes, of reflectance."""
+    return map(surfaces, map(own(root, WAVELENGTHS).read, VALIDATION))
 
 
 def validation(scenes: Iterable[Reference], samples: int = 0) -> list[Row]:
