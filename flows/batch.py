@@ -19,7 +19,7 @@ from flows.record import recorded
 from flows.settings import BatchSettings, ReconstructSettings
 from flows.written import refuse_unwritable, write
 from pipeline.cube import SpectralCube
-from pipeline.errors import Refusal, Stopped
+from pipeline.errors import Busy, Refusal, Stopped
 from pipeline.place import is_free
 from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
@@ -108,9 +108,8 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
         return Entry(
             settings, "failed", redact(" ".join(f"{error}".split()) or type(error).__name__)
         )
-    changed = {"resume": state in ("resume", "done"), "overwrite": state == "replace"}
     return Entry(
-        settings=settings.model_copy(update=changed),
+        settings=settings,
         state=state,
         assumptions=job.taken_as,
         tiles=job.plan.tiles,
@@ -203,11 +202,17 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
     assert batch.forecast is not None, "there is something to do"
     try:
         job = open_job(entry.settings)
-        check_destination(job)
+        # Another run may have been at it since the batch was planned.
+        if (state := _state(job)) == "done":
+            return {"state": "skipped"}
+        way = {"resume": state == "resume", "overwrite": state == "replace"}
+        job = replace(job, settings=entry.settings.model_copy(update=way))
         record = carry_out(job, batch.forecast, logged, stop, start)
         job.scene.close()
     except Stopped:
         return {"state": "stopped", "seconds": _since(start)}
+    except Busy as error:
+        return {"state": "busy", "reason": f"{error}", "seconds": _since(start)}
     except storage_errors(Refusal, SeamError, RuntimeError, MemoryError) as error:
         reason = redact(" ".join(f"{error}".split()) or type(error).__name__)
         logger.error("scene failed", extra={"source": entry.settings.source, "reason": reason})

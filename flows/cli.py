@@ -14,9 +14,9 @@ from flows.commands import (
     verify,
     view,
 )
-from flows.commands.common import fail
+from flows.commands.common import STOPPED, fail
 from model.checkpoint import CheckpointError
-from pipeline.errors import Refusal
+from pipeline.errors import Busy, Refusal
 
 app = typer.Typer(
     help="Large RGB images to hyperspectral cubes, estimated by a diffusion model.",
@@ -32,6 +32,8 @@ def main() -> None:
     """Run the command; bad input is one line on standard error and exit code 2."""
     try:
         app()
+    except Busy as error:
+        fail(error, STOPPED)
     except (Refusal, CheckpointError) as error:
         fail(error, 2)
     except Exception as error:

@@ -38,7 +38,8 @@ def evaluate_flow(settings: EvaluateSettings, dataset: Name, root: str, out: str
 def batch_flow(settings: BatchSettings) -> list[Row] | State[Any]:
     """Reconstruct many rasters, one after the other; returns the rows of the report.
 
-    Run again it goes on with what is not done. It fails where scenes failed, after the others.
+    Run again it goes on with what is not done. It fails where scenes failed, or where another run
+    is writing one, after the others.
     """
     with stopped_by_signals() as stop:
         planned = plan_batch(settings)
@@ -49,4 +50,6 @@ def batch_flow(settings: BatchSettings) -> list[Row] | State[Any]:
         return Cancelled(message="told to stop; run it again")
     if failed := [row["source"] for row in rows if row["state"] == "failed"]:
         return Failed(message=f"{len(failed)} of {len(rows)} scenes failed: {failed[:3]}")
+    if busy := [row["source"] for row in rows if row["state"] == "busy"]:
+        return Failed(message=f"another run is writing {busy[:3]}; run it again later")
     return rows

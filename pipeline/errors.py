@@ -18,5 +18,9 @@ class Refusal(ValueError):
         return "{}; got {}. {}".format(*self.args)
 
 
+class Busy(Refusal):
+    """Another run is writing the cube: nothing is wrong, and later it is free."""
+
+
 class Stopped(Exception):
     """A run ended early because it was told to; what it finished is stored and can be resumed."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import fsspec
 
-from pipeline.errors import Refusal
+from pipeline.errors import Busy, Refusal
 from pipeline.store import is_local, storage_errors
 
 LEASE = 120.0
@@ -29,7 +29,7 @@ Check = Callable[[], None]
 
 @contextmanager
 def locked(cube: str, run: str | None = None) -> Iterator[Check]:
-    """Keep a cube's place for this run. Raises Refusal where another run has it.
+    """Keep a cube's place for this run. Raises Busy where another run has it.
 
     Among local files the kernel keeps the lock and drops it with its owner. In an object store it
     is a lease that is renewed while the owner lives. ``run`` names a run that goes on when a
@@ -157,5 +157,6 @@ def _owner() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def _taken(place: object, owner: str) -> Refusal:
-    return Refusal(_RULE, f"{place} held by {owner}", "Wait for it, or choose another place.")
+def _taken(place: object, owner: str) -> Busy:
+    found = f"another run that is writing it: {place} held by {owner}"
+    return Busy(_RULE, found, "Wait for it, or choose another place.")

@@ -21,6 +21,7 @@ from flows.naming import destination
 from model.folded import build
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.lock import locked
 from pipeline.sums import Sums
 from tests.servers import serving
 from tests.toys import objects
@@ -202,6 +203,47 @@ def test_a_batch_told_to_stop_reports_and_goes_on_later(r2h, scenes, tmp_path, m
     assert states(tmp_path) == ["done", "stopped", "waiting"]
     assert r2h()[0] == 0
     assert states(tmp_path) == ["skipped", "done", "done"]
+
+
+def test_a_scene_that_another_run_writes_is_told_and_can_be_done_later(
+    r2h, scenes, tmp_path, monkeypatch
+):
+    carry_out, busy = batch.carry_out, tmp_path / "out/b.zarr"
+
+    def beside_another(job, *more):
+        # The other run has begun the second scene since this batch was planned.
+        if job.settings.destination != str(busy):
+            return carry_out(job, *more)
+        with locked(str(busy)):
+            return carry_out(job, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "carry_out", beside_another)
+        code = r2h("--metrics", tmp_path / "run.prom")[0]
+    assert code == STOPPED
+    assert states(tmp_path) == ["done", "busy", "done"]
+    assert "another run that is writing it" in report(tmp_path)[1]["reason"]
+    assert 'r2h_scenes{state="busy"} 1.0' in (tmp_path / "run.prom").read_text()
+    assert r2h()[0] == 0
+    assert states(tmp_path) == ["skipped", "done", "skipped"]
+
+
+def test_what_another_batch_did_since_the_plan_is_known_at_its_turn(
+    r2h, scenes, tmp_path, monkeypatch
+):
+    run_batch = batch.run_batch
+
+    def late(planned, *more):
+        monkeypatch.setattr(batch, "run_batch", run_batch)
+        assert r2h()[0] == 0
+        (tmp_path / "out/c.zarr/reflectance/0.0.0").unlink()
+        (tmp_path / "out/c.zarr/.zmetadata").unlink()
+        return run_batch(planned, *more)
+
+    monkeypatch.setattr(batch, "run_batch", late)
+    code, _, err = r2h()
+    assert code == 0, err
+    assert states(tmp_path) == ["skipped", "skipped", "done"]
 
 
 def test_a_killed_batch_reports_too(r2h, scenes, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from flows.settings import ReconstructSettings
 from model import Reconstructor
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
+from pipeline.lock import locked
 from pipeline.sums import Sums
 from tests.model_fixtures import small_checkpoint
 from tests.toys import objects
@@ -132,6 +133,16 @@ def test_regions_change_no_byte(r2h, raster, tmp_path, batch):
     r2h.reconstruct(raster, tmp_path / "a.zarr", "--batch", batch)
     r2h.reconstruct(raster, tmp_path / "b.zarr", "--batch", batch, "--region", "64")
     assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+
+
+def test_a_cube_that_another_run_is_writing_is_tried_again_later(r2h, raster, tmp_path):
+    cube = tmp_path / "a.zarr"
+    with locked(str(cube)):
+        code, _, err = r2h.reconstruct(raster, cube, "--metrics", tmp_path / "run.prom")
+    assert code == STOPPED
+    assert "another run that is writing it" in err
+    assert 'r2h_scenes{state="busy"} 1.0' in (tmp_path / "run.prom").read_text()
+    assert not cube.exists()
 
 
 def test_existing_destinations(r2h, raster, tmp_path):

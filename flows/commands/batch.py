@@ -28,7 +28,7 @@ def batch(
     """Reconstruct many rasters; run it again to go on with what is not done.
 
     Exit code 0, 1 where scenes failed, 2 for a bad configuration, told before any work, 75 where it
-    was told to stop.
+    was told to stop, or another run is writing a cube: run it again later.
 
     Example: r2h batch batch.toml --dry-run
     """
@@ -53,8 +53,8 @@ def batch(
     if not log:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         tell(f"{counts}; {planned.report}")
-    stopped = states["stopped"] or states["waiting"]
-    raise typer.Exit(STOPPED if stopped else 1 if states["failed"] else 0)
+    later = states["stopped"] or states["waiting"] or (states["busy"] and not states["failed"])
+    raise typer.Exit(STOPPED if later else 1 if states["failed"] else 0)
 
 
 def _run(planned: "Batch", stop: Event, as_json: bool, log: str | None) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.errors import Refusal
+from pipeline.errors import Busy, Refusal
 from pipeline.redact import for_people, redacted
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -21,7 +21,8 @@ Metrics = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files.")]
 STOPPED = 75
-"""Exit code of a run that was told to stop: EX_TEMPFAIL of sysexits.h, try again later."""
+"""Exit code of a run that was told to stop, or whose cube another run is writing: EX_TEMPFAIL of
+sysexits.h, try again later."""
 
 
 def tell(text: str) -> None:
@@ -74,10 +75,11 @@ def figures(uri: str | None) -> Iterator[None]:
         yield
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt) or getattr(error, "code", 1) == STOPPED
+        state = "busy" if isinstance(error, Busy) else "stopped" if stopped else "failed"
         # What ended the run is told, not that its figures cannot be written either.
         with suppress(*storage_errors(ValueError, ImportError)):
             if uri:
-                write_metrics(uri, [{"state": "stopped" if stopped else "failed"}])
+                write_metrics(uri, [{"state": state}])
         raise
 
 
