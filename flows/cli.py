@@ -1,5 +1,7 @@
 """The `r2h` command."""
 
+import sys
+
 import typer
 
 from flows.commands import (
@@ -17,6 +19,7 @@ from flows.commands import (
 from flows.commands.common import STOPPED, fail
 from model.checkpoint import CheckpointError
 from pipeline.errors import Busy, Refusal
+from pipeline.uri import at_home
 
 app = typer.Typer(
     help="Large RGB images to hyperspectral cubes, estimated by a diffusion model.",
@@ -31,7 +34,7 @@ for part in (run, batch, cube, view, verify, camera, export, data, learn, model)
 def main() -> None:
     """Run the command; bad input is one line on standard error and exit code 2."""
     try:
-        app()
+        app([_at_home(word) for word in sys.argv[1:]])
     except Busy as error:
         fail(error, STOPPED)
     except (Refusal, CheckpointError) as error:
@@ -42,3 +45,9 @@ def main() -> None:
         if not isinstance(error, storage_errors()):
             raise
         fail(error, 1)
+
+
+def _at_home(word: str) -> str:
+    """A word of the command line; of ``--option=~/file`` shells leave ``~`` as it is."""
+    option, equals, value = word.partition("=")
+    return f"{option}={at_home(value)}" if equals and word.startswith("--") else at_home(word)

@@ -18,6 +18,7 @@ from pydantic import (
 
 from pipeline.errors import Refusal
 from pipeline.moment import as_given
+from pipeline.uri import at_home
 
 
 def _split(value: Any) -> Any:
@@ -55,8 +56,7 @@ class Settings(BaseModel):
         """``~`` is the home, for all who read and write alike."""
         if isinstance(value, list | tuple):
             return type(value)(map(cls._home, value))
-        at_home = isinstance(value, str) and (value == "~" or value.startswith("~/"))
-        return str(Path(value).expanduser()) if at_home else value
+        return at_home(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:

@@ -16,6 +16,11 @@ VSI = {
 }
 
 
+def at_home(text: str) -> str:
+    """A path whose ``~`` is the home, wherever no shell says so; any other text as it is."""
+    return str(Path(text).expanduser()) if text == "~" or text.startswith("~/") else text
+
+
 def local_path(uri: str) -> Path | None:
     """The file that a path or file URI names; None for anything else."""
     if uri.startswith("file://"):

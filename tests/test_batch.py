@@ -342,12 +342,27 @@ def test_a_batch_that_is_told_to_stop_while_it_plans_says_so(r2h, scenes, tmp_pa
     assert states(tmp_path) == ["waiting"] * 3
 
 
-def test_a_home_is_one_place_for_all_who_read_and_write(r2h, scenes, tmp_path, monkeypatch):
+def test_a_home_is_one_place_for_all_who_read_and_write(
+    r2h, command, weights, scenes, tmp_path, monkeypatch
+):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    code, _, err = r2h(inputs=["~/in/a.tif", "~/in/b*.tif"], output="~/out")
+    (tmp_path / "list.txt").write_text("~/in/b.tif\n~/in/c*.tif\n")
+    given = {"inputs": ["~/in/a.tif"], "listed": "~/list.txt", "output": "~/out"}
+    code, _, err = r2h("--metrics=~/run.prom", **given)
     assert code == 0, err
-    assert states(tmp_path) == ["done", "done"]
+    assert states(tmp_path) == ["done"] * 3
+    assert "done" in (tmp_path / "run.prom").read_text()
+    (tmp_path / "one.toml").write_text("tile = 16\noverlap = 4\nchunk = 16\n")
+    shutil.copy("batch.toml", "~.toml")
+    for words in (
+        ("look", "~/out/a.zarr"),
+        ("batch", "~/batch.toml", "--dry-run"),
+        ("batch", "~.toml", "--dry-run"),
+        ("plan", "in/a.tif", "--config=~/one.toml", "--checkpoint", weights),
+    ):
+        code, _, err = command(*words)
+        assert code == 0, err
     assert not (tmp_path / "~").exists()
 
 
