@@ -44,7 +44,8 @@ def measure(settings: BatchSettings) -> tuple[Times, Times]:
 
     start = now()
     with patch.object(Stream, "run", timed):
-        rows = run_batch(plan_batch(settings), Event(), lambda _: None)
+        stop = Event()
+        rows = run_batch(plan_batch(settings, stop), stop, lambda _: None)
     assert {row["state"] for row in rows} == {"done"}, rows
     return now() - start, filled
 

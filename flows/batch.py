@@ -5,6 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
@@ -38,7 +39,7 @@ class Entry:
 
     settings: ReconstructSettings
     state: str
-    """new, resume, replace, done or failed."""
+    """new, resume, replace, done or failed; waiting where a stop came before it was looked at."""
     reason: str | None = None
     assumptions: str | None = None
     """What its pixel values are taken for."""
@@ -67,7 +68,7 @@ class Batch:
 
     entries: tuple[Entry, ...]
     forecast: Forecast | None
-    """None where nothing is to be done."""
+    """None where nothing is to be done, or a stop came before it was known."""
     report: str
 
     @property
@@ -76,14 +77,17 @@ class Batch:
         return [entry for entry in self.entries if entry.state not in ("done", "failed")]
 
 
-def plan_batch(settings: BatchSettings) -> Batch:
+def plan_batch(settings: BatchSettings, stop: Event) -> Batch:
     """Open every input, look at every destination, and reckon time, memory and disk.
 
-    Writes nothing. Raises Refusal where the configuration is bad, an input cannot be done (unless
-    ``keep_going``), or memory or disk would not do.
+    Writes nothing. What is not looked at when ``stop`` is set is waiting. Raises Refusal where the
+    configuration is bad, an input cannot be done (unless ``keep_going``), or memory or disk would
+    not do.
     """
     use_endpoint(settings.scene.endpoint)
-    entries = tuple(_look(item, of) for item, of in scenes(settings))
+    entries = tuple(
+        Entry(of, "waiting") if stop.is_set() else _look(item, of) for item, of in scenes(settings)
+    )
     bad = [entry for entry in entries if entry.state == "failed"]
     if bad and not settings.keep_going:
         first = "; ".join(f"{entry.settings.source}: {entry.reason}" for entry in bad[:3])
@@ -93,9 +97,10 @@ def plan_batch(settings: BatchSettings) -> Batch:
     report = settings.report or f"{settings.output.rstrip('/')}/batch.jsonl"
     refuse_unwritable(report, "a batch's report")
     batch = Batch(entries, None, report)
-    if not batch.todo:
-        return batch
-    return Batch(entries, _refuse_what_does_not_fit(batch.todo, settings), report)
+    with suppress(Stopped):
+        if batch.todo and not stop.is_set():
+            return replace(batch, forecast=_refuse_what_does_not_fit(batch.todo, settings, stop))
+    return batch
 
 
 def _look(item: Item, settings: ReconstructSettings) -> Entry:
@@ -154,11 +159,11 @@ def _ended_so(job: Job, before: Mapping[str, Any]) -> bool:
     return before["input"].get("files") == job.input["files"] and before.get("ended") == ended(job)
 
 
-def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings) -> Forecast:
+def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings, stop: Event) -> Forecast:
     """What the batch takes; the largest scene needs the most memory."""
     largest = max(todo, key=lambda entry: entry.buffer_bytes)
     job = open_job(largest.settings, scale=1.0)
-    one = forecast(job)
+    one = forecast(job, stop)
     refuse_too_big(job.plan, one.peak_bytes, job.memory, float("inf"))
     disk = (settings.scene.disk or float("inf")) * GB
     if (place := local_path(settings.output)) is not None:

@@ -42,7 +42,7 @@ def batch_flow(settings: BatchSettings) -> list[Row] | State[Any]:
     is writing one, after the others.
     """
     with stopped_by_signals() as stop:
-        planned = plan_batch(settings)
+        planned = plan_batch(settings, stop)
         done = show_progress(len(planned.entries), "scenes")
         rows = run_batch(planned, stop, lambda _: done(1))
     show_table("scenes", rows, "What became of each scene")

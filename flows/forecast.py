@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from flows.bound import network_of
 from flows.job import Job
 from flows.sigma import checkpoint_of
+from pipeline.errors import Stopped
 from pipeline.plan import refuse_too_big
 
 GB = 1e9
@@ -39,11 +41,12 @@ class Forecast:
     """Most memory of the process."""
 
 
-def forecast(job: Job) -> Forecast:
+def forecast(job: Job, stop: Event | None = None) -> Forecast:
     """Time the model on as many tiles as are computed at once, twice: the first time warms it up.
 
     Memory is what the process needed for that, and what the plan says the run puts on top. Raises
-    Refusal, without trying, where the least that is known of it is more than the run may take.
+    Refusal, without trying, where the least that is known of it is more than the run may take, and
+    Stopped a tile after ``stop`` is set.
     """
     # The trial itself may be too much: what is surely too much is told before it.
     refuse_too_big(job.plan, _least(job), job.memory, float("inf"))
@@ -53,6 +56,8 @@ def forecast(job: Job) -> Forecast:
     noise = torch.zeros((batch, fields, tile, tile), device=job.device)
 
     def once(_: int) -> None:
+        if stop is not None and stop.is_set():
+            raise Stopped
         job.reconstructor(rgb, noise).cpu()
 
     with ThreadPoolExecutor(job.workers) as pool:

@@ -78,10 +78,13 @@ def check_destination(job: Job) -> None:
         _check_resume(job)
 
 
-def check(job: Job) -> Forecast:
-    """Raise Refusal where the job cannot be done, or say what it takes; changes nothing."""
+def check(job: Job, stop: Event | None = None) -> Forecast:
+    """Raise Refusal where the job cannot be done, or say what it takes; changes nothing.
+
+    Raises Stopped soon after ``stop`` is set.
+    """
     check_destination(job)
-    needed = forecast(job)
+    needed = forecast(job, stop)
     refuse_what_does_not_fit(job, needed)
     return needed
 
@@ -195,7 +198,7 @@ def reconstruct(
     """
     start = time.perf_counter()
     job = open_job(settings)
-    return carry_out(job, check(job), watch, stop, start)
+    return carry_out(job, check(job, stop), watch, stop, start)
 
 
 def carry_out(

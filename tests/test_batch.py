@@ -331,14 +331,36 @@ def test_cubes_that_are_replaced_make_room(r2h, scenes, monkeypatch):
 def test_a_batch_that_is_told_to_stop_while_it_plans_says_so(r2h, scenes, tmp_path, monkeypatch):
     plan = batch.plan_batch
 
-    def told(settings):
+    def told(*given):
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
         os.kill(os.getpid(), signal.SIGTERM)
-        return plan(settings)
+        return plan(*given)
 
     monkeypatch.setattr(batch, "plan_batch", told)
     code, _, err = r2h()
     assert code == STOPPED, err
+    assert states(tmp_path) == ["waiting"] * 3
+
+
+def test_a_batch_that_is_told_to_stop_looks_at_no_further_scene(r2h, scenes, tmp_path, monkeypatch):
+    look, looked = batch._look, []
+
+    def told(*given):
+        if not looked:
+            os.kill(os.getpid(), signal.SIGTERM)
+        looked.append(given)
+        return look(*given)
+
+    def tried(*_):
+        raise AssertionError("a trial of the model after a stop")
+
+    monkeypatch.setattr(batch, "_look", told)
+    monkeypatch.setattr(batch, "forecast", tried)
+    for options in ((), ("--dry-run",)):
+        code, _, err = r2h(*options)
+        assert code == STOPPED, err
+        assert len(looked) == 1
+        looked.clear()
     assert states(tmp_path) == ["waiting"] * 3
 
 

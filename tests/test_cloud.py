@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from types import SimpleNamespace
 
 import fsspec
@@ -286,7 +286,7 @@ def test_an_endpoint_is_one_runs_own(raster, bucket, place, weights):
         there.put_file(str(raster), f"{bucket}/new/only.tif")
         scene = SceneSettings(endpoint=other, **small)
         batch = {"inputs": (f"{bucket}/new/*.tif",), "output": f"{bucket}/out"}
-        assert len(plan_batch(BatchSettings(**batch, scene=scene)).entries) == 1
+        assert len(plan_batch(BatchSettings(**batch, scene=scene), Event()).entries) == 1
         use_endpoint(None)
         with pytest.raises(Refusal, match="locked where it was asked"):
             locked_by(reconstruct_flow.fn, elsewhere)

@@ -173,10 +173,10 @@ def test_an_input_that_changes_before_its_cube_is_begun(r2h, tmp_path, cube, mon
     assert r2h(*begun((source, cube)))[0] == 0
     before = objects(cube)
 
-    def replaced(job):
+    def replaced(job, stop):
         # While a tile was tried for the forecast.
         (tmp_path / "other").replace(source)
-        return check(job)
+        return check(job, stop)
 
     monkeypatch.setattr("flows.reconstruct.check", replaced)
     code, said = r2h(*begun((source, cube)), "--overwrite")

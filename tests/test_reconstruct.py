@@ -264,6 +264,23 @@ def test_the_least_memory_is_no_more_than_a_trial_takes(raster, tmp_path, checkp
     assert least <= forecast.forecast(job).peak_bytes
 
 
+def test_a_run_that_is_told_to_stop_ends_its_trial(r2h, raster, tmp_path, monkeypatch):
+    tries, answer = [], Reconstructor.__call__
+
+    def told(self, rgb, noise):
+        if not tries:
+            os.kill(os.getpid(), signal.SIGTERM)
+        tries.append(rgb)
+        return answer(self, rgb, noise)
+
+    monkeypatch.setattr(Reconstructor, "__call__", told)
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--threads", 1)
+    assert code == STOPPED
+    assert "stopped" in err
+    assert len(tries) == 1
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_a_forecast_of_memory_has_a_margin(raster, tmp_path, checkpoint):
     given = {"source": str(raster), "destination": str(tmp_path / "a.zarr"), "threads": 1}
     job = open_job(ReconstructSettings(checkpoint=str(checkpoint), tile=16, overlap=4, **given))

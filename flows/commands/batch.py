@@ -41,10 +41,10 @@ def batch(
         with figures(metrics):
             if log:
                 log_as(log)
-            planned = plan_batch(load(BatchSettings, config))
+            planned = plan_batch(load(BatchSettings, config), stop)
         _tell(planned, dry_run, as_json, log)
         if dry_run:
-            return
+            raise typer.Exit(STOPPED if stop.is_set() else 0)
         rows = _run(planned, stop, as_json, log)
     _show(rows, as_json)
     if metrics:

@@ -104,12 +104,16 @@ def _on_dask(settings: ReconstructSettings, cluster: str, log: str | None) -> di
 def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     from flows.forecast import line  # noqa: PLC0415
     from flows.job import open_job  # noqa: PLC0415
+    from flows.progress import stopped_by_signals  # noqa: PLC0415
     from flows.reconstruct import check  # noqa: PLC0415
     from flows.tasks import REGIONS, reconstruct_flow  # noqa: PLC0415 (it takes seconds to import)
 
     # Bad input, and what does not fit, is told in a line before a server starts.
-    job = open_job(settings, REGIONS)
-    tell(line(job, check(job)))
+    with stopped_by_signals() as stop:
+        job = open_job(settings, REGIONS)
+        tell(line(job, check(job, stop)))
+    if stop.is_set():
+        raise Stopped
     with answered():
         state = reconstruct_flow(settings, return_state=True)
     if state.is_cancelled():
