@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
+from flows.destination import is_there
 from flows.finish import SeamError, ended
 from flows.forecast import GB, Forecast, forecast, room_of
 from flows.inputs import Item, refuse_unsaid, scenes
 from flows.job import Job, open_job
 from flows.progress import logged
-from flows.reconstruct import carry_out, check_destination
+from flows.reconstruct import carry_out
 from flows.record import recorded
 from flows.settings import BatchSettings, ReconstructSettings
 from flows.written import refuse_unwritable, write
 from pipeline.cube import SpectralCube
 from pipeline.errors import Busy, Refusal, Stopped
-from pipeline.place import is_free
+from pipeline.place import refuse_foreign
 from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
 from pipeline.source import known
@@ -126,23 +127,26 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
 
 def _state(job: Job) -> str:
     """What is to be done for a destination. Raises Refusal where something else is there."""
-    fresh = job.settings.model_copy(update={"overwrite": True})
-    check_destination(replace(job, settings=fresh))
-    if is_free(job.settings.destination):
+    if not is_there(job):
         return "new"
     cube = SpectralCube.open(job.settings.destination)
     wanted, found = json.loads(json.dumps(dict(job.spec.settings))), cube.settings
     other = [k for k in sorted(wanted.keys() | found.keys()) if wanted.get(k) != found.get(k)]
     if differ := [key for key in other if key != "scale"]:
         if job.settings.overwrite:
-            return "replace"
+            return _replace(job)
         fix = "Set overwrite, or choose another output."
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
     before = recorded(job.settings.destination)
     if before and job.settings.overwrite and _replaced(job, before):
-        return "replace"
+        return _replace(job)
     whole = cube.sealed and not lost(cube) and not lost_beside(cube)
     return "done" if whole and before and _ended_so(job, before) else "resume"
+
+
+def _replace(job: Job) -> str:
+    refuse_foreign(job.settings.destination)
+    return "replace"
 
 
 def _replaced(job: Job, before: Mapping[str, Any]) -> bool:

@@ -19,12 +19,13 @@ from rich.text import Text
 
 from flows.bound import threads_of
 from flows.client import LOCAL, connect
+from flows.destination import refuse_other_settings
 from flows.environment import environment
 from flows.finish import finish, log_done, stages
 from flows.forecast import line, peak_resident
 from flows.hold import kept
 from flows.progress import stopped_by_signals, tile_bar
-from flows.reconstruct import check, log_region, prepare, refuse_other_settings, run_region
+from flows.reconstruct import check, log_region, prepare, run_region
 from flows.record import refuse_elsewhere, with_places
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings

@@ -1,6 +1,5 @@
 """The main job: one RGB raster to one cube. Nothing here knows Prefect; `flows.tasks` wraps it."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
+from flows.destination import check_destination
 from flows.environment import environment
 from flows.finish import finish, stages
 from flows.forecast import Forecast, forecast, refuse_what_does_not_fit
@@ -19,7 +19,6 @@ from flows.record import (
     environments,
     first_input,
     recorded,
-    refuse_foreign_record,
     same_input,
     unchanged_input,
     write_record,
@@ -31,7 +30,7 @@ from pipeline.grid import Window
 from pipeline.labels import Labels
 from pipeline.lock import locked
 from pipeline.place import is_free
-from pipeline.sidecar import refuse_foreign, withdraw
+from pipeline.sidecar import withdraw
 from pipeline.source import State
 from pipeline.store import reason, storage_errors
 from pipeline.stream import Stream
@@ -59,25 +58,6 @@ def prepare(job: Job) -> SpectralCube:
     return _create(job, original, fs, path)
 
 
-def check_destination(job: Job) -> None:
-    """Raise Refusal where `prepare` would; changes nothing."""
-    try:
-        _, path = url_to_fs(job.settings.destination)
-        path.encode()  # GDAL, which writes beside it, has names in UTF-8
-        exists = not is_free(job.settings.destination)
-        if not exists:
-            refuse_foreign_record(job.settings.destination)
-    except Refusal:
-        raise
-    except storage_errors(ValueError, ImportError) as error:
-        fix = "Give a path, or a URI whose file system is installed."
-        raise Refusal("the destination must be reachable", error, fix) from error
-    if job.settings.sidecars:
-        refuse_foreign(job.settings.destination)
-    if exists and not job.settings.overwrite:
-        _check_resume(job)
-
-
 def check(job: Job, stop: Event | None = None) -> Forecast:
     """Raise Refusal where the job cannot be done, or say what it takes; changes nothing.
 
@@ -87,32 +67,6 @@ def check(job: Job, stop: Event | None = None) -> Forecast:
     needed = forecast(job, stop)
     refuse_what_does_not_fit(job, needed)
     return needed
-
-
-def _check_resume(job: Job) -> None:
-    destination = job.settings.destination
-    cube = SpectralCube.open(destination)
-    if not job.settings.resume:
-        state, fix = (
-            ("a finished cube", "Add --overwrite to replace it.")
-            if cube.sealed
-            else ("a half-finished cube", "Add --resume to go on, --overwrite to begin again.")
-        )
-        raise Refusal("the destination must be new", f"{destination}, {state}", fix)
-    refuse_other_settings(job)
-    _ = cube.companion
-    same_input(job)
-
-
-def refuse_other_settings(job: Job) -> None:
-    """Raise Refusal where the cube was begun under settings that give another result."""
-    cube = SpectralCube.open(job.settings.destination)
-    wanted = json.loads(json.dumps(dict(job.spec.settings)))
-    for key in sorted(wanted.keys() | cube.settings.keys()):
-        if wanted.get(key) != cube.settings.get(key):
-            change = f"{key} {cube.settings.get(key)} in the cube, {wanted.get(key)} now"
-            fix = "Resume as it was begun, or begin again with --overwrite."
-            raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
 
 
 def _take_up(job: Job) -> SpectralCube:

@@ -18,12 +18,11 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
-from pipeline.place import is_vacant, remove, root_attributes
+from pipeline.place import COMPANION, beside, is_vacant, remove, root_attributes
 from pipeline.seam import FIELDS, Counts
 from pipeline.store import consolidate, new_group, open_store
 
 SEAM, TALLY = "seam", "census"
-_MARK = "r2h_companion"
 Mode = Literal["r", "r+"]
 """To read, also where nothing may be written, or to write too."""
 
@@ -58,10 +57,7 @@ class Companion:
     @staticmethod
     def uri(cube: str) -> str:
         """Where the companion of a cube is."""
-        stem = cube.rstrip("/")
-        bare = stem.removesuffix(".zarr")
-        # The same ending, so that cubes `x` and `x.zarr` in one folder have one each.
-        return f"{bare}_aux{stem[len(bare) :]}"
+        return beside(cube)
 
     @classmethod
     def is_there(cls, cube: str) -> bool:
@@ -74,7 +70,7 @@ class Companion:
         """Write metadata. Raises Refusal where something else has the place."""
         cls.remove(cube)
         # The mark goes in with the group, so that no kill leaves one without.
-        kind = {"zarr_format": spec.zarr_format, "attributes": {_MARK: _digest(spec.settings)}}
+        kind = {"zarr_format": spec.zarr_format, "attributes": {COMPANION: _digest(spec.settings)}}
         rows, cols = -(-spec.height // spec.chunk), -(-spec.width // spec.chunk)
         with new_group(cls.uri(cube), **kind) as group:
             for name, fields, about in (
@@ -98,6 +94,8 @@ class Companion:
             return cls(cls.uri(cube), zarr.open_group(store, mode=mode, use_consolidated=False))
         except (FileNotFoundError, KeyError, ValueError) as error:
             rule, fix = "a cube that is written has its companion", "Begin again with --overwrite."
+            if not cls.is_there(cube):
+                fix = "Put it back beside the cube, or delete the cube and begin again."
             raise Refusal(rule, f"no {cls.uri(cube)}", fix) from error
 
     def refuse_other(
@@ -223,7 +221,7 @@ class Companion:
 
 def refuse_another(name: str, group: zarr.Group, settings: Mapping[str, Any]) -> None:
     """Raise Refusal where the store of a name, beside a cube of these settings, is another's."""
-    if group.attrs.get(_MARK) != _digest(settings):
+    if group.attrs.get(COMPANION) != _digest(settings):
         rule = "what lies beside a cube was made with it, by this version"
         fix = "Move it away, or make the cube again with --overwrite."
         raise Refusal(rule, f"{name} of another", fix)
@@ -242,4 +240,4 @@ def _total(records: zarr.Array[Any]) -> Counts:
 
 def _is_companion(fs: fsspec.AbstractFileSystem, root: str) -> bool:
     """Whether a folder is a cube's companion: marked so, or before its mark was there."""
-    return _MARK in root_attributes(fs, root) or is_vacant(fs, root)
+    return COMPANION in root_attributes(fs, root) or is_vacant(fs, root)

@@ -20,6 +20,8 @@ SETTINGS = "r2h"
 """The root attribute that holds the provenance: of a cube that was wholly created."""
 BEGUN = "r2h_begun"
 """The root attribute of one that is being created, or deleted: it has no values."""
+COMPANION = "r2h_companion"
+"""The root attribute of what lies beside a cube."""
 _ROOTS = (".zattrs", "zarr.json")  # where Zarr keeps a group's attributes, in version 2 and 3
 _PARTIAL = re.compile(r"(\.zattrs|zarr\.json)\.[0-9a-f]{32}\.partial")
 _FIX = "Delete it yourself, or choose another name."
@@ -42,11 +44,28 @@ def is_free(uri: str) -> bool:
     raise Refusal("only a cube is resumed or replaced", uri, _FIX)
 
 
+def beside(cube: str) -> str:
+    """Where the companion of a cube is."""
+    stem = cube.rstrip("/")
+    bare = stem.removesuffix(".zarr")
+    # The same ending, so that cubes `x` and `x.zarr` in one folder have one each.
+    return f"{bare}_aux{stem[len(bare) :]}"
+
+
 def refuse_foreign(uri: str) -> None:
-    """Raise Refusal where something else than a cube, whole or begun, has a cube's place."""
+    """Raise Refusal where something else than a cube, whole or begun, has a cube's place.
+
+    A whole one has its companion beside it: what others derive from a cube inherits attributes.
+    """
     fs, root = fsspec.core.url_to_fs(uri)
-    if not {SETTINGS, BEGUN} & root_attributes(fs, root).keys() and not is_vacant(fs, root):
+    marks = root_attributes(fs, root)
+    if BEGUN in marks or is_vacant(fs, root):
+        return
+    if SETTINGS not in marks:
         raise Refusal("only a cube is replaced", uri, _FIX)
+    if COMPANION not in root_attributes(*fsspec.core.url_to_fs(beside(uri))):
+        found = f"{uri} without {beside(uri)}, as a copy or a part of a cube is"
+        raise Refusal("only a cube that has its companion beside it is replaced", found, _FIX)
 
 
 def is_vacant(fs: fsspec.AbstractFileSystem, root: str) -> bool:

@@ -108,6 +108,38 @@ def test_what_others_made_is_never_replaced(tmp_path, command, words, other):
     assert objects(tmp_path) == before
 
 
+@FORMATS
+@pytest.mark.parametrize("part", [{"wavelength": 1}, {"x": slice(2, 9)}, {}])
+def test_what_others_derived_from_a_cube_is_never_replaced(
+    tmp_path, command, words, zarr_format, part
+):
+    words = (*words, "--zarr-format", zarr_format)
+    assert command(*words)[0] == 0
+    derived = tmp_path / "b.zarr"
+    with xr.open_zarr(tmp_path / "a.zarr") as cube:
+        cube.isel(part).to_zarr(derived, zarr_format=zarr_format, consolidated=zarr_format == 2)
+    before = objects(tmp_path)
+    code, _, said = command(*words[:2], derived, *words[3:], "--overwrite")
+    assert code == 2
+    assert "b.zarr without" in said
+    assert "Delete it yourself" in said
+    assert objects(tmp_path) == before
+    assert command(*words, "--overwrite")[0] == 0
+
+
+def test_a_cube_without_its_companion_is_gone_on_with_when_that_is_back(tmp_path, command, words):
+    assert command(*words)[0] == 0
+    (tmp_path / "a_aux.zarr").rename(tmp_path / "away")
+    for option in ("--resume", "--overwrite"):
+        code, _, said = command(*words, option)
+        assert code == 2
+        assert "a_aux.zarr" in said
+        assert "elete" in said
+        assert "--overwrite" not in said
+    (tmp_path / "away").rename(tmp_path / "a_aux.zarr")
+    assert command(*words, "--resume")[0] == 0
+
+
 def test_what_others_put_in_the_companions_place_is_never_replaced(tmp_path, command, words):
     (tmp_path / "a_aux.zarr/seam").mkdir(parents=True)
     (tmp_path / "a_aux.zarr/.zgroup").write_text('{"zarr_format": 2}')

@@ -1,0 +1,70 @@
+"""What is at a run's destination, and whether the run may go on with it or replace it."""
+
+import json
+
+from fsspec.core import url_to_fs
+
+from flows.job import Job
+from flows.record import refuse_foreign_record, same_input
+from pipeline import sidecar
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
+from pipeline.place import is_free, refuse_foreign
+from pipeline.store import storage_errors
+
+
+def check_destination(job: Job) -> None:
+    """Raise Refusal where `prepare` would; changes nothing."""
+    if not is_there(job):
+        return
+    if job.settings.overwrite:
+        refuse_foreign(job.settings.destination)
+    else:
+        _check_resume(job)
+
+
+def is_there(job: Job) -> bool:
+    """Whether a cube is at the destination.
+
+    Raises Refusal where something else is, or has the place of what lies beside a cube.
+    """
+    try:
+        _, path = url_to_fs(job.settings.destination)
+        path.encode()  # GDAL, which writes beside it, has names in UTF-8
+        exists = not is_free(job.settings.destination)
+        if not exists:
+            refuse_foreign_record(job.settings.destination)
+    except Refusal:
+        raise
+    except storage_errors(ValueError, ImportError) as error:
+        fix = "Give a path, or a URI whose file system is installed."
+        raise Refusal("the destination must be reachable", error, fix) from error
+    if job.settings.sidecars:
+        sidecar.refuse_foreign(job.settings.destination)
+    return exists
+
+
+def _check_resume(job: Job) -> None:
+    destination = job.settings.destination
+    cube = SpectralCube.open(destination)
+    if not job.settings.resume:
+        state, fix = (
+            ("a finished cube", "Add --overwrite to replace it.")
+            if cube.sealed
+            else ("a half-finished cube", "Add --resume to go on, --overwrite to begin again.")
+        )
+        raise Refusal("the destination must be new", f"{destination}, {state}", fix)
+    refuse_other_settings(job)
+    _ = cube.companion
+    same_input(job)
+
+
+def refuse_other_settings(job: Job) -> None:
+    """Raise Refusal where the cube was begun under settings that give another result."""
+    cube = SpectralCube.open(job.settings.destination)
+    wanted = json.loads(json.dumps(dict(job.spec.settings)))
+    for key in sorted(wanted.keys() | cube.settings.keys()):
+        if wanted.get(key) != cube.settings.get(key):
+            change = f"{key} {cube.settings.get(key)} in the cube, {wanted.get(key)} now"
+            fix = "Resume as it was begun, or begin again with --overwrite."
+            raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
