@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import PurePath
 from threading import Event
 from typing import Any
 
@@ -207,7 +208,7 @@ def _camera_facts(camera: Camera, illuminant: str) -> dict[str, Any]:
     digest = hashlib.sha256(camera.sensitivities.tobytes()).hexdigest()
     return {
         "name": camera.name,
-        "illuminant": illuminant,
+        "illuminant": PurePath(illuminant).name,  # of a file, wherever it lies
         "encoding": camera.encoding,
         "white": camera.white,
         "sensitivities": digest,

@@ -1,6 +1,7 @@
 """`run.json` beside a cube: where it came from, how it was made, what it took."""
 
 import json
+from pathlib import PurePath
 from typing import Any
 
 import fsspec
@@ -11,6 +12,10 @@ from pipeline.errors import Refusal
 from pipeline.redact import redacted
 from pipeline.source import State, alike, known, state
 from pipeline.store import put
+from pipeline.uri import absolute, is_file
+
+_FILES = ("aoi", "camera", "checkpoint", "illuminant")
+"""Settings that may name a file; without an ending they are names of what ships."""
 
 
 def record_path(destination: str) -> str:
@@ -28,8 +33,8 @@ def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, A
     record: dict[str, Any] = {
         "cube": job.settings.destination,
         "run": job.run,
-        "input": original,
-        "settings": job.settings.model_dump(mode="json"),
+        "input": {**original, "source": absolute(original["source"])},
+        "settings": _settings(job),
         "provenance": dict(job.spec.settings),
         "assumptions": job.assumptions,
         "environment": environment(job),
@@ -43,6 +48,15 @@ def write_record(job: Job, original: State, more: dict[str, Any]) -> dict[str, A
     shown: dict[str, Any] = redacted(record)
     put(record_path(job.settings.destination), json.dumps(shown, indent=2).encode())
     return shown
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """The settings, with files as they are named from any folder: others make parts of it again."""
+    settings = job.settings.model_dump(mode="json")
+    named = {key: name for key in _FILES if PurePath(name := settings[key] or "").suffix}
+    files = {key: name for key, name in named.items() if is_file(name)}
+    files["source"] = job.settings.source  # with a * it is no file
+    return settings | {key: absolute(name) for key, name in files.items()}
 
 
 def recorded(destination: str) -> dict[str, Any] | None:

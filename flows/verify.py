@@ -1,16 +1,14 @@
 """A finished cube looked through end to end: what is stored, and a sample of it made again."""
 
-import json
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-import fsspec
 import numpy as np
 
 from flows.environment import environment
 from flows.job import Job, open_job
-from flows.record import environments, record_path
+from flows.record import environments, record_path, recorded
 from flows.settings import ReconstructSettings, load
 from pipeline import verify
 from pipeline.cube import SpectralCube
@@ -40,7 +38,9 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     if not with_input:
         faults += verify.contents(cube, whole, None)
         return report | {"faults": [fault.what for fault in faults]}
-    record = _record(uri)
+    if (record := recorded(uri)) is None:
+        rule, fix = "a cube has the record of its run beside it", "Look at it with --no-input."
+        raise Refusal(rule, f"no {record_path(uri)}", fix)
     job = _opened(record, uri, source)
     faults += _metadata(job, cube)
     faults += verify.contents(cube, whole, lambda window: _valid(job, window))
@@ -63,20 +63,15 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     }  # fmt: skip
 
 
-def _record(uri: str) -> dict[str, Any]:
-    try:
-        with fsspec.open(record_path(uri)) as file:
-            record: dict[str, Any] = json.load(file)
-            return record
-    except (OSError, ValueError) as error:
-        fix = "Look at what is stored alone, with --no-input."
-        raise Refusal("a cube has the record of its run beside it", error, fix) from None
-
-
 def _opened(record: dict[str, Any], uri: str, source: str | None) -> Job:
-    changes = {"destination": uri, "resume": True, "overwrite": False}
-    changes |= {"source": source or record["settings"]["source"]}
-    job = open_job(load(ReconstructSettings, None, **(record["settings"] | changes)))
+    found = record["settings"]["source"]
+    changes = {"destination": uri, "resume": True, "overwrite": False, "source": source or found}
+    try:
+        job = open_job(load(ReconstructSettings, None, **(record["settings"] | changes)))
+    except Refusal as error:
+        rule, value, fix = error.args
+        here = "" if source else " Or say with --source where it is now, or look with --no-input."
+        raise Refusal(rule, value, f"{fix}{here}") from error
     known(record["input"], job.input, job.scene.files)
     return job
 

@@ -28,6 +28,12 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
 
 
+def absolute(uri: str) -> str:
+    """A path as it is named from any folder; a URI as it is."""
+    path = None if "::" in uri else local_path(uri)
+    return uri if path is None else str(path.absolute())
+
+
 def named_path(uri: str) -> PurePath:
     """The path by which a file is named; in a chain, as zip://a.tif::s3://b/c.zip, the member's.
 

@@ -177,3 +177,24 @@ def test_a_run_of_either_type_and_format_is_verified(tmp_path, command, dtype, z
     assert command("reconstruct", source, out, *TILING, *kind)[0] == 0
     code, said, _ = command("verify", out)
     assert code == 0, said
+
+
+def test_a_cube_is_verified_from_any_folder(tmp_path, command, weights, monkeypatch):
+    for folder in ("here", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    raster(tmp_path / "here/in.tif", 48, 48)
+    shutil.copy(weights, "own.safetensors")
+    (tmp_path / "here/light.csv").write_text("wavelength_nm,power\n400,1\n550,2\n700,2\n")
+    words = ("--checkpoint", "own.safetensors", "--illuminant", "light.csv", *TILING)
+    code, _, said = command("reconstruct", "in.tif", "a.zarr", *words)
+    assert code == 0, said
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, said, err = command("verify", tmp_path / "here/a.zarr")
+    assert code == 0, err
+    assert f"input: {tmp_path}/here/in.tif" in said
+    (tmp_path / "here/in.tif").rename(tmp_path / "elsewhere/in.tif")
+    code, _, err = command("verify", tmp_path / "here/a.zarr")
+    assert code == 2
+    assert "--source" in err
+    assert command("verify", tmp_path / "here/a.zarr", "--source", "in.tif")[0] == 0
