@@ -26,9 +26,12 @@ BLOCKS = 256e6
 MARGIN = 1.05
 """What a forecast of memory is raised by, to be within 20 % either way: without it runs took 0.88
 to 1.12 times as much, narrow, high scenes and many regions the most."""
-FLOATS = 10
+FLOATS, FLOATS_IN_TORCH = 10, 6
 """Of a pixel under way in the network, times its wavelengths and its first level's channels: at
-least so many values are held at once. Measured: 1.2 to 1.6 times as many, by engine and width."""
+least so many values are held at once. Measured: one more tile takes 11 to 16 in ONNX Runtime, and
+in torch 7 to 16, the least where it is one more of a batch."""
+LOADED = 0.25e9
+"""Bytes of a process with all libraries loaded, at least. Measured: 0.32 GB and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,10 @@ def forecast(job: Job, stop: Event | None = None) -> Forecast:
 def _least(job: Job) -> int:
     """Bytes that a run surely takes; a GPU's own memory is not counted."""
     config = network_of(checkpoint_of(job.settings), job.device).config
-    values = FLOATS * (config.bands + config.widths[0]) if job.device == "cpu" else 0
+    floats = FLOATS if job.engine == "onnxruntime" else FLOATS_IN_TORCH
+    values = floats * (config.bands + config.widths[0]) if job.device == "cpu" else 0
     model = job.workers * job.settings.batch * job.grid.tile**2 * values * 4
-    return _with_run(job, max(model, peak_resident()))
+    return _with_run(job, max(LOADED + model, peak_resident()))
 
 
 def _with_run(job: Job, process: float) -> int:

@@ -257,11 +257,29 @@ def test_memory_that_is_surely_too_little_is_told_before_the_model_takes_it(
     assert "got 2.00 GB" in err
 
 
-def test_the_least_memory_is_no_more_than_a_trial_takes(raster, tmp_path, checkpoint):
+@pytest.mark.parametrize(
+    "more", [{"tile": 768}, {"tile": 256, "batch": 16, "engine": "torch"}], ids=["alone", "batch"]
+)
+def test_the_least_memory_is_no_more_than_a_trial_takes(raster, tmp_path, checkpoint, more):
     given = {"source": str(raster), "destination": str(tmp_path / "a.zarr"), "threads": 1}
-    job = open_job(ReconstructSettings(checkpoint=str(checkpoint), tile=768, **given))
+    job = open_job(ReconstructSettings(checkpoint=str(checkpoint), **given, **more))
     least = forecast._least(job)
     assert least <= forecast.forecast(job).peak_bytes
+
+
+def test_the_least_memory_counts_the_process_beside_the_model(
+    raster, tmp_path, checkpoint, monkeypatch
+):
+    monkeypatch.setattr(forecast, "peak_resident", lambda: 0)
+    given = {"source": str(raster), "destination": str(tmp_path / "a.zarr"), "threads": 1}
+    opened = (
+        open_job(ReconstructSettings(checkpoint=str(checkpoint), **given, engine=engine, batch=8))
+        for engine in ("onnxruntime", "torch")
+    )
+    least = [forecast._least(job) for job in opened]
+    floats = 4 * 8 * 256**2 * (31 + 4)
+    assert least[0] > 1.05 * (0.25e9 + 10 * floats)
+    assert least[0] > least[1] > 1.05 * (0.25e9 + 6 * floats)
 
 
 def test_a_run_that_is_told_to_stop_ends_its_trial(r2h, raster, tmp_path, monkeypatch):
