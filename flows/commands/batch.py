@@ -27,6 +27,8 @@ def batch(
 ) -> None:
     """Reconstruct many rasters; run it again to go on with what is not done.
 
+    A cube is skipped where its input's name, size and time of change (or ETag) are as they were.
+
     Exit code 0, 1 where scenes failed, 2 for a bad configuration, told before any work, 75 where it
     was told to stop, or another run is writing a cube: run it again later.
 
