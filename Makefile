@@ -43,8 +43,6 @@ train: setup  ## Reproduce the shipped weights: make train CAVE=folder AIRBORNE=
 		--init runs/cave/checkpoint.safetensors --out runs/breadth
 	$(BIN)/r2h train train-wide.toml --root $(CAVE) --reflectances $(REFLECTANCES) --illuminants $(LIGHTS) \
 		--beside $(AIRBORNE) --init runs/breadth/checkpoint.safetensors --out runs/wide
-	$(BIN)/r2h train train-dimmed.toml --root $(CAVE) --reflectances $(REFLECTANCES) --illuminants $(LIGHTS) \
-		--beside $(AIRBORNE) --init runs/wide/checkpoint.safetensors --out runs/dimmed
 
 bench: $(VENV)/.bench  ## Measure into docs/benchmarks.md (hours); BENCH="null --quick" for less
 	$(BIN)/python -m benchmarks $(BENCH)

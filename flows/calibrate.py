@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import model
-from flows.learn_settings import CalibrateSettings, TrainSettings
+from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.shown import beside_of
 from flows.train import provenance, train
 from model.checkpoint import KIND, describe_kind, named
@@ -107,9 +107,8 @@ def _network(
     out: Path,
     tell: Callable[[str], None],
 ) -> model.R2HDiff:
-    folder = out / f"without-{fold[0]}"
+    folder, of = out / f"without-{fold[0]}", without(fold, settings.train)
     path = folder / "checkpoint.safetensors"
-    of = without(fold, settings.train)
     if not path.exists():
         every = max(1, of.iterations // 10)
 
@@ -119,6 +118,8 @@ def _network(
 
         train(of, root, folder, report)
     trained, asked = model.describe(path)["training"], provenance(of)
+    network = NetworkSettings(**trained["network"])  # a switch that came later was at its default
+    trained["network"] = network.model_dump(mode="json")
     if other := [key for key, value in asked.items() if trained.get(key, value) != value]:
         rule, fix = "a fold's network that is there was trained as now", "Use another folder."
         raise Refusal(rule, f"{path} with other {', '.join(other)}", fix)

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import model
 from flows.calibrate import Errors, _quarters, calibrate, fitted, groups, leave_one_out
 from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.settings import load
@@ -59,7 +61,9 @@ bottom = 1
 
 
 def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
-    tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+    tmp_path: Path,
+    command: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for number, name in enumerate(NAMES):
         planes = np.random.default_rng(number).integers(0, 65536, (31, 16, 16), dtype=np.uint16)
@@ -87,6 +91,15 @@ def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
     # Again: the networks are there, the numbers are the same.
     assert command(*given, "--reflectances", materials)[0] == 0
     assert Uncertainty.load(path).digest == law.digest
+
+    def older(of: Path) -> dict[str, Any]:
+        about = describe(of)
+        del about["training"]["network"]["schedule"]
+        return about
+
+    # So are those of a version that did not have a switch yet.
+    monkeypatch.setattr(model, "describe", older)
+    assert command(*given, "--reflectances", materials)[0] == 0
     config.write_text(CONFIG.replace("iterations = 1", "iterations = 2"))
     code, _, said = command(*given, "--reflectances", materials)
     assert code == 2
