@@ -4,10 +4,12 @@ The networks of ``r2h calibrate`` (FOLDS, its folder) score the middles of the s
 not seen, by the Basler camera: alone, at the scale that twice as much of a white table beside them
 makes, and beside it. Then at multiples of their own scale. PSNR in dB. With ``--further FOLDER``
 the network of one fold goes on, once for each ``--dimmed`` share of its crops, and is scored alike.
-Validation is not read. What FOLDER holds is not trained again.
+What FOLDER holds is not trained again. Validation is not read but with ``--checkpoint FILE``: those
+weights on its scenes, in the folds' place.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ import model
 from benchmarks.learning import BASLER, learnt
 from benchmarks.recipes import MIDDLE, chain, mean
 from flows.calibrate import without
-from flows.learn_settings import CalibrateSettings, TrainSettings
+from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
 from flows.settings import load
 from flows.shown import crops_of
 from model import R2HDiff
@@ -73,11 +75,25 @@ def kept(folds: Path, fold: tuple[str, ...]) -> R2HDiff:
     return model.load(folds / f"without-{fold[0]}" / "checkpoint.safetensors").eval()
 
 
+def of_checkpoint(path: Path) -> Iterator[tuple[R2HDiff, str]]:
+    """The network of a file, and each validation scene."""
+    network = model.load(path).eval()
+    return ((network, name) for name in load(EvaluateSettings, "evaluate-cave.toml").scenes)
+
+
+def of_folds(given: argparse.Namespace) -> Iterator[tuple[R2HDiff, str]]:
+    """Each training scene, and the network that has not seen it."""
+    for fold in load(CalibrateSettings, given.settings).folds:
+        network = kept(given.folds, fold)
+        yield from ((network, name) for name in fold)
+
+
 def main() -> None:
     """Score, print tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.surroundings", description=__doc__)
     parser.add_argument("root", type=Path)
-    parser.add_argument("folds", type=Path)
+    parser.add_argument("folds", type=Path, nargs="?")
+    parser.add_argument("--checkpoint", type=Path, help="weights that are scored on validation")
     parser.add_argument("--settings", default="calibrate-cave.toml", help="of the folds")
     parser.add_argument("--further", type=Path)
     parser.add_argument("--fold", type=int, default=1, help="which goes on")
@@ -93,17 +109,15 @@ def main() -> None:
 
     print("| scene | scale | alone | at that scale | beside white |", "|---" * 5 + "|", sep="\n")
     rows, times = [], []
-    for fold in settings.folds:
-        network = kept(given.folds, fold)
-        for name in fold:
-            surrounded, at = scores(network, given.root, name)
-            rows.append(surrounded)
-            times.append(at)
-            print(f"| {name} |", _cells(surrounded), flush=True)
+    for network, name in of_checkpoint(given.checkpoint) if given.checkpoint else of_folds(given):
+        surrounded, at = scores(network, given.root, name)
+        rows.append(surrounded)
+        times.append(at)
+        print(f"| {name} |", _cells(surrounded), flush=True)
     print("| mean |", _cells(mean(rows)))
     head = " | ".join(f"scale x {time:g}" for time in TIMES)
     print(f"\n| | {head} | beside white |", "|---" * (len(TIMES) + 2) + "|", sep="\n")
-    print("| all folds |", _cells([*mean(times), mean(rows)[3]]), flush=True)
+    print("| all |", _cells([*mean(times), mean(rows)[3]]), flush=True)
     if not given.further:
         return
     print("| one fold |", _cells(of_fold(kept(given.folds, settings.folds[given.fold]))))
