@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 In = TypeVar("In")
@@ -24,6 +25,9 @@ def ahead(
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use: those it may run on, or its container's share if less."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return here or 1
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    quota, _, period = (limit.read_text() if limit.is_file() else "max").partition(" ")
+    share = -(-int(quota) // int(period)) if quota.isdigit() else here
+    return min(here or 1, share or 1)

@@ -1,5 +1,6 @@
 """What is planned is what is done."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.ahead import cores
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.plan import HALO, IDLE, Needs, Parts, machine_memory, plan, planned, refuse_too_big
@@ -98,6 +100,17 @@ def test_memory_is_the_containers_where_that_is_less(monkeypatch):
     assert machine_memory() == 1000 < whole
     monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
     assert machine_memory() == whole
+
+
+def test_cores_are_the_containers_where_those_are_fewer(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    for text, count in [("400000 100000\n", 4), ("250000 100000\n", 3), ("50000 100000\n", 1)]:
+        monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
+        assert cores() == count
+    for text in ("max 100000\n", "9000000 100000\n"):
+        monkeypatch.setattr(Path, "read_text", lambda _, text=text: text)
+        assert cores() == 64
 
 
 @pytest.mark.parametrize("region", [None, 16384])
