@@ -41,7 +41,7 @@ def _wanted(worker: "Worker", key: "Key") -> bool:
 
 @contextmanager
 def kept(client: "Client", settings: ReconstructSettings, run: str) -> Iterator[Check]:
-    """The destination kept by a worker. Raises Refusal where another run has it."""
+    """The destination kept by a worker. Raises Busy where another run has it."""
     from distributed import Event  # noqa: PLC0415
 
     holding = client.submit(hold, settings, run, pure=False)

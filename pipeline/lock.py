@@ -24,7 +24,7 @@ _BEATS = 6
 _REACHED = "the destination must be reachable"
 _RULE = "one run at a time writes a cube"
 Check = Callable[[], None]
-"""Raises Refusal where the lock was lost."""
+"""Raises Busy where the lock was lost."""
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
     def check() -> None:
         if lost.is_set():
             fix = "The store was out of reach for too long: run again with --resume."
-            raise Refusal(_RULE, "a lock that has passed to another run", fix)
+            raise Busy(_RULE, "a lock that has passed to another run", fix)
 
     heart = Thread(target=renew, daemon=True)
     heart.start()

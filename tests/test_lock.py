@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from pipeline import lock
-from pipeline.errors import Refusal
+from pipeline.errors import Busy, Refusal
 from pipeline.lock import locked
 
 
@@ -102,7 +102,7 @@ def test_a_lease_is_renewed_and_a_lost_one_is_noticed(monkeypatch):
             pass
         fs.pipe_file(cube.replace(".zarr", ".r2h.lock") + "/00000002", b"{}")
         time.sleep(0.5)
-        with pytest.raises(Refusal, match="passed to another"):
+        with pytest.raises(Busy, match="passed to another"):
             held()
 
 
