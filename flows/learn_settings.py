@@ -20,7 +20,7 @@ class EvaluateSettings(TileSettings):
     scenes: tuple[str, ...] = ()
     """Scenes by name (none, and no split: all)."""
     split: Literal["train", "validation", "test"] | None = None
-    """Scenes that the data set's owner lists for a use."""
+    """Scenes of one use: train, validation or test, where the data set has splits."""
     camera: str = PUBLISHED_BY
     """Camera that renders the scenes."""
     rendering: Rendering = "clean"
@@ -92,7 +92,7 @@ class TrainSettings(TrainFiles):
     scenes: tuple[str, ...] = ()
     """Scenes by name."""
     split: Literal["train", "validation", "test"] | None = None
-    """Scenes that the data set's owner lists for a use."""
+    """Scenes of one use: train, validation or test, where the data set has splits."""
     calibrate: bool = False
     """Divide Harvard's cubes by calib.txt."""
     resident: int | None = Field(None, ge=1)

@@ -92,9 +92,11 @@ class TileSettings(Settings):
     """Standard deviation of the noise in linear RGB, white = 1; above 0 the cube renders back to
     the colour that is likely without it."""
     uncertainty: Literal["none", "fast"] = "none"
-    """Sigma beside the cube, from what a single pass knows (samples always come with theirs)."""
+    """Sigma beside the cube: fast, from what a single pass knows, or none (samples always come with
+    theirs)."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """Tiles computed at once on the CPU, each on one thread, 1024 at most (none: one a core)."""
+    """Tiles computed at once on the CPU, each on one thread, 1024 at most (none: one a core of the
+    machine, or of its container)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -134,7 +136,8 @@ class SceneSettings(TileSettings):
     region: int | None = Field(None, ge=1)
     """Side of a unit of work in pixels, whole chunks (none: planned)."""
     memory: float | None = Field(None, gt=0)
-    """GB that the run may take (none: what the machine has)."""
+    """GB that the run may take (none: what the machine or its container has; other runs on it and
+    a batch system's limit are not seen)."""
     disk: float | None = Field(None, gt=0)
     """GB that the cube may take before compression (none: what is free)."""
     max_seam: float | None = Field(None, gt=0)

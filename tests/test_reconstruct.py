@@ -539,3 +539,13 @@ def test_help_of_every_command_has_an_example():
     assert {"reconstruct", "camera fit", "view", "export"} <= helped.keys()
     for name, text in helped.items():
         assert f"Example: r2h {name}" in " ".join(text.split()), name
+
+
+def test_what_a_help_says_in_brackets_is_not_lost():
+    def texts(command):
+        for param in command.params:
+            yield getattr(param, "help", None) or ""
+        for inner in getattr(command, "commands", {}).values():
+            yield from texts(inner)
+
+    assert not [text for text in texts(get_command(cli.app)) if "[" in text]  # markup to rich

@@ -22,7 +22,7 @@ def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     form: Annotated[
         str | None,
         typer.Option(
-            "--format", help="envi, cog, netcdf, mat, npy or ntire. [default: by the ending]"
+            "--format", help="envi, cog, netcdf, mat, npy or ntire (default: by the ending)."
         ),
     ] = None,
     window: Annotated[str | None, typer.Option(help="Part: row,column,height,width.")] = None,

@@ -25,7 +25,7 @@ def evaluate(
     root: Annotated[str, typer.Option(help="Folder or URI with the data set's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for cubes, JSON and CSV.")] = Path("evaluation"),
     config: Annotated[
-        str | None, typer.Option(help="TOML file. [default: evaluate-DATASET.toml]")
+        str | None, typer.Option(help="TOML file (default evaluate-DATASET.toml).")
     ] = None,
     as_json: Json = False,
     *,
@@ -96,7 +96,9 @@ def calibrate(
     config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
     root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the check.")],
-    checkpoint: Annotated[Path, typer.Option(help="Whose sigma it will be.")] = SHIPPED,
+    checkpoint: Annotated[
+        Path, typer.Option(help="Whose sigma it will be (default r2h-wide).", show_default=False)
+    ] = SHIPPED,
     as_json: Json = False,
     *,
     given: dict[str, Any],

@@ -17,7 +17,7 @@ app.add_typer(group, name="model")
 @group.command("info")
 def model_info(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A file, or a name. [default: r2h-wide]")
+        Path, typer.Argument(help="A file, or a name (default r2h-wide).", show_default=False)
     ] = SHIPPED,
     as_json: Json = False,
 ) -> None:

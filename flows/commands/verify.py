@@ -13,7 +13,7 @@ app = typer.Typer()
 @app.command()
 def verify(
     cube: Annotated[str, typer.Argument(help="Cube.")],
-    source: Annotated[str | None, typer.Option(help="Its input [default: as recorded].")] = None,
+    source: Annotated[str | None, typer.Option(help="Its input (default: as recorded).")] = None,
     no_input: Annotated[bool, typer.Option("--no-input", help="Look at the store alone.")] = False,
     sample: Annotated[int, typer.Option(min=0, help="Chunks to reconstruct again.")] = 3,
     as_json: Json = False,

@@ -14,7 +14,7 @@ app = typer.Typer()
 @app.command()
 def report(
     cube: Annotated[str, typer.Argument(help="Cube (any URI), or an evaluation's folder.")],
-    out: Annotated[str | None, typer.Option(help="HTML file. [default: NAME.report.html]")] = None,
+    out: Annotated[str | None, typer.Option(help="HTML file (default NAME.report.html).")] = None,
     source: Annotated[str | None, typer.Option(help="The cube's input, if it has moved.")] = None,
     as_json: Json = False,
 ) -> None:
