@@ -57,8 +57,9 @@ def _putting(chunk):
         side = (chunk, chunk) if values.ndim == 2 else (len(values), chunk, chunk)
         layout = {"shape": values.shape, "chunks": side, "dtype": values.dtype}
         # The top of the type is nodata where the numbers mean something; flags and masks have none.
-        fill = int(np.iinfo(values.dtype).max) if about else 0
-        if group.metadata.zarr_format == 3 and about:
+        v3 = group.metadata.zarr_format == 3
+        fill = int(np.iinfo(values.dtype).max) if about else 0 if v3 else None
+        if v3 and about:
             about = {**about, "_FillValue": fill}
         if name in group:
             del group[name]

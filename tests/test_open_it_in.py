@@ -23,7 +23,8 @@ def test_the_lines_of_python_run_and_see_the_cube(tmp_path, monkeypatch):
     matplotlib.use("Agg")
     factors = {"50%": 0.6, "80%": 1.2, "90%": 1.7}
     cube = make("ortho.zarr", settings={"model": "toy", "uncertainty": {"factors": factors}})
-    sigma = add_layers(cube.uri)["uncertainty"]
+    layers = add_layers(cube.uri)
+    sigma = layers["uncertainty"]
     write_sidecars(cube)
     export(cube, "ortho.img")
     seen = {}
@@ -37,6 +38,8 @@ def test_the_lines_of_python_run_and_see_the_cube(tmp_path, monkeypatch):
     (spy,) = [lines for lines in CODE if "import spectral" in lines]
     exec(spy.replace("[10, 40]", f"[{row}, {col}]"), seen)
     assert np.isnan(seen["spectrum"]).all()
+    unclipped = np.where(layers["quality"] & 1, np.nan, expected())
+    np.testing.assert_allclose(seen["unclipped"], unclipped, atol=1e-6)
     known = np.where(np.isnan(expected()), np.nan, sigma)
     np.testing.assert_allclose(seen["sigma"], known, rtol=1e-6)
     np.testing.assert_allclose(seen["high"], expected() + 1.2 * known, rtol=1e-5)
