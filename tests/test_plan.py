@@ -121,7 +121,8 @@ def test_the_docs_reckon_with_what_the_plan_says(region: int | None) -> None:
         cut = regions(side, side, 256, region)
         made, name = planned(grid, place, 256, NEEDS, cut), str(region)
     else:
-        made, name = plan(grid, place, 256, NEEDS, Parts(16)), "whole width, 16 high (as by Prefect)"
+        made = plan(grid, place, 256, NEEDS, Parts(16))
+        name = "whole width, 16 high (as by Prefect)"
     facts = [f"{len(made.regions):,}", f"{made.tiles:,}", f"{made.halo:.1%}".replace("%", " %")]
     row = " | ".join([name, *facts, f"{made.buffer_bytes / 1e9:.2f} GB"])
     text = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text()
