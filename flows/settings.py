@@ -224,7 +224,8 @@ def load(kind: type[Some], path: str | None, /, **given: Any) -> Some:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        rule = f"setting '{key}': {first['msg'].lower()}" if key else first["msg"]
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's, of what we say ourselves
+        rule = f"setting '{key}': {said[0].lower()}{said[1:]}" if key else said
         value = repr(first["input"]) if key else ", ".join(given)
         raise Refusal(rule, value, f"Known settings: {', '.join(kind.model_fields)}.") from None
 

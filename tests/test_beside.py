@@ -61,7 +61,7 @@ def test_none_are_written_where_none_are_wanted(r2h, raster, tmp_path):
 def test_a_time_that_is_none_and_a_foreign_file_are_refused_first(r2h, raster, tmp_path):
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--datetime", "summer")
     assert code == 2
-    assert "iso 8601" in err
+    assert "ISO 8601" in err
     (tmp_path / "a.vrt").write_text("mine")
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr")
     assert code == 2

@@ -53,6 +53,14 @@ def test_an_unknown_key_is_named():
         load(ReconstructSettings, None, source="a", destination="b", tiles=3)
 
 
+def test_what_a_setting_says_of_itself_is_said_as_it_is():
+    with pytest.raises(Refusal) as told:
+        load(ReconstructSettings, None, source="a", destination="b", datetime="2024")
+    assert str(told.value).startswith("setting 'datetime': a datetime is in ISO 8601; got 2024.")
+    with pytest.raises(Refusal, match=r"^max_seam needs"):
+        load(ReconstructSettings, None, source="a", destination="b", overlap=0, max_seam=0.1)
+
+
 @pytest.mark.parametrize(("text", "white"), [("200", 200.0), ("1,2,3.5", (1.0, 2.0, 3.5))])
 def test_white_is_one_value_or_three(text, white):
     assert load(ReconstructSettings, None, source="a", destination="b", white=text).white == white
