@@ -92,5 +92,5 @@ deploy-check: setup  ## Prefect's server and worker and Dask's on this machine: 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh
 
-clean:
-	rm -rf $(VENV) demo runs build *.egg-info
+clean:  ## Delete what setup, demo and builds made; runs/, which holds trainings, stays
+	rm -rf $(VENV) demo build *.egg-info

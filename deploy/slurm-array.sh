@@ -1,7 +1,8 @@
 #!/bin/bash
-# One scene an array task: scenes.txt names a raster a line, cubes go to $CUBES.
+# One scene an array task: scenes.txt names a raster a line, cubes go to $CUBES, by the rasters' names, which must differ.
 #   sbatch --array=1-$(wc -l < scenes.txt) deploy/slurm-array.sh
-# A task that is preempted or runs out of time ends in order (exit code 75) and is queued again.
+# A task that is preempted or runs out of time ends in order and is queued again (exit code 75, as where another run is
+# writing the cube).
 #SBATCH --job-name=r2h
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=16G
