@@ -12,7 +12,6 @@ from typing import Any, cast
 from uuid import UUID
 
 import matplotlib.image
-import numpy as np
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -63,17 +62,16 @@ def show_report(record: dict[str, Any]) -> None:
 
 def report(record: dict[str, Any]) -> str:
     """The report of a run in markdown."""
-    camera, seam = record["provenance"]["camera"], record["seam"]
-    white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
+    taken = record["assumptions"].removeprefix("taken as ").removesuffix(f"; {NOTE}")
     facts = {
         "input": record["input"]["source"],
         "megapixels": f"{record['megapixels']:.2f}",
         "seconds": f"{record['seconds']:.1f}",
         "tiles": record["tiles"],
-        "taken as": f"{camera['encoding']} of camera {camera['name']}, white {white}",
+        "taken as": taken,
         "checkpoint": record["provenance"]["checkpoint"][:12],
         "engine": f"{record['provenance']['engine']} on {record['environment']['device']}",
-        "neighbouring tiles, 99 % of pixels, agree within": seam["disagreement_p99"],
+        "neighbouring tiles, 99 % of pixels, agree within": record["seam"]["disagreement_p99"],
         "most memory": f"{record['peak_bytes'] / 1e9:.2f} GB",
     }
     lines = [f"| {key} | {_text(value)} |" for key, value in facts.items()]

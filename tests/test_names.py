@@ -57,12 +57,12 @@ def test_a_page_holds_a_name_as_text_alone(name):
 @settings(max_examples=20)
 def test_a_flows_report_holds_a_name_as_text_alone(name, camera):
     def parts(cube, source, camera):
-        camera = {"encoding": "srgb", "name": camera, "white": [250.0, 255.0, 9.5]}
+        taken = f"taken as srgb of camera {camera} in light D65, white = 255; {artifacts.NOTE}"
         record = {
             "cube": cube, "input": {"source": source}, "megapixels": 1.0, "seconds": 1.0,
             "tiles": 4, "peak_bytes": 5, "environment": {"device": "cpu"},
             "seam": {"disagreement_p99": 0.1},
-            "provenance": {"camera": camera, "checkpoint": "0", "engine": "eager"},
+            "provenance": {"checkpoint": "0", "engine": "eager"}, "assumptions": taken,
         }  # fmt: skip
         made = MarkdownIt("commonmark", {"html": True}).enable("table")
         return Parts(made.render(artifacts.report(record)))
@@ -73,6 +73,7 @@ def test_a_flows_report_holds_a_name_as_text_alone(name, camera):
     assert shown.elements == plain.elements
     words = " ".join(" ".join(shown.texts).split())
     assert " ".join(printable(f"a{name}").split()) in words
+    assert "in light D65, white = 255" in words
 
 
 @given(anything)
