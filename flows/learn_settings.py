@@ -171,18 +171,15 @@ class TrainSettings(TrainFiles):
             raise ValueError("shares of lights must sum to 1 at most: the rest is equal energy")
         return self
 
-    @property
-    def _radiance_beside(self) -> bool:
-        return set(self.beside_radiance) <= {*self.beside_scenes}
-
     @model_validator(mode="after")
     def _uses_what_it_is_given(self) -> Self:
         # A checkpoint would name it as what its training saw.
+        named = {*self.beside_radiance} <= {*self.beside_scenes}
         needs = {
             "reflectances": ("repaint or metamers", self.repaint or self.metamers),
             "illuminants": ("lights", self.lights),
             "visit": ("resident", self.resident),
-            "beside_radiance": ("beside_scenes that it names", self._radiance_beside),
+            "beside_radiance": ("beside_scenes that it names", named),
             "beside_share": ("beside", self.beside or self.beside_scenes),
         }
         for name, (needed, there) in needs.items():

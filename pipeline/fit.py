@@ -73,9 +73,7 @@ def fit(
     picture is no such chart, or its grey is clipped.
     """
     known = ~np.isnan(values)
-    if clipped := [COLUMNS[1 + c] for c in range(3) if not known[c, NEUTRAL].all()]:
-        rule = "the chart's grey patches, which tell white, must not be clipped"
-        raise Refusal(rule, " and ".join(clipped), "Expose less, or check the corners.")
+    _refuse_clipped(known[:, NEUTRAL])
     means, covariances = _finished(wavelengths) if encoding == "srgb" else _raw(wavelengths)
     # Not their mean over wavelengths: grey paint is darker below 430 nm, where cameras see little.
     grey = means @ reflectances[:, NEUTRAL]
@@ -88,10 +86,9 @@ def fit(
         _channel(seen[c, there], reflectances.compress(there, axis=1), means[c], covariances[c])
         for c, there in enumerate(known)
     )
-    rows = np.stack(list(fitted))
-    if encoding == "linear":
-        # Raw values are counts of light; a finished photograph's come from differences too.
-        rows = np.maximum(rows, 0)
+    # Raw values are counts of light; a finished photograph's come from differences too.
+    least = 0 if encoding == "linear" else -np.inf
+    rows = np.maximum(np.stack(list(fitted)), least)
     rows = (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
     whites = last * encoded(white.astype(np.float32)) if encoding == "srgb" else white
     red, green, blue = whites.tolist()
@@ -106,6 +103,13 @@ def fit(
     else:
         _refuse_other_end(dtype, last, max(red, green, blue))
     return Fit(camera, (red, green, blue), rms)
+
+
+def _refuse_clipped(grey: NDArray[np.bool_]) -> None:
+    """Refuse grey patches (3, 6) that are not all known."""
+    if clipped := [COLUMNS[1 + c] for c, known in enumerate(grey) if not known.all()]:
+        rule = "the chart's grey patches, which tell white, must not be clipped"
+        raise Refusal(rule, " and ".join(clipped), "Expose less, or check the corners.")
 
 
 def _white(light: NDArray[Any], grey: NDArray[np.float64]) -> NDArray[np.float64]:
