@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
-from flows.destination import is_there
+from flows.destination import is_there, other_settings
 from flows.finish import SeamError, ended
 from flows.forecast import GB, Forecast, forecast, room_of
 from flows.inputs import Item, refuse_unsaid, scenes
@@ -130,9 +130,7 @@ def _state(job: Job) -> str:
     if not is_there(job):
         return "new"
     cube = SpectralCube.open(job.settings.destination)
-    wanted, found = json.loads(json.dumps(dict(job.spec.settings))), cube.settings
-    other = [k for k in sorted(wanted.keys() | found.keys()) if wanted.get(k) != found.get(k)]
-    if differ := [key for key in other if key != "scale"]:
+    if differ := [key for key in other_settings(job, cube) if key != "scale"]:
         if job.settings.overwrite:
             return _replace(job)
         fix = "Set overwrite, or choose another output."

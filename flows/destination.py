@@ -1,6 +1,7 @@
 """What is at a run's destination, and whether the run may go on with it or replace it."""
 
 import json
+from typing import Any
 
 from fsspec.core import url_to_fs
 
@@ -62,9 +63,14 @@ def _check_resume(job: Job) -> None:
 def refuse_other_settings(job: Job) -> None:
     """Raise Refusal where the cube was begun under settings that give another result."""
     cube = SpectralCube.open(job.settings.destination)
-    wanted = json.loads(json.dumps(dict(job.spec.settings)))
-    for key in sorted(wanted.keys() | cube.settings.keys()):
-        if wanted.get(key) != cube.settings.get(key):
-            change = f"{key} {cube.settings.get(key)} in the cube, {wanted.get(key)} now"
-            fix = "Resume as it was begun, or begin again with --overwrite."
-            raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
+    for key, (found, wanted) in other_settings(job, cube).items():
+        change = f"{key} {found} in the cube, {wanted} now"
+        fix = "Resume as it was begun, or begin again with --overwrite."
+        raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
+
+
+def other_settings(job: Job, cube: SpectralCube) -> dict[str, tuple[Any, Any]]:
+    """Of settings that give another result than the cube's: its value, and the job's."""
+    found, wanted = cube.settings, json.loads(json.dumps(dict(job.spec.settings)))
+    both = {key: (found.get(key), wanted.get(key)) for key in sorted(wanted.keys() | found.keys())}
+    return {key: (there, now) for key, (there, now) in both.items() if there != now}
