@@ -25,8 +25,11 @@ def main(asked: str) -> dict[str, Any]:
 def _job(run: dict[str, Any]) -> Job:
     import torch  # noqa: PLC0415
     import zarr  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     torch.set_num_threads(run["threads"])
+    # NumPy's products have a thread a core, as users have it: a contender limits them itself.
+    threadpool_limits(run["cores"], user_api="blas")
     zarr.config.set({"threading.max_workers": run["cores"]})
     module, name = run["job"].rsplit(".", maxsplit=1)
     job: Job = getattr(import_module(f"benchmarks.{module}"), name)

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from pipeline.ahead import ahead, cores
@@ -95,8 +96,10 @@ class Stream:
 
         ``done(n)`` is told of every n tiles that are summed. Raises Stopped where it was stopped.
         """
-        for rows in self.unfinished(region, written):
-            self._fill(rows, done)
+        # Tiles keep the cores busy: threads of a matrix product's own would only get in their way.
+        with threadpool_limits(1, user_api="blas"):
+            for rows in self.unfinished(region, written):
+                self._fill(rows, done)
 
     def unfinished(self, region: Window, written: set[Index] | None = None) -> list[Window]:
         """The runs of chunk rows of a region that lack a chunk, as windows of full width.
@@ -130,10 +133,10 @@ class Stream:
         put = partial(self._write, lines=lines, closure=closure)
         compute = partial(self._reconstruct, likely=closure.likely)
         most = min(WRITERS, cores()) if is_local(self.cube.uri) else WRITERS
+        pool_of = partial(ThreadPoolExecutor, initializer=torch.set_num_threads, initargs=(1,))
         with ExitStack() as stack:
             readers, models, writers = (
-                stack.enter_context(ThreadPoolExecutor(n, initializer=_one_thread))
-                for n in (self.readers, self.workers, most)
+                stack.enter_context(pool_of(n)) for n in (self.readers, self.workers, most)
             )
             # However it ends, what is not begun is dropped and what is begun is waited for.
             for pool in (readers, models):
@@ -244,7 +247,3 @@ def waiting(width: int, chunk: int) -> int:
     At most a row of them: that is all a kill may cost beside the rows under way.
     """
     return min(WRITERS + WAITING, -(-width // chunk))
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)

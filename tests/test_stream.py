@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.blend import weights
 from pipeline.cube import quantise
@@ -204,6 +205,24 @@ def test_the_batch_has_one_shape(tmp_path):
 
     whole(tmp_path / "a.zarr", scene(40, 50), Watching(), batch=5)
     assert shapes == {((5, 3, 16, 16), (5, 3, 16, 16))}
+
+
+def test_while_tiles_are_computed_a_matrix_product_has_one_thread(tmp_path):
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen = []
+
+    class Watching(Toy):
+        def __call__(self, rgb, noise):
+            seen.append(threads())
+            return super().__call__(rgb, noise)
+
+    with threadpool_limits(3, user_api="blas"):
+        whole(tmp_path / "a.zarr", scene(40, 40), Watching())
+        assert threads() == {3}
+    assert seen
+    assert all(found == {1} for found in seen)
 
 
 def test_a_wholly_masked_scene_needs_no_model_and_is_nodata(tmp_path):
