@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from threadpoolctl import threadpool_limits
 
 from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
@@ -87,7 +88,8 @@ def train(
     names = scenes_of(settings, settings.dataset, root)[1]
     settings = settings.model_copy(update={"scenes": names, "split": None})
     crops = crops_of(settings, root)
-    with _processes(settings) as device:
+    # Crops are made beside the steps, which keep the cores busy: their products have a thread each.
+    with _processes(settings) as device, threadpool_limits(1, user_api="blas"):
         if not dist.is_initialized() or dist.get_rank() == 0:
             _keep_settings(settings, folder)
             _keep_seen(settings, root, folder)
