@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import fsspec
 import numpy as np
@@ -11,6 +12,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from pipeline.camera import load_camera, resampled
+from pipeline.cog import cog
 from pipeline.cube import SpectralCube
 from pipeline.curve import to_srgb
 from pipeline.errors import Refusal
@@ -114,9 +116,7 @@ def test_of_a_large_cube_an_overview_is_drawn(tmp_path, monkeypatch):
         np.testing.assert_array_equal(look.dataset_mask() != 0, small[0] != 65535)
 
 
-def test_a_quicklook_of_some_size_has_overviews(tmp_path, monkeypatch):
-    from pipeline.cog import cog  # noqa: PLC0415
-
+def test_a_quicklook_of_some_size_has_overviews(tmp_path):
     profile = {"width": 1030, "height": 520, "count": 1, "dtype": "uint8", "transform": PLACE}
     with cog(tmp_path / "a.tif", **profile) as file:
         file.write(np.full((1, 520, 1030), 7, np.uint8))
@@ -124,6 +124,18 @@ def test_a_quicklook_of_some_size_has_overviews(tmp_path, monkeypatch):
         assert look.overviews(1) == [2, 4]
         assert (look.read(1, out_shape=(130, 258)) == 7).all()
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_how_many_threads_compress_changes_no_byte_of_a_cog(tmp_path):
+    values = np.random.default_rng(0).integers(0, 99, (3, 1200, 1500), np.uint8)
+    profile = {"width": 1500, "height": 1200, "count": 3, "dtype": "uint8", "transform": PLACE}
+    written = set()
+    for threads in (1, 2, 5):
+        many = patch("pipeline.cog.cores", return_value=threads)
+        with many, cog(tmp_path / "a.tif", **profile) as file:
+            file.write(values)
+        written.add((tmp_path / "a.tif").read_bytes())
+    assert len(written) == 1
 
 
 @pytest.mark.parametrize("where", ["{}", "memory:/{}"])
