@@ -21,7 +21,8 @@ def environment(job: Job) -> dict[str, Any]:
         "threads_per_tile": torch.get_num_threads(),
         "batch": job.settings.batch,
     }
-    return here | {f"{name} version": installed(name) for name in PACKAGES}
+    packages = (*PACKAGES, "openvino") if job.engine == "openvino-bfloat16" else PACKAGES
+    return here | {f"{name} version": installed(name) for name in packages}
 
 
 @cache

@@ -225,7 +225,7 @@ def _spec(
     keys = ("tile", "overlap", "chunk", "start", "samples", "seed", "steps", "dtype", "zarr_format")
     kept = {key: getattr(settings, key) for key in (*keys, "noise_level")}
     window = [place.row, place.col, place.height, place.width]
-    precision = "bfloat16" if facts["engine"] == "torch-bfloat16" else "float32"
+    precision = "bfloat16" if facts["engine"].endswith("bfloat16") else "float32"
     fixed = {"format": FORMAT, "precision": precision}
     fixed |= {"codec": "zstd 1, checksum", "consistent": True}
     return CubeSpec(

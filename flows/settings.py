@@ -85,9 +85,10 @@ class TileSettings(Settings):
     """Pixels that neighbouring tiles share, at most half a tile."""
     chunk: int = Field(256, ge=1)
     """Side of a stored chunk in pixels."""
-    engine: Literal["auto", "torch", "torch-bfloat16", "onnxruntime"] = "auto"
+    engine: Literal["auto", "torch", "torch-bfloat16", "onnxruntime", "openvino-bfloat16"] = "auto"
     """What computes: torch, torch-bfloat16 (its network's products rounded), onnxruntime (CPU
-    only), or auto, the fastest there is: torch-bfloat16 on a GPU."""
+    only), openvino-bfloat16 (CPUs that have BF16: twice as fast), or auto: onnxruntime, on a GPU
+    torch-bfloat16."""
     noise_level: float = Field(0.0, ge=0)
     """Standard deviation of the noise in linear RGB, white = 1; above 0 the cube renders back to
     the colour that is likely without it."""

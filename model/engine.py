@@ -1,10 +1,8 @@
-"""What carries out the model's arithmetic: torch, also in bfloat16, or ONNX Runtime on a graph."""
+"""What carries out the model's arithmetic: torch, or a runtime on a graph; also in bfloat16."""
 
 import copy
 from collections.abc import Callable, Iterable
-from functools import cache
 from importlib.util import find_spec
-from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -16,7 +14,12 @@ from model.lift import wiener_lift
 from model.precision import compute_in_bfloat16
 from model.reconstructor import R2HDiff
 
-Engine = Literal["torch", "torch-bfloat16", "onnxruntime"]
+Engine = Literal["torch", "torch-bfloat16", "onnxruntime", "openvino-bfloat16"]
+GRAPHS: dict[Engine, tuple[str, str]] = {
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "openvino-bfloat16": ("onnx", "openvino"),
+}
+"""Engines that carry out the folded graph, and the packages they need."""
 Chain = Callable[[Tensor], Tensor]
 """Start noise (N, bands, T, T) to cube (N, bands, T, T), as often as is asked."""
 Run = Callable[[Tensor], Chain]
@@ -24,10 +27,13 @@ Run = Callable[[Tensor], Chain]
 
 
 def best_engine(model: R2HDiff) -> Engine:
-    """The fastest that is installed and knows this model where it is (docs/benchmarks.md)."""
+    """The fastest in float32 that is installed and knows this model, or bfloat16 on a GPU.
+
+    So it is the same on every processor (docs/benchmarks.md).
+    """
     if model.prior.device.type == "cuda":
         return "torch-bfloat16"
-    return "torch" if _reason_against(model) else "onnxruntime"
+    return "torch" if _reason_against(model, "onnxruntime") else "onnxruntime"
 
 
 def bind(model: R2HDiff, sensitivities: Tensor, steps: int, engine: Engine) -> Run:
@@ -35,53 +41,27 @@ def bind(model: R2HDiff, sensitivities: Tensor, steps: int, engine: Engine) -> R
 
     Raises ValueError for an engine that is absent or does not know the model.
     """
-    if engine != "onnxruntime":
+    if engine not in GRAPHS:
         if engine == "torch-bfloat16":
             model = compute_in_bfloat16(copy.deepcopy(model))
         camera = sensitivities.float()[None].to(model.prior.device)
         return lambda rgb: model.guided(rgb, camera, steps)
-    if reason := _reason_against(model):
-        raise ValueError(f"onnxruntime cannot run this model: {reason}. Use torch.")
-    return _onnxruntime(model, sensitivities.cpu(), steps)
+    if reason := _reason_against(model, engine):
+        raise ValueError(f"{engine} cannot run this model: {reason}. Use torch.")
+    from model import runtimes  # noqa: PLC0415 (needs onnx)
+
+    of = runtimes.onnxruntime if engine == "onnxruntime" else runtimes.openvino_bfloat16
+    return of(model, sensitivities.cpu(), steps)
 
 
-def _reason_against(model: R2HDiff) -> str | None:
+def _reason_against(model: R2HDiff, engine: Engine) -> str | None:
     if model.prior.device.type != "cpu":
         return "it runs on the CPU"
-    if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
+    if missing := [name for name in GRAPHS[engine] if find_spec(name) is None]:
         return f"{missing[0]} is not installed"
     from model.folded import supported  # noqa: PLC0415 (needs onnx)
 
     return None if supported(model) else f"the graph is of a whole network, not of {model.config}"
-
-
-def _onnxruntime(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
-    import onnxruntime  # noqa: PLC0415 (may be absent)
-
-    from model.folded import build  # noqa: PLC0415
-
-    options = onnxruntime.SessionOptions()
-    # One thread a tile and tiles side by side: faster than many threads on one, and the last bit
-    # then depends on no number of threads.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    building = Lock()
-
-    @cache
-    def session(shape: tuple[int, int]) -> onnxruntime.InferenceSession:
-        graph = build(model, sensitivities, steps, shape)
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-    def run(rgb: Tensor) -> Chain:
-        with building:
-            ready = session((rgb.shape[0], rgb.shape[2]))
-
-        def chain(noise: Tensor) -> Tensor:
-            (cube,) = ready.run(None, {"rgb": rgb.numpy(), "noise": noise.numpy()})
-            return torch.from_numpy(cube)
-
-        return chain
-
-    return run
 
 
 class Reconstructor:

@@ -1,8 +1,10 @@
 """Small models and inputs that the model's tests share."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -10,6 +12,20 @@ from model import NetworkConfig, R2HDiff
 from model.checkpoint import save
 
 torch.set_num_threads(1)
+
+
+def _multiplies_bfloat16() -> bool:
+    if find_spec("openvino") is None:
+        return False
+    from openvino import Core  # noqa: PLC0415
+
+    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+NEEDS_BF16 = pytest.mark.skipif(
+    not _multiplies_bfloat16(), reason="needs openvino and a processor that has BF16"
+)
+OPENVINO = pytest.param("openvino-bfloat16", marks=NEEDS_BF16)
 
 BANDS = 7
 WAVELENGTHS = torch.linspace(400, 700, BANDS, dtype=torch.float64)

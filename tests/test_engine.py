@@ -1,8 +1,12 @@
 """The folded graph answers what the plain model answers."""
 
 import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 from threading import Thread
 
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given
@@ -10,10 +14,10 @@ from hypothesis import strategies as st
 
 import model
 from model import Reconstructor
-from model.engine import best_engine, bind
-from model.folded import build
+from model.engine import GRAPHS, best_engine, bind
+from model.folded import build, build_features
 from model.lift import apply_matrix
-from tests.model_fixtures import awake, camera, small_model, start_noise, tile
+from tests.model_fixtures import NEEDS_BF16, OPENVINO, awake, camera, small_model, start_noise, tile
 
 
 @torch.no_grad()
@@ -43,6 +47,25 @@ def test_the_graph_equals_the_plain_model(seed, steps, shape, target, schedule):
     torch.testing.assert_close(answer, expected, rtol=1e-4, atol=2e-5)
 
 
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 5),
+    st.sampled_from([(1, 8), (2, 16)]),
+    st.sampled_from(["residual", "cube"]),
+)
+def test_the_graph_of_pixels_and_its_last_layer_equal_the_plain_model(seed, steps, shape, target):
+    net, s = stirred(seed, target=target), camera(seed)[0]
+    rgb, noise = tile(*shape, seed=seed), start_noise(*shape, seed)
+    graph, last = build_features(net, s, steps, shape)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    (features,) = session.run(None, {"rgb": rgb.numpy(), "noise": noise.numpy()})
+    seen = torch.cat([rgb, torch.from_numpy(features)], dim=1).double()
+    answer = torch.einsum("bc,nchw->nbhw", last.weight, seen) + last.bias[:, None, None]
+    with torch.inference_mode():
+        expected = net(rgb, s[None], noise, steps)
+    torch.testing.assert_close(answer.float(), expected, rtol=1e-4, atol=2e-5)
+
+
 def test_bounds_between_are_in_the_graph():
     s, rgb, noise = camera()[0], 100 * tile(1, 8), start_noise(1, 8)
     net, other = (stirred(0, bounded=on) for on in (True, False))
@@ -67,19 +90,18 @@ def test_the_shipped_weights_answer_the_same_in_both_engines():
     assert (first - other).abs().max() < 1e-5
 
 
-def test_bfloat16_is_near_float32_and_renders_back():
+@pytest.mark.parametrize("engine", ["torch-bfloat16", OPENVINO])
+def test_bfloat16_is_near_float32_and_renders_back(engine):
     net, random = model.load(), torch.Generator().manual_seed(0)
     s, rgb = camera(bands=31)[0], torch.rand(1, 3, 64, 64, generator=random)
-    plain, rounded = (
-        Reconstructor(net, s, engine=engine)(rgb) for engine in ("torch", "torch-bfloat16")
-    )
+    plain, rounded = (Reconstructor(net, s, engine=which)(rgb) for which in ("torch", engine))
     assert 0 < (plain - rounded).abs().mean() < 0.005
     # What the camera sees is float32's, and the model that was given computes as before.
     torch.testing.assert_close(apply_matrix(s, rounded), apply_matrix(s, plain), rtol=0, atol=1e-5)
     assert torch.equal(Reconstructor(net, s, engine="torch")(rgb), plain)
 
 
-@pytest.mark.parametrize("engine", ["torch", "torch-bfloat16", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["torch", "torch-bfloat16", "onnxruntime", OPENVINO])
 def test_no_light_overflows_the_shipped_weights(engine):
     net, random = model.load(), torch.Generator().manual_seed(1)
     reconstruct = Reconstructor(net, camera(bands=31)[0], engine=engine)
@@ -89,12 +111,14 @@ def test_no_light_overflows_the_shipped_weights(engine):
         assert reconstruct(rgb).isfinite().all()
 
 
-def test_threads_share_a_reconstructor():
+@pytest.mark.parametrize("engine", ["onnxruntime", OPENVINO])
+def test_threads_share_a_reconstructor(engine):
     s = camera()[0]
-    reconstruct = Reconstructor(stirred(1), s, engine="onnxruntime", noises=1)
+    reconstruct = Reconstructor(stirred(1), s, engine=engine, noises=1)
     answers = {}
 
     def one(seed):
+        torch.set_num_threads(1)  # as the pipeline's do
         answers[seed] = reconstruct(tile(1, 16, seed=seed), start_noise(1, 16, seed))
 
     threads = [Thread(target=one, args=(seed,)) for seed in range(8)]
@@ -121,10 +145,53 @@ def test_an_ablated_model_runs_in_torch(change):
         build(net, camera()[0], 5, (1, 8))
 
 
-@pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])
-def test_without_the_library_torch_takes_its_place(monkeypatch, absent):
+SIGNALLED = """
+import signal
+from model import Reconstructor
+from tests.model_fixtures import camera, small_model, tile
+for _ in range(2):
+    Reconstructor(small_model(), camera()[0], engine="openvino-bfloat16")(tile())
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+signal.raise_signal(signal.SIGTERM)
+assert told
+"""
+
+
+@NEEDS_BF16
+def test_a_process_survives_signals_after_openvino():
+    root = Path(__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", SIGNALLED], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("engine", GRAPHS)
+@pytest.mark.parametrize("change", [{"hata": False}, {"gsrm": False}])
+def test_a_graph_of_an_ablated_model_is_refused(engine, change):
+    with pytest.raises(ValueError, match=f"{engine} cannot run this model"):
+        Reconstructor(small_model(**change), camera()[0], engine=engine)
+
+
+def test_a_processor_without_bfloat16_is_refused(monkeypatch):
+    monkeypatch.setattr("openvino.Core.get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(ValueError, match="needs a processor that has BF16"):
+        Reconstructor(small_model(), camera()[0], engine="openvino-bfloat16")
+
+
+def absent_for(monkeypatch, absent):
     found = importlib.util.find_spec
     monkeypatch.setattr("model.engine.find_spec", lambda n: None if n == absent else found(n))
+
+
+def test_without_openvino_the_others_stay(monkeypatch):
+    absent_for(monkeypatch, "openvino")
+    assert best_engine(small_model()) == "onnxruntime"
+    with pytest.raises(ValueError, match="openvino is not installed"):
+        Reconstructor(small_model(), camera()[0], engine="openvino-bfloat16")
+
+
+@pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])
+def test_without_the_library_torch_takes_its_place(monkeypatch, absent):
+    absent_for(monkeypatch, absent)
     assert best_engine(small_model()) == "torch"
     with pytest.raises(ValueError, match=f"{absent} is not installed"):
         Reconstructor(small_model(), camera()[0], engine="onnxruntime")

@@ -23,7 +23,7 @@ from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
 from pipeline.lock import locked
 from pipeline.sums import Sums
-from tests.model_fixtures import small_checkpoint
+from tests.model_fixtures import OPENVINO, small_checkpoint
 from tests.toys import objects
 
 TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
@@ -381,7 +381,7 @@ def test_a_run_told_to_stop_says_so_and_resumes(r2h, raster, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])
-@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", OPENVINO])
 def test_threads_change_no_byte(r2h, raster, tmp_path, engine, threads):
     r2h.reconstruct(raster, tmp_path / "a.zarr", "--engine", engine, "--threads", "2")
     r2h.reconstruct(raster, tmp_path / "b.zarr", "--engine", engine, "--threads", threads)

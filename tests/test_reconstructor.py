@@ -15,7 +15,15 @@ from model import R2HDiff, Reconstructor
 from model.diffusion import sample
 from model.engine import Engine, moments
 from model.lift import apply_matrix
-from tests.model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
+from tests.model_fixtures import (
+    OPENVINO,
+    WAVELENGTHS,
+    awake,
+    camera,
+    small_model,
+    start_noise,
+    tile,
+)
 
 
 def bound(model: R2HDiff, scale: float = 1.0, steps: int = 5) -> Reconstructor:
@@ -102,7 +110,7 @@ def test_it_says_its_wavelengths_and_how_much_noise_it_takes() -> None:
     assert Reconstructor(small_model(), camera()[0]).noises == 0
 
 
-@pytest.mark.parametrize("engine", ["torch", "torch-bfloat16", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["torch", "torch-bfloat16", "onnxruntime", OPENVINO])
 def test_a_start_from_zero_is_that_of_noise_that_is_zero(engine: Engine) -> None:
     model, rgb = awake(small_model()), tile()
     zero = Reconstructor(model, camera()[0], engine=engine)

@@ -1,0 +1,100 @@
+"""Runtimes for the folded graph: ONNX Runtime in float32, OpenVINO in bfloat16."""
+
+from collections import deque
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.engine import Chain, Run
+from model.folded import build, build_features
+from model.reconstructor import R2HDiff
+
+Shape = tuple[int, int]
+"""N and T."""
+
+
+def onnxruntime(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
+    """The graph in float32."""
+    import onnxruntime  # noqa: PLC0415 (may be absent)
+
+    options = onnxruntime.SessionOptions()
+    # One thread a tile and tiles side by side: faster than many threads on one, and the last bit
+    # then depends on no number of threads.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    building = Lock()
+
+    @cache
+    def session(shape: Shape) -> onnxruntime.InferenceSession:
+        graph = build(model, sensitivities, steps, shape)
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def run(rgb: Tensor) -> Chain:
+        with building:
+            ready = session((rgb.shape[0], rgb.shape[2]))
+
+        def chain(noise: Tensor) -> Tensor:
+            (cube,) = ready.run(None, {"rgb": rgb.numpy(), "noise": noise.numpy()})
+            return torch.from_numpy(cube)
+
+        return chain
+
+    return run
+
+
+def openvino_bfloat16(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
+    """The graph in bfloat16 up to its last layer, which is float32.
+
+    Raises ValueError where the processor does not multiply bfloat16.
+    """
+    core = _core()
+    if "BF16" not in (found := core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")):
+        raise ValueError(f"openvino-bfloat16 needs a processor that has BF16; got {found}.")
+    # A tile on one thread, wherever the system puts it: what is pinned stays on the first cores,
+    # also of other processes.
+    how = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+    how |= {"ENABLE_CPU_PINNING": False}
+    idle: dict[Shape, deque[Any]] = {}
+
+    @cache
+    def graph(shape: Shape) -> tuple[Any, Tensor, Tensor]:
+        serialised, last = build_features(model, sensitivities, steps, shape)
+        return core.read_model(serialised), last.weight.float(), last.bias.float()[:, None]
+
+    building = Lock()
+
+    def run(rgb: Tensor) -> Chain:
+        shape = rgb.shape[0], rgb.shape[2]
+        with building:
+            network, weight, bias = graph(shape)
+            ready = idle.setdefault(shape, deque())
+
+        def chain(noise: Tensor) -> Tensor:
+            # As many are compiled as are at work at once: each holds the memory of a tile.
+            try:
+                request = ready.pop()
+            except IndexError:
+                request = core.compile_model(network, "CPU", how).create_infer_request()
+            answer = request.infer({"rgb": rgb.numpy(), "noise": noise.numpy()})
+            seen = torch.cat([rgb, torch.from_numpy(answer[0])], dim=1).flatten(2)
+            ready.append(request)
+            cube: Tensor = weight @ seen
+            return cube.add_(bias).reshape(len(rgb), -1, *rgb.shape[2:])
+
+        return chain
+
+    return run
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO's, one for all and never closed.
+
+    Each gives its thread a stack for signals and takes it away when it is closed: of two, the
+    second puts back the first one's, which is gone, and the next signal ends the process.
+    """
+    import openvino  # noqa: PLC0415 (may be absent)
+
+    return openvino.Core()
