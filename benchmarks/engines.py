@@ -60,6 +60,8 @@ def alone(case: Case, _folder: Path) -> Steps:
     calls = max(2 * case.workers, round(case.megapixels * 1e6 / pixels))
     # The project's engine takes a tile a core, the others a tile on all cores.
     with ThreadPoolExecutor(1 if case.engine in ENGINES else case.workers) as pool:
+        # Some build what each thread needs when it first calls.
+        list(pool.map(lambda _: call(), range(2 * case.workers)))
         yield
         list(pool.map(lambda _: call(), range(calls)))
         yield

@@ -14,6 +14,7 @@ OURS = {
     "project torch": "torch",
     "project torch-bfloat16": "torch-bfloat16",
     "project onnxruntime": "onnxruntime",
+    "project openvino-bfloat16": "openvino-bfloat16",
 }
 
 
@@ -25,8 +26,8 @@ def engines(options: Options) -> Table:
     found = options.measure(runs)
     rows = [[name, *_cells(series, found["eager"])] for name, series in found.items()]
     notes = [
-        f"five steps, tile {options.tile}, batch 1; all float32 but bf16, which is autocast; "
-        "seconds a megapixel of tiles",
+        f"five steps, tile {options.tile}, batch 1; all float32 but bf16, which is autocast, and "
+        "what says so; seconds a megapixel of tiles",
         f"{options.cores} cores: one tile on all of them, or, for the project's own, a tile a core",
         "what an engine spends on building is not counted",
     ]

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-HEAVY = {"rasterio", "zarr", "xarray", "prefect", "matplotlib", "onnxruntime", "dask"}
+HEAVY = {"rasterio", "zarr", "xarray", "prefect", "matplotlib", "onnxruntime", "openvino", "dask"}
 
 
 def test_the_command_starts_without_what_is_heavy():
