@@ -262,7 +262,7 @@ def test_network_and_graph_are_built_once(r2h, scenes, tmp_path, monkeypatch):
         built.append(arguments)
         return build(*arguments)
 
-    monkeypatch.setattr("model.folded.build", counted)
+    monkeypatch.setattr("model.runtimes.build", counted)
     code, _, err = r2h(scene="steps = 3\n")
     assert code == 0, err
     assert len(built) == 1
