@@ -75,7 +75,7 @@ def _stop(run: str) -> Event:  # noqa: ARG001
 def begin(ask: _Ask) -> _Begun:
     """Open, check and create, on a worker."""
     job = opened(*ask._replace(settings=going_on(ask.settings, ask.run)))
-    about = f"{job.assumptions}\n{line(job, check(job))}"
+    about = f"{job.assumptions}\n{line(job, check(job, _stop(ask.run)))}"
     prepare(job)
     tiles = zip(job.plan.regions, tiles_to_do(job), strict=True)
     each = job.plan.place.height * job.plan.place.width / 1e6 / job.plan.tiles
@@ -129,8 +129,7 @@ def reconstruct_on(
         workers = len(_workers(client))
         ask = _Ask(settings, Parts(REGIONS * workers, least=workers), run)
         held = stack.enter_context(kept(client, settings, run))
-        # Its future is let go with the answer, or a lost worker would make it run again.
-        begun = client.submit(begin, ask, resources=needs, pure=False).result()
+        begun = _begun(client, ask, needs, stop)
         shown.console.print(Text(for_people(begun.about)), soft_wrap=True)
         tiles = sum(n for _, n in begun.todo)
         facts = settings.model_dump(include={"source", "destination"})
@@ -152,6 +151,20 @@ def reconstruct_on(
         record: dict[str, Any] = sealing.result()
     log_done(record, settings)
     return record
+
+
+def _begun(client: "Client", ask: _Ask, needs: dict[str, float], stop: Event) -> _Begun:
+    """Plan on a worker; its future is let go with the answer, or a lost one would plan again."""
+    from distributed import wait  # noqa: PLC0415
+
+    planning = client.submit(begin, ask, resources=needs, pure=False)
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            answer: _Begun = planning.result(timeout=1)
+            return answer
+    client.run(_halt, ask.run)
+    wait([planning])
+    raise Stopped
 
 
 def _run(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from threading import Thread
 
@@ -25,6 +26,7 @@ from flows.progress import in_sight
 from flows.record import refuse_elsewhere, with_places
 from flows.regions import opened
 from flows.settings import ReconstructSettings
+from model import Reconstructor
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped
 from pipeline.lock import locked
@@ -225,6 +227,43 @@ def test_a_run_told_to_stop_ends_in_order_and_resumes(workers, job):
     cluster.reconstruct_on(workers.scheduler.address, job("a", resume=True))
     same(job("plain"), job("a"))
     assert written.items() <= finished(job("a")).items()
+
+
+def hesitate():
+    """Let a worker's model take its time."""
+    call = Reconstructor.__call__
+
+    @wraps(call)
+    def late(self, *given):
+        time.sleep(1)
+        return call(self, *given)
+
+    Reconstructor.__call__ = late
+
+
+def no_longer():
+    Reconstructor.__call__ = Reconstructor.__call__.__wrapped__
+
+
+def test_a_run_told_to_stop_while_a_worker_plans_makes_no_cube(workers, job):
+    workers.run(hesitate)
+
+    def befall():
+        while not any("begin" in key for keys in workers.processing().values() for key in keys):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = Thread(target=befall)
+    thread.start()
+    try:
+        with pytest.raises(Stopped):
+            cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    finally:
+        thread.join()
+        workers.run(no_longer)
+    time.sleep(0.3)
+    assert not Path(job("a").destination).exists()
+    cluster.reconstruct_on(workers.scheduler.address, job("a"))
 
 
 def test_bad_input_is_refused_in_the_same_words_from_a_worker(workers, job):
