@@ -95,6 +95,7 @@ class Stream:
         """Write what is not yet ``written`` of a region (in the cube's pixels, whole chunks).
 
         ``done(n)`` is told of every n tiles that are summed. Raises Stopped where it was stopped.
+        Meanwhile BLAS has one thread, in the whole process.
         """
         # Tiles keep the cores busy: threads of a matrix product's own would only get in their way.
         with threadpool_limits(1, user_api="blas"):
