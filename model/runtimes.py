@@ -14,6 +14,7 @@ from model.reconstructor import R2HDiff
 
 Shape = tuple[int, int]
 """N and T."""
+_OPENING = Lock()
 
 
 def onnxruntime(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
@@ -49,37 +50,35 @@ def openvino_bfloat16(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
 
     Raises ValueError where the processor does not multiply bfloat16.
     """
-    core = _core()
+    with _OPENING:
+        core = _core()
     if "BF16" not in (found := core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")):
         raise ValueError(f"openvino-bfloat16 needs a processor that has BF16; got {found}.")
     # A tile on one thread, wherever the system puts it: what is pinned stays on the first cores,
     # also of other processes.
     how = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     how |= {"ENABLE_CPU_PINNING": False}
-    idle: dict[Shape, deque[Any]] = {}
-
-    @cache
-    def graph(shape: Shape) -> tuple[Any, Tensor, Tensor]:
-        serialised, last = build_features(model, sensitivities, steps, shape)
-        return core.read_model(serialised), last.weight.float(), last.bias.float()[:, None]
-
     building = Lock()
 
+    @cache
+    def graph(shape: Shape) -> tuple[Any, deque[Any], Tensor, Tensor]:
+        serialised, last = build_features(model, sensitivities, steps, shape)
+        network = core.read_model(serialised)
+        return network, deque(), last.weight.float(), last.bias.float()[:, None]
+
     def run(rgb: Tensor) -> Chain:
-        shape = rgb.shape[0], rgb.shape[2]
         with building:
-            network, weight, bias = graph(shape)
-            ready = idle.setdefault(shape, deque())
+            network, idle, weight, bias = graph((rgb.shape[0], rgb.shape[2]))
 
         def chain(noise: Tensor) -> Tensor:
             # As many are compiled as are at work at once: each holds the memory of a tile.
             try:
-                request = ready.pop()
+                request = idle.pop()
             except IndexError:
                 request = core.compile_model(network, "CPU", how).create_infer_request()
             answer = request.infer({"rgb": rgb.numpy(), "noise": noise.numpy()})
             seen = torch.cat([rgb, torch.from_numpy(answer[0])], dim=1).flatten(2)
-            ready.append(request)
+            idle.append(request)
             cube: Tensor = weight @ seen
             return cube.add_(bias).reshape(len(rgb), -1, *rgb.shape[2:])
 
@@ -90,7 +89,7 @@ def openvino_bfloat16(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
 
 @cache
 def _core() -> Any:
-    """OpenVINO's, one for all and never closed.
+    """OpenVINO's, one for all and never closed; two threads must not ask for it at once.
 
     Each gives its thread a stack for signals and takes it away when it is closed: of two, the
     second puts back the first one's, which is gone, and the next signal ends the process.
