@@ -65,8 +65,8 @@ class Closure:
         off, likely = self.off(stored, rgb), self.likely(rgb)
         if self.moves:
             far = asked & ((off if likely is rgb else self.off(stored, likely)) > FAR)
-            at = np.flatnonzero(far)
-            self.close(stored, off, rgb, at, values.reshape(len(values), -1).take(at, axis=1))
+            if (at := np.flatnonzero(far)).size:
+                self.close(stored, off, rgb, at, values.reshape(len(values), -1).take(at, axis=1))
         return stored, off
 
     def close(

@@ -76,7 +76,7 @@ def clipped(values: Values) -> Values:
 
 def farthest(residual: Values) -> Values:
     """The largest magnitude (n,) of the three bands of a residual (3, n)."""
-    most: Values = np.maximum(np.maximum(abs(residual[0]), abs(residual[1])), abs(residual[2]))
+    most: Values = np.abs(residual).max(axis=0)
     return most
 
 
@@ -85,12 +85,13 @@ def residual(sight: Sight, values: NDArray[Any], rgb: Values) -> Values:
     # Whole multiples of 2^-26 times such of 2^-22, or counts: float64 sums them exactly, so that
     # the order in which a matrix product adds, which depends on where a pixel stands, cannot show.
     if values.dtype.kind == "u":
-        seen = SCALE * (sight.whole @ values.astype(np.float64))
+        seen = sight.whole @ values.astype(np.float64)
+        seen *= SCALE
     else:
         whole = np.add(values, WHOLE, dtype=np.float64)
         whole -= WHOLE
         seen = sight.whole @ whole
-    rest: Values = (rgb - seen).astype(rgb.dtype)
+    rest: Values = np.subtract(rgb, seen, out=seen).astype(rgb.dtype)
     return rest
 
 

@@ -85,7 +85,9 @@ def halved(stored: NDArray[Any]) -> NDArray[Any]:
     for few in planes(even):
         known_ones = even[few] if full else np.where(there, even[few], even.dtype.type(0))
         total = _of_four(known_ones, kind)
-        out[few] = (total + divisor // 2) // divisor if whole else total / divisor
+        if whole:
+            total += divisor // 2
+        out[few] = total // divisor if whole else total / divisor
     if not full:
         out[:, count == 0] = nodata
     return out

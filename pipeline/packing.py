@@ -31,8 +31,10 @@ def quantise(
             total += float(known[few].sum())
             clipped = np.clip(known[few], np.float32(0), np.float32(PEAK))
             if dtype == np.uint16:
-                np.rint(np.multiply(clipped, np.float32(1 / SCALE), out=clipped), out=clipped)
-            np.copyto(stored[few], clipped, casting="unsafe")
+                np.multiply(clipped, np.float32(1 / SCALE), out=clipped)
+                np.rint(clipped, out=stored[few], casting="unsafe")
+            else:
+                stored[few] = clipped
     # A sum of finite values may overflow, so only then is each looked at.
     if not np.isfinite(total) and not np.isfinite(known).all():
         raise not_finite()

@@ -64,7 +64,7 @@ def sampled(window: Window) -> tuple[slice, slice]:
 
 
 def disagreement(one: Values, other: Values, wanted: Mask) -> Counts:
-    """Record of two tiles' reflectance (wavelength, h, w) where ``wanted`` (h, w)."""
+    """Record of two tiles' reflectance (wavelength, ...) where ``wanted`` (...)."""
     apart = np.abs(_counts(one) - _counts(other))[:, wanted].ravel()
     record = empty()
     record[_OVERLAP] = apart.size, apart.sum()
@@ -75,11 +75,10 @@ def disagreement(one: Values, other: Values, wanted: Mask) -> Counts:
 def _counts(values: NDArray[Any]) -> NDArray[np.int32]:
     if values.dtype.kind == "u":
         return values.astype(np.int32)
-    # Not a number is refused when the chunk is stored; here it only must not break anything.
     counts = values * _COUNT
-    np.nan_to_num(counts, copy=False, nan=0)
-    np.rint(np.clip(counts, 0, _PEAK, out=counts), out=counts)
-    return counts.astype(np.int32)
+    # Not a number, here 0, is refused when the chunk is stored.
+    np.minimum(np.fmax(counts, np.float32(0), out=counts), _PEAK, out=counts)
+    return np.rint(counts, out=counts).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,6 +32,19 @@ class Tile(NamedTuple):
     """Whether it holds pixels that are not valid, and took the mean of the others."""
 
 
+class Met(NamedTuple):
+    """Pixels where a tile came second and last, to be compared when their chunk is written."""
+
+    values: Tensor
+    """(C, n), the tile's."""
+    sums: Tensor
+    """(C, n), of the one tile that came before."""
+    kernel: Tensor
+    """(n,), the tile's weights."""
+    wanted: Mask
+    """(n,)."""
+
+
 class Chunk(NamedTuple):
     """A chunk under way."""
 
@@ -45,7 +58,18 @@ class Chunk(NamedTuple):
     """(3, h, w), linear; 0 where no tile that was asked for came."""
     filled: Mask
     """(h, w), whether a tile that was filled reached the pixel."""
-    seam: Counts
+    met: list[Met]
+
+    def disagreement(self) -> Counts:
+        """The seam record of the tiles that met in it, complete with the chunk."""
+        if not self.met:
+            return empty()
+        values, sums, kernels, wanted = zip(*self.met, strict=True)
+        rest = 1 - torch.cat(kernels)
+        # What is summed is the other tile's value times its weight, which is the rest of 1.
+        other = torch.cat(sums, dim=1).div_(rest).cpu().numpy()
+        known = np.concatenate(wanted) & (rest.cpu().numpy() > 0)
+        return disagreement(torch.cat(values, dim=1).cpu().numpy(), other, known)
 
 
 class Sums:
@@ -65,18 +89,25 @@ class Sums:
         self.open: dict[Index, Chunk] = {}
         self.spare: deque[Tensor] = deque()
         """Memory of chunks that are written, to be used again."""
+        self._kernels: dict[tuple[bytes, bytes], Tensor] = {}
 
     def add(self, tile: Tile, values: Tensor | None) -> list[Chunk]:
         """Sum a tile; returns the chunks that it completes."""
         place = self.grid.window(tile.at)
-        ramps = weights(self.grid.rows, tile.at[0]), weights(self.grid.cols, tile.at[1])
-        kernel = torch.from_numpy(np.multiply.outer(*ramps)).to(self.device)
-        complete = []
+        kernel, complete = self._kernel(tile.at), []
         for at in self._touched(place):
             self._add_to(self._chunk(at), tile, values, kernel)
             if self.grid.last(self.open[at].window) == tile.at:
                 complete.append(self.open.pop(at))
         return complete
+
+    def _kernel(self, at: Index) -> Tensor:
+        """Weights (T, T) of a tile: they differ at the edges of the scene alone."""
+        ramps = weights(self.grid.rows, at[0]), weights(self.grid.cols, at[1])
+        kind = ramps[0].tobytes(), ramps[1].tobytes()
+        if kind not in self._kernels:
+            self._kernels[kind] = torch.from_numpy(np.multiply.outer(*ramps)).to(self.device)
+        return self._kernels[kind]
 
     def _touched(self, place: Window) -> list[Index]:
         seen = place.intersection(self.window)
@@ -95,7 +126,7 @@ class Sums:
             sums = self._memory((self.layers * self.channels, height, width))
             wanted, filled = np.zeros((2, height, width), bool)
             rgb = np.zeros((3, height, width), np.float32)
-            self.open[at] = Chunk(window, sums, wanted, rgb, filled, empty())
+            self.open[at] = Chunk(window, sums, wanted, rgb, filled, [])
         return self.open[at]
 
     def _memory(self, shape: tuple[int, int, int]) -> Tensor:
@@ -118,7 +149,7 @@ class Sums:
             for meeting in meetings(self.grid, tile.at):
                 if seen := meeting.intersection(shared):
                     of = seen.relative_to(place).slices
-                    _compare(chunk, seen, values[: self.channels, *of], kernel[of])
+                    _keep(chunk, seen, values[: self.channels, *of], kernel[of])
         for part, first in _parts(self.grid, tile.at, shared):
             of = part.relative_to(place).slices
             sums = chunk.sums[:, *part.relative_to(chunk.window).slices]
@@ -147,13 +178,9 @@ def _put(sums: Tensor, values: Tensor | None, kernel: Tensor, first: bool) -> No
         torch.mul(values, kernel, out=sums)
 
 
-def _compare(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None:
-    """Note how a tile's values in ``seen`` differ from those of the one tile summed before it."""
-    at = sampled(seen)
-    rest = 1 - kernel[at]
-    place = seen.relative_to(chunk.window).slices
-    # What is summed is the other tile's value times its weight, which is the rest of 1.
-    other = chunk.sums[: len(values), *place][:, *at] / rest
-    wanted = chunk.wanted[place][at] & (rest.cpu().numpy() > 0)
-    here, before = values[:, *at].cpu().numpy(), other.cpu().numpy()
-    chunk.seam[:] += disagreement(here, before, wanted)
+def _keep(chunk: Chunk, seen: Window, values: Tensor, kernel: Tensor) -> None:
+    """Keep what is compared of a tile's values in ``seen`` and of the one tile summed before it."""
+    at, place = sampled(seen), seen.relative_to(chunk.window).slices
+    before = chunk.sums[: len(values), *place]
+    one, other = (of[:, *at].clone().flatten(1) for of in (values, before))
+    chunk.met.append(Met(one, other, kernel[at].flatten(), chunk.wanted[place][at].ravel().copy()))
