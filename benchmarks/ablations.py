@@ -9,6 +9,7 @@ holds is not trained again.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -48,10 +49,16 @@ class Row:
 class OfNoise(R2HDiff):
     """The network answers the noise; the clean state follows (Ho et al. 2020, eq. 15)."""
 
-    def denoise(self, state: Tensor, condition: Condition, step: Tensor) -> Tensor:
+    def denoise(
+        self,
+        state: Tensor,
+        condition: Condition,
+        step: Tensor,
+        attention: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Estimate of the clean state from (N, bands, H, W) at steps (N,)."""
         a = torch.tensor(self.schedule.alpha_bar)[step][:, None, None, None]
-        noise = self.noise(state, condition, step)
+        noise = super().denoise(state, condition, step, attention)
         clean: Tensor = (self._hidden(state, condition) - (1 - a).sqrt() * noise) / a.sqrt()
         return clean
 

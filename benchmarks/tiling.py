@@ -16,6 +16,7 @@ from flows.settings import load
 from pipeline.camera import load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.closure import Closure
+from pipeline.context import contexts
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.metrics import score
@@ -73,7 +74,8 @@ def _psnr(settings: EvaluateSettings, scene: ReferenceScene, tile: int) -> float
     network = model.load()
     camera = resampled(load_camera(here.camera), WAVELENGTHS)
     scale = scene_scale(scene, camera)
-    reconstructor = bind(here, network, chosen_engine(here, network), camera, scale)
+    engine, seen = chosen_engine(here, network), contexts(scene, camera)
+    reconstructor = bind(here, network, engine, camera, scale, seen)
     with TemporaryDirectory() as folder:
         path, closure = Path(folder) / "cube.zarr", Closure(camera.sensitivities)
         cube = through_tiles(here, scene, reconstructor, path, camera, closure)

@@ -1,5 +1,6 @@
 """The model, bound: which network, on which device, by which engine, for which camera."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import torch
 import model
 from flows.settings import ReconstructSettings, TileSettings
 from flows.sigma import sigma_of
+from model.attention import View
 from model.engine import Engine, best_engine
 from model.lift import noise_filter
 from pipeline.ahead import cores
-from pipeline.camera import SRGB, Camera, load_camera, resampled
+from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.closure import Closure
+from pipeline.context import Context
 from pipeline.errors import Refusal
 from pipeline.light import load_light
+from pipeline.noise import noise
 from pipeline.scene import Scene
 
 
@@ -37,18 +41,36 @@ def chosen_engine(settings: TileSettings, network: model.R2HDiff) -> Engine:
 
 
 def bind(
-    settings: TileSettings, network: model.R2HDiff, engine: Engine, camera: Camera, scale: float
+    settings: TileSettings,
+    network: model.R2HDiff,
+    engine: Engine,
+    camera: Camera,
+    scale: float,
+    contexts: Sequence[Context] = (),
 ) -> model.Reconstructor | model.Calibrated:
-    """The model for a camera and a scene's scale. Raises Refusal where they do not fit."""
+    """The model for a camera and a scene's scale. Raises Refusal where they do not fit.
+
+    Its tiles attend to what the ``contexts`` hold; without any, each to itself.
+    """
     noises = settings.samples if settings.start == "noise" else 0
     law = sigma_of(settings)
     try:
         seen = camera.sensitivities.tobytes()
         bound = _bound(network, seen, settings.steps, engine, noises).at(scale)
+        likely = closure_of(settings, network, camera, scale).likely
+        views = [_view(settings, of, likely(of.rgb), len(bound.wavelengths)) for of in contexts]
+        bound = bound.attending(views, threads_of(settings))
         return bound if law is None else model.Calibrated(bound, law)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera, engine and sigma must suit the model", error, fix) from error
+
+
+def _view(settings: TileSettings, of: Context, rgb: Floats, bands: int) -> View:
+    """A window as the model takes it; what samples start from there is the first one's noise."""
+    starts = settings.start == "noise"
+    drawn = torch.from_numpy(noise(of.window, bands, settings.seed)) if starts else None
+    return View(torch.from_numpy(rgb), drawn, of.share)
 
 
 def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:

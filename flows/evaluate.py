@@ -21,6 +21,7 @@ from model.baseline import RootPolynomial
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.charts import error_maps, off, png
 from pipeline.closure import Closure
+from pipeline.context import contexts
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
@@ -104,7 +105,8 @@ class _Bench:
     ) -> Iterator[tuple[str, EvaluateSettings, Reconstructor]]:
         """Each method, the settings it runs under, and it itself."""
         engine = chosen_engine(self.settings, self.network)
-        ours = bind(self.settings, self.network, engine, self.eye, scale)
+        seen = contexts(scene, self.camera)
+        ours = bind(self.settings, self.network, engine, self.eye, scale, seen)
         yield OURS, self.settings, ours
         if self.settings.whole:
             # A tile must suit the network; what overhangs is padded as at any scene's edge.

@@ -24,6 +24,7 @@ from model.engine import Engine
 from pipeline.area import Area, beyond, box_window, load_area
 from pipeline.camera import Camera
 from pipeline.closure import Closure
+from pipeline.context import contexts
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
@@ -114,8 +115,8 @@ class Job:
 def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | None = None) -> Job:
     """Open the scene and the model and plan the work, in as many ``parts`` as halos allow.
 
-    With a ``scale`` given (None: the scene's own, measured) no pixel is read. Raises Refusal or
-    CheckpointError.
+    With a ``scale`` given (None: the scene's own, measured) no pixel is read, and tiles attend to
+    themselves. Raises Refusal or CheckpointError.
     """
     use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
@@ -156,13 +157,14 @@ def _model(
     device: str,
     scale: float | None,
 ) -> tuple[Camera, model.Reconstructor | model.Calibrated, Closure, dict[str, Any]]:
-    """The camera, model and closure bound to it and to the scene's scale, and their provenance."""
+    """The camera, model and closure bound to it and to the scene, and their provenance."""
     checkpoint = checkpoint_of(settings)
     network = network_of(checkpoint, device)
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
+    seen = contexts(scene, camera) if scale is None else []
     scale = scene_scale(scene, camera) if scale is None else scale
     engine = chosen_engine(settings, network)
-    reconstructor = bind(settings, network, engine, camera, scale)
+    reconstructor = bind(settings, network, engine, camera, scale, seen)
     facts = {
         "input": scene.header,
         "camera": _camera_facts(camera, settings.illuminant),

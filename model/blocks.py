@@ -51,7 +51,7 @@ class Hata(nn.Module):
 
     q, k, v by 1x1 then depthwise 3x3; q and k L2-normalised over the pixels, a learned temperature
     a head, softmax over channels, and a depthwise positional branch on v (Restormer's MDTA, MST++'s
-    S-MSA).
+    S-MSA). What attends to what may also be given: that of a whole scene (docs/decisions/0034).
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -63,18 +63,37 @@ class Hata(nn.Module):
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.project = nn.Conv2d(width, width, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
+    def forward(self, x: Tensor, attention: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) to the same shape, by ``attention`` (heads, c, c) or by that of each x."""
         n, c, h, w = x.shape
-        q, k, v = self.depth(self.point(x)).chunk(3, dim=1)
         by_head = (n, self.heads, c // self.heads, h * w)
-        # Half precision sums over 65536 pixels lose the norm; these two run in fp32.
-        q = F.normalize(q.reshape(by_head).float(), dim=-1)
-        k = F.normalize(k.reshape(by_head).float(), dim=-1)
-        attention = (q @ k.transpose(-2, -1) * self.temperature).softmax(dim=-1)
+        if attention is None:
+            q, k, v = self.depth(self.point(x)).chunk(3, dim=1)
+            # Half precision sums over 65536 pixels lose the norm; these two run in fp32.
+            q = F.normalize(q.reshape(by_head).float(), dim=-1)
+            k = F.normalize(k.reshape(by_head).float(), dim=-1)
+            attention = (q @ k.transpose(-2, -1) * self.temperature).softmax(dim=-1)
+        else:
+            point, depth = (conv.weight.chunk(3)[2] for conv in (self.point, self.depth))
+            v = F.conv2d(F.conv2d(x, point), depth, padding=1, groups=c)
         y = (attention.to(v.dtype) @ v.reshape(by_head)).reshape(n, c, h, w)
         out: Tensor = self.project(y + self.position(v))
         return out
+
+    def products(self, x: Tensor) -> Tensor:
+        """Of q with k, of q and of k with themselves: (heads, c, c + 2), over all pixels of x."""
+        n, c, h, w = x.shape
+        parts = self.depth(self.point(x)).chunk(3, dim=1)[:2]
+        q, k = (part.reshape(n, self.heads, c // self.heads, h * w).float() for part in parts)
+        squares = [(part * part).sum(dim=-1, keepdim=True) for part in (q, k)]
+        return torch.cat([q @ k.transpose(-2, -1), *squares], dim=-1).sum(dim=0)
+
+    def attention(self, products: Tensor) -> Tensor:
+        """What attends to what (heads, c, c), by products that are summed over a scene."""
+        q, k = products[..., -2:].sqrt().unbind(dim=-1)
+        # The square of the floor that F.normalize puts under each norm.
+        alike = products[..., :-2] / (q[..., :, None] * k[..., None, :]).clamp(min=1e-24)
+        return (alike * self.temperature).softmax(dim=-1)
 
 
 class Gsrm(nn.Module):

@@ -1,7 +1,9 @@
 """What carries out the model's arithmetic: torch, or a runtime on a graph; also in bfloat16."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -10,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.attention import PASSES, View, Watch, hatas, pooled, watched, weighed
 from model.lift import wiener_lift
 from model.precision import compute_in_bfloat16
-from model.reconstructor import R2HDiff
+from model.reconstructor import Attention, R2HDiff
 
 Engine = Literal["torch", "torch-bfloat16", "onnxruntime", "openvino-bfloat16"]
 GRAPHS: dict[Engine, tuple[str, str]] = {
@@ -36,22 +39,44 @@ def best_engine(model: R2HDiff) -> Engine:
     return "torch" if _reason_against(model, "onnxruntime") else "onnxruntime"
 
 
-def bind(model: R2HDiff, sensitivities: Tensor, steps: int, engine: Engine) -> Run:
+def bind(
+    model: R2HDiff,
+    sensitivities: Tensor,
+    steps: int,
+    engine: Engine,
+    attention: Attention | None = None,
+) -> Run:
     """The model for one camera, sensitivities (3, bands), as a function; threads may share it.
 
-    Raises ValueError for an engine that is absent or does not know the model.
+    ``attention`` is a scene's; with none each tile has its own. Raises ValueError for an engine
+    that is absent or does not know the model.
     """
     if engine not in GRAPHS:
         if engine == "torch-bfloat16":
             model = compute_in_bfloat16(copy.deepcopy(model))
         camera = sensitivities.float()[None].to(model.prior.device)
-        return lambda rgb: model.guided(rgb, camera, steps)
+        return lambda rgb: model.guided(rgb, camera, steps, attention)
     if reason := _reason_against(model, engine):
         raise ValueError(f"{engine} cannot run this model: {reason}. Use torch.")
     from model import runtimes  # noqa: PLC0415 (needs onnx)
 
     of = runtimes.onnxruntime if engine == "onnxruntime" else runtimes.openvino_bfloat16
-    return of(model, sensitivities.cpu(), steps)
+    return of(model, sensitivities.cpu(), steps, attention)
+
+
+def watch(
+    model: R2HDiff,
+    sensitivities: Tensor,
+    steps: int,
+    engine: Engine,
+    attention: Attention | None = None,
+) -> Watch:
+    """The products of the model for one camera, in float32: by a graph where the engine is one."""
+    if engine not in GRAPHS or _reason_against(model, "onnxruntime"):
+        return watched(model, sensitivities, steps, attention)
+    from model import runtimes  # noqa: PLC0415 (needs onnx)
+
+    return runtimes.watched(model, sensitivities.cpu(), steps, attention)
 
 
 def _reason_against(model: R2HDiff, engine: Engine) -> str | None:
@@ -73,6 +98,8 @@ class Reconstructor:
     zero, the mean of all noise, which comes nearer to the truth than any one start
     (docs/decisions/0011), or from each of ``noises`` fields of noise: then the answer is the mean,
     and from two on the standard deviation beside it. Threads may share it.
+
+    Each tile attends to itself, as in training; `attending` makes one of the tiles of a scene.
     """
 
     def __init__(
@@ -88,7 +115,8 @@ class Reconstructor:
         model.schedule.visited(steps)
         seen = torch.as_tensor(sensitivities, dtype=torch.float32)
         wiener_lift(seen.to(model.prior), model.prior)
-        self._run = bind(model.eval(), seen, steps, engine)
+        self._of = (model.eval(), seen, steps, engine)
+        self._run = bind(*self._of)
         self.scale = scale
         self.noises, self.spread = noises, noises > 1
         self.wavelengths = tuple(model.wavelengths.tolist())
@@ -98,6 +126,31 @@ class Reconstructor:
         other = copy.copy(self)
         other.scale = scale
         return other
+
+    @torch.inference_mode()
+    def attending(self, views: Sequence[View], threads: int = 1) -> "Reconstructor":
+        """The same for the scene that ``views`` are windows of: its tiles attend alike.
+
+        As many views are looked at side by side as there are ``threads``, each on one of torch's.
+        """
+        model, _, steps, _ = self._of
+        if not views or not hatas(model):
+            return self
+        attention = None
+        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        with pool:
+            for _ in range(PASSES):
+                look = partial(self._look, watch(*self._of, attention))
+                attention = pooled(model, steps, weighed(views, list(pool.map(look, views))))
+        other = copy.copy(self)
+        other._run = bind(*self._of, attention)
+        return other
+
+    @torch.inference_mode()
+    def _look(self, watch: Watch, view: View) -> Tensor:
+        bands, (_, *sides) = len(self.wavelengths), view.rgb.shape
+        noise = torch.zeros(bands, *sides) if view.noise is None else view.noise
+        return watch(view.rgb[None] / self.scale, noise[None])
 
     @torch.inference_mode()
     def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -8,11 +8,13 @@ It answers what `R2HDiff.forward` answers, but for the order of sums (about 1e-6
   ``stem(keep * state + gain * clean) = keep * stem(state) + (gain * stem @ head) features``.
 * The guide's half of every GSRM is the same at each step and computed once.
 * Scales of residual branches, time shifts and GSRM's identity are part of the weights beside them.
-* HATA divides the small matrix of products by the norms, not every pixel.
+* A scene's attention is constant too: a convolution, without queries and keys. Where tiles have
+  their own, HATA divides the small matrix of products by the norms, not every pixel.
 * Convolutions whose answer is split are split, so that a runtime keeps its own memory layout.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,52 +25,78 @@ from model.lift import wiener_lift
 from model.network import Block, Denoiser, Guide, time_embedding
 from model.nodes import (
     Guided,
-    Mix,
     attention,
-    by_channel,
-    by_pixel,
     feed_forward,
     gsrm,
     gsrm_guide,
 )
-from model.reconstructor import R2HDiff
+from model.reconstructor import Attention, R2HDiff
+
+Shape = tuple[int, int, int]
+"""N, H and W."""
 
 
-def build(model: R2HDiff, sensitivities: Tensor, steps: int, shape: tuple[int, int]) -> bytes:
-    """The graph from rgb (N, 3, T, T) and noise (N, bands, T, T) to cube, serialised.
+def build(
+    model: R2HDiff,
+    sensitivities: Tensor,
+    steps: int,
+    shape: Shape,
+    attention: Attention | None = None,
+) -> bytes:
+    """The graph from rgb (N, 3, H, W) and noise (N, bands, H, W) to cube, serialised.
 
-    ``sensitivities`` are (3, bands) and ``shape`` is (N, T). Raises ValueError where `supported`
-    says no.
+    ``sensitivities`` are (3, bands), ``attention`` that of a scene, or tiles have their own. Raises
+    ValueError where `supported` says no.
     """
     graph = Graph()
-    features, lift, hidden = _chain(graph, model, sensitivities, steps, shape, by_channel)
+    features, lift, hidden = _chain(graph, model, sensitivities, steps, shape, attention)
     cube = graph.linear(features, hidden)
     if lift is not None:
         cube = graph.add("Add", cube, graph.conv("rgb", lift[:, :, None, None]))
-    return _serialised(graph, cube, model.config.bands, model, shape)
+    n, *sides = shape
+    return _serialised(graph, model, shape, (cube, [n, model.config.bands, *sides]))
 
 
 def build_features(
-    model: R2HDiff, sensitivities: Tensor, steps: int, shape: tuple[int, int]
+    model: R2HDiff,
+    sensitivities: Tensor,
+    steps: int,
+    shape: Shape,
+    attention: Attention | None = None,
 ) -> tuple[bytes, Linear]:
-    """The same for a runtime that keeps pixel after pixel, and without the last layer.
+    """The same without the last layer.
 
-    The graph answers features (N, C, T, T); the cube is the map that comes with it, of rgb and
+    The graph answers features (N, C, H, W); the cube is the map that comes with it, of rgb and
     features one after the other. So these may be rounded, and what the camera sees is not.
     """
     graph = Graph()
-    features, lift, hidden = _chain(graph, model, sensitivities, steps, shape, by_pixel)
+    features, lift, hidden = _chain(graph, model, sensitivities, steps, shape, attention)
     seen = torch.zeros(len(hidden.bias), 3) if lift is None else lift
     last = Linear(torch.cat([seen, hidden.weight], dim=1), hidden.bias)
-    return _serialised(graph, features, hidden.weight.shape[1], model, shape), last
+    n, *sides = shape
+    answer = (features, [n, hidden.weight.shape[1], *sides])
+    return _serialised(graph, model, shape, answer), last
 
 
-def _serialised(
-    graph: Graph, answer: str, channels: int, model: R2HDiff, shape: tuple[int, int]
+def build_products(
+    model: R2HDiff,
+    sensitivities: Tensor,
+    steps: int,
+    shape: Shape,
+    attention: Attention | None = None,
 ) -> bytes:
-    n, tile = shape
-    inputs = {name: [n, c, tile, tile] for name, c in (("rgb", 3), ("noise", model.config.bands))}
-    return graph.serialised(inputs, (answer, [n, channels, tile, tile]))
+    """The graph from the same to the products of all queries and keys (P,); N is 1."""
+    graph = Graph()
+    graph.watched = []
+    _chain(graph, model, sensitivities, steps, shape, attention)
+    products = graph.add("Concat", *graph.watched, axis=0)
+    return _serialised(graph, model, shape, (products, ["P"]))
+
+
+def _serialised(graph: Graph, model: R2HDiff, shape: Shape, answer: tuple[str, list[Any]]) -> bytes:
+    n, *sides = shape
+    inputs = {name: [n, c, *sides] for name, c in (("rgb", 3), ("noise", model.config.bands))}
+    return graph.serialised(inputs, answer)
 
 
 def supported(model: R2HDiff) -> bool:
@@ -82,8 +110,8 @@ def _chain(
     model: R2HDiff,
     sensitivities: Tensor,
     steps: int,
-    shape: tuple[int, int],
-    mix: Mix,
+    shape: Shape,
+    attention: Attention | None,
 ) -> tuple[str, Tensor | None, Linear]:
     """The last step's features, and what makes a cube of rgb (None: nothing does) and of them."""
     if not supported(model):
@@ -95,7 +123,7 @@ def _chain(
     head = Linear(hidden, torch.zeros(len(hidden)).double()).after(head)
     embed = model.config.time_width
     times = [time_embedding(torch.tensor([alpha_bar[v]]), embed).float() for v in visited]
-    network = _Network(graph, model.denoiser, features, times, shape, mix)
+    network = _Network(graph, model.denoiser, features, times, shape, attention)
     # Unbounded: that is for the network to do, the chain itself is linear.
     state = graph.linear("noise", stem)
     for number, (step, following) in enumerate(pairwise(visited)):
@@ -156,11 +184,11 @@ class _Network:
         denoiser: Denoiser,
         features: list[str],
         times: list[Tensor],
-        shape: tuple[int, int],
-        mix: Mix,
+        shape: Shape,
+        attention: Attention | None,
     ) -> None:
         self.graph, self.denoiser, self.times = graph, denoiser, times
-        self.shape, self.mix = shape, mix
+        self.shape, self.attention = shape, attention
         self.guided: dict[nn.Module, Guided] = {}
         for blocks in (denoiser.down_blocks, denoiser.up_blocks):
             for level, block in enumerate(blocks):
@@ -175,13 +203,14 @@ class _Network:
     def features(self, x: str, number: int) -> str:
         """What the head sees at the step of that number, from the stem's answer."""
         of, graph, skips = self.denoiser, self.graph, []
+        given = iter([None] * len(of.blocks) if self.attention is None else self.attention[number])
         x = graph.bounded(x, len(of.stem.weight), STEM_LIMIT)
         time = of.time(self.times[number].to(of.head.weight.device))
         for level, (block, down) in enumerate(zip(of.down_blocks, of.downs, strict=True)):
-            skips.append(x := self._block(block, x, level, time))
+            skips.append(x := self._block(block, x, level, time, next(given)))
             x = _down(graph, down, x)
         for block in of.bottom:
-            x = self._block(block, x, len(skips), time)
+            x = self._block(block, x, len(skips), time, next(given))
         for level in reversed(range(len(skips))):
             up = of.ups[level]
             assert isinstance(up, nn.ConvTranspose2d)
@@ -189,16 +218,17 @@ class _Network:
             both = [graph.constant(up.weight), graph.constant(up.bias)]
             x = graph.add("ConvTranspose", x, *both, strides=[2, 2])
             x = graph.add("Add", x, skips[level])
-            x = self._block(of.up_blocks[level], x, level, time)
+            x = self._block(of.up_blocks[level], x, level, time, next(given))
         return graph.bounded(x, len(of.stem.weight), HEAD_LIMIT)
 
-    def _block(self, block: nn.Module, x: str, level: int, time: Tensor) -> str:
+    def _block(
+        self, block: nn.Module, x: str, level: int, time: Tensor, given: Tensor | None
+    ) -> str:
         assert isinstance(block, Block)
         assert isinstance(block.hata, Hata)
         x = gsrm(self.graph, block.gsrm, x, self.guided[block], time)
-        n, side = self.shape[0], self.shape[1] >> level
-        width = block.gsrm.scale.shape[1]
-        shape = (n, width, side, side)
-        x = attention(self.graph, block.hata, x, block.scales[0], shape, self.mix)
+        width, (n, *sides) = block.gsrm.scale.shape[1], self.shape
+        shape = (n, width, *(side >> level for side in sides))
+        x = attention(self.graph, block.hata, x, block.scales[0], shape, given)
         x = feed_forward(self.graph, block.feed, x, block.scales[1])
         return _between(self.graph, x, width, block.bounded)

@@ -35,6 +35,8 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[bytes, onnx.TensorProto] = {}
+        self.watched: list[str] | None = None
+        """Where products of attention are watched, their names."""
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Append a node; returns the name of its answer."""
@@ -83,10 +85,10 @@ class Graph:
         """x, but no value beyond the limit on either side."""
         return self.add("Clip", x, *(self.constant(torch.tensor(end)) for end in (-limit, limit)))
 
-    def serialised(self, inputs: Mapping[str, list[int]], output: tuple[str, list[int]]) -> bytes:
+    def serialised(self, inputs: Mapping[str, list[int]], output: tuple[str, list[Any]]) -> bytes:
         """The whole as ONNX, checked; names and shapes of what goes in and what comes out."""
 
-        def value(name: str, shape: list[int]) -> onnx.ValueInfoProto:
+        def value(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
         ins = [value(name, shape) for name, shape in inputs.items()]

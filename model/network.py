@@ -4,6 +4,7 @@ The paper's text was not available; the parts are rebuilt from its abstract and 
 builds on, named at each class (blocks.py). Arrays are (N, channel, row, col).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -89,11 +90,13 @@ class Block(nn.Module):
         self.scales = nn.ParameterList(torch.full((1, width, 1, 1), 0.2) for _ in range(2))
         self.bounded = config.bounded
 
-    def forward(self, x: Tensor, guide: Tensor, time: Tensor) -> Tensor:
-        """x, guide (N, C, H, W), time (N, time_width) to (N, C, H, W)."""
+    def forward(
+        self, x: Tensor, guide: Tensor, time: Tensor, attention: Tensor | None = None
+    ) -> Tensor:
+        """x, guide (N, C, H, W), time (N, time_width) to (N, C, H, W); `Hata` has ``attention``."""
         x = self.gsrm(x, guide, time)
         if self.hata is not None:
-            x = torch.addcmul(x, self.scales[0], self.hata(self.norms[0](x)))
+            x = torch.addcmul(x, self.scales[0], self.hata(self.norms[0](x), attention))
         x = torch.addcmul(x, self.scales[1], self.feed(self.norms[1](x)))
         return between(x, self.bounded)
 
@@ -141,18 +144,35 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, state: Tensor, guide: list[Tensor], time: Tensor) -> Tensor:
-        """State (N, bands, H, W), time (N, time_width) to (N, bands, H, W)."""
+    @property
+    def blocks(self) -> list[Block]:
+        """All blocks, in the order in which features pass them."""
+        passed = [*self.down_blocks, *self.bottom, *reversed(self.up_blocks)]
+        return [block for block in passed if isinstance(block, Block)]
+
+    def forward(
+        self,
+        state: Tensor,
+        guide: list[Tensor],
+        time: Tensor,
+        attention: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """State (N, bands, H, W), time (N, time_width) to (N, bands, H, W).
+
+        ``attention`` is that of each of `blocks`, or each has its own.
+        """
         time = self.time(time)
+        given = iter([None] * len(self.blocks) if attention is None else attention)
         x, skips = bounded(self.stem(state), STEM_LIMIT), []
         for level, (block, down) in enumerate(zip(self.down_blocks, self.downs, strict=True)):
-            x = block(x, guide[level], time)
+            x = block(x, guide[level], time, next(given))
             skips.append(x)
             x = down(x)
         for block in self.bottom:
-            x = block(x, guide[-1], time)
+            x = block(x, guide[-1], time, next(given))
         for level in reversed(range(len(skips))):
-            x = self.up_blocks[level](self.ups[level](x) + skips[level], guide[level], time)
+            x = self.ups[level](x) + skips[level]
+            x = self.up_blocks[level](x, guide[level], time, next(given))
         out: Tensor = self.head(bounded(x, HEAD_LIMIT))
         return out
 

@@ -1,9 +1,9 @@
-"""The network's blocks as nodes of a graph, for either order of a tensor in memory.
+"""The network's blocks as nodes of a graph.
 
 Scales of residual branches, time shifts and GSRM's identity are part of the weights beside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,14 @@ from model.graph import Graph, Linear
 
 Guided = tuple[str, str]
 """Names of the guide's share of a GSRM's gate and shift."""
-Mix = Callable[[Graph, Hata, list[str], tuple[int, ...]], str]
-"""How channels are mixed: `by_channel` or `by_pixel`."""
 
 
-def _split(graph: Graph, x: str, point: nn.Conv2d, depth: nn.Conv2d, parts: int) -> list[str]:
-    """1x1, then depthwise 3x3, in as many pieces as their answer is split into."""
+def _split(
+    graph: Graph, x: str, point: nn.Conv2d, depth: nn.Conv2d, parts: int, wanted: Sequence[int]
+) -> list[str]:
+    """1x1, then depthwise 3x3: the pieces that are ``wanted`` of those their answer is split in."""
     pieces = []
-    for k in range(parts):
+    for k in wanted:
         (w1, b1), (w3, b3) = (
             (conv.weight.chunk(parts)[k], None if conv.bias is None else conv.bias.chunk(parts)[k])
             for conv in (point, depth)
@@ -36,16 +36,35 @@ def _scaled(graph: Graph, x: str, conv: nn.Conv2d, scale: Tensor) -> str:
 
 def feed_forward(graph: Graph, feed: FeedForward, x: str, scale: Tensor) -> str:
     """x plus the scaled feed-forward."""
-    halves = graph.add("Mul", *_split(graph, x, feed.point, feed.depth, 2))
+    halves = graph.add("Mul", *_split(graph, x, feed.point, feed.depth, 2, [0, 1]))
     return graph.add("Add", _scaled(graph, halves, feed.project, scale), x)
 
 
 def attention(
-    graph: Graph, hata: Hata, x: str, scale: Tensor, shape: tuple[int, ...], mix: Mix
+    graph: Graph,
+    hata: Hata,
+    x: str,
+    scale: Tensor,
+    shape: tuple[int, ...],
+    given: Tensor | None,
 ) -> str:
-    """x plus the scaled attention; ``shape`` is that of x."""
-    q, k, v = _split(graph, x, hata.point, hata.depth, 3)
-    y = mix(graph, hata, [q, k, v], shape)
+    """x plus the scaled attention; ``shape`` is that of x.
+
+    With an attention ``given`` (heads, c, c) that is a convolution, and queries and keys are not
+    made unless `Hata.products` are watched.
+    """
+    own = [0, 1] if given is None or graph.watched is not None else []
+    *parts, v = _split(graph, x, hata.point, hata.depth, 3, [*own, 2])
+    products = _products(graph, hata, parts, shape) if parts else []
+    if graph.watched is not None:
+        keys = graph.add("Transpose", products[2], perm=[0, 1, 3, 2])
+        whole = graph.add("Concat", products[0], products[1], keys, axis=3)
+        graph.watched.append(graph.add("Reshape", whole, graph.constant([-1])))
+    if given is None:
+        y = _mixed(graph, hata, products, v, shape)
+    else:
+        mix: Tensor = torch.block_diag(*given.cpu())  # type: ignore[no-untyped-call]
+        y = graph.conv(v, mix[:, :, None, None])
     place = graph.conv(v, hata.position.weight, groups=shape[1])
     return graph.add("Add", _scaled(graph, graph.add("Add", place, y), hata.project, scale), x)
 
@@ -80,48 +99,29 @@ def gsrm(graph: Graph, gsrm: Gsrm, x: str, guided: Guided, time: Tensor) -> str:
     return graph.add("Add", gated, graph.add("Add", graph.linear(x, kept), guided[1]))
 
 
-def by_channel(graph: Graph, hata: Hata, parts: list[str], shape: tuple[int, ...]) -> str:
-    """What attention answers of q, k and v (N, C, H, W), where channel after channel is kept."""
+def _products(graph: Graph, hata: Hata, parts: list[str], shape: tuple[int, ...]) -> list[str]:
+    """Of q with k (N, heads, c, c), and of q (N, heads, c, 1) and k (N, heads, 1, c) alone."""
     n, c, h, w = shape
     by_head = graph.constant([n, hata.heads, c // hata.heads, h * w])
-    rows, cols, values = (graph.add("Reshape", part, by_head) for part in parts)
+    rows, cols = (graph.add("Reshape", part, by_head) for part in parts)
     last = graph.constant([3])
     # Not ReduceL2: ONNX Runtime spent a tenth of the network's time on it.
-    squares = [graph.add("Mul", part, part) for part in (rows, cols)]
-    norms = [graph.add("Sqrt", graph.add("ReduceSum", of, last, keepdims=1)) for of in squares]
-    turned = [graph.add("Transpose", part, perm=[0, 1, 3, 2]) for part in (cols, norms[1])]
-    alike = _cosines(graph, graph.add("MatMul", rows, turned[0]), norms[0], turned[1])
-    hot = graph.add("Mul", alike, graph.constant(hata.temperature.cpu()))
-    mixed = graph.add("MatMul", graph.add("Softmax", hot, axis=3), values)
-    return graph.add("Reshape", mixed, graph.constant(list(shape)))
+    squares = [
+        graph.add("ReduceSum", graph.add("Mul", part, part), last, keepdims=1)
+        for part in (rows, cols)
+    ]
+    turned = [graph.add("Transpose", part, perm=[0, 1, 3, 2]) for part in (cols, squares[1])]
+    return [graph.add("MatMul", rows, turned[0]), squares[0], turned[1]]
 
 
-def by_pixel(graph: Graph, hata: Hata, parts: list[str], shape: tuple[int, ...]) -> str:
-    """The same where pixel after pixel is kept, so that no tensor is turned in memory.
-
-    Heads are not apart there: all channels are compared, and those of other heads get no weight.
-    """
+def _mixed(graph: Graph, hata: Hata, products: list[str], v: str, shape: tuple[int, ...]) -> str:
+    """v, its channels mixed by the attention of products."""
     n, c, h, w = shape
-    flat = graph.constant([n, h * w, c])
-    pixels = [graph.add("Transpose", part, perm=[0, 2, 3, 1]) for part in parts]
-    rows, cols, values = (graph.add("Reshape", part, flat) for part in pixels)
-    first = graph.constant([1])
-    norms = [graph.add("ReduceL2", part, first, keepdims=1) for part in (rows, cols)]
-    turned = [graph.add("Transpose", part, perm=[0, 2, 1]) for part in (rows, norms[0])]
-    alike = _cosines(graph, graph.add("MatMul", turned[0], cols), turned[1], norms[1])
-    head = torch.arange(c) // (c // hata.heads)
-    own = head[:, None] == head
-    heat = hata.temperature.cpu().reshape(-1)[head][:, None] * own
-    others = torch.where(own, 0.0, -1e4)
-    hot = graph.add("Mul", alike, graph.constant(heat[None]))
-    hot = graph.add("Add", hot, graph.constant(others[None]))
-    weights = graph.add("Transpose", graph.add("Softmax", hot, axis=2), perm=[0, 2, 1])
-    mixed = graph.add("Reshape", graph.add("MatMul", values, weights), graph.constant([n, h, w, c]))
-    return graph.add("Transpose", mixed, perm=[0, 3, 1, 2])
-
-
-def _cosines(graph: Graph, products: str, rows: str, cols: str) -> str:
-    sizes = graph.add("Mul", rows, cols)
+    sizes = graph.add("Mul", *(graph.add("Sqrt", square) for square in products[1:]))
     # The square of the floor that F.normalize puts under each norm.
     sizes = graph.add("Max", sizes, graph.constant(torch.tensor(1e-24)))
-    return graph.add("Div", products, sizes)
+    alike = graph.add("Div", products[0], sizes)
+    hot = graph.add("Mul", alike, graph.constant(hata.temperature.cpu()))
+    values = graph.add("Reshape", v, graph.constant([n, hata.heads, c // hata.heads, h * w]))
+    mixed = graph.add("MatMul", graph.add("Softmax", hot, axis=3), values)
+    return graph.add("Reshape", mixed, graph.constant(list(shape)))

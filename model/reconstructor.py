@@ -1,6 +1,6 @@
 """R2H-Diff as a whole, and bound to one camera as a reconstructor of tiles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from model.diffusion import Schedule, sample
 from model.lift import apply_matrix, unseen, wiener_lift
 from model.network import Denoiser, Guide, NetworkConfig, time_embedding
+
+Attention = Sequence[Sequence[Tensor]]
+"""What attends to what, of each step and block (heads, c, c): see `model.attention`."""
 
 
 class Condition(NamedTuple):
@@ -65,11 +68,20 @@ class R2HDiff(nn.Module):
                 f"got {tuple(rgb.shape)}. Pad the tile."
             )
 
-    def denoise(self, state: Tensor, condition: Condition, step: Tensor) -> Tensor:
-        """Estimate of the clean state from (N, bands, H, W) at steps (N,)."""
+    def denoise(
+        self,
+        state: Tensor,
+        condition: Condition,
+        step: Tensor,
+        attention: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Estimate of the clean state from (N, bands, H, W) at steps (N,).
+
+        ``attention`` is that of each block, where tiles do not have their own.
+        """
         alpha_bar = torch.tensor(self.schedule.alpha_bar, device=state.device)[step]
         time = time_embedding(alpha_bar, self.config.time_width)
-        clean: Tensor = self.denoiser(state, condition.features, time)
+        clean: Tensor = self.denoiser(state, condition.features, time, attention)
         return self._hidden(clean, condition)
 
     def _hidden(self, state: Tensor, condition: Condition) -> Tensor:
@@ -85,13 +97,16 @@ class R2HDiff(nn.Module):
         """The cube a state stands for."""
         return torch.addcmul(condition.lift, state, self.deviation)
 
-    def guided(self, rgb: Tensor, sensitivities: Tensor, steps: int) -> Callable[[Tensor], Tensor]:
+    def guided(
+        self, rgb: Tensor, sensitivities: Tensor, steps: int, attention: Attention | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """From start noise (N, bands, H, W) to cube; what rgb says is computed once."""
-        condition = self.condition(rgb, sensitivities)
+        condition, visited = self.condition(rgb, sensitivities), self.schedule.visited(steps)
+        given = {} if attention is None else dict(zip(visited, attention, strict=True))
 
         def denoise(state: Tensor, step: int) -> Tensor:
             steps_of = torch.full((len(state),), step, device=state.device)
-            return self.denoise(state, condition, steps_of)
+            return self.denoise(state, condition, steps_of, given.get(step))
 
         return lambda noise: self.to_cube(sample(denoise, noise, self.schedule, steps), condition)
 

@@ -1,6 +1,7 @@
 """Runtimes for the folded graph: ONNX Runtime in float32, OpenVINO in bfloat16."""
 
 from collections import deque
+from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -8,33 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.attention import Watch
 from model.engine import Chain, Run
-from model.folded import build, build_features
-from model.reconstructor import R2HDiff
+from model.folded import Shape, build, build_features, build_products
+from model.reconstructor import Attention, R2HDiff
 
-Shape = tuple[int, int]
-"""N and T."""
 _OPENING = Lock()
+Build = Callable[[Shape], bytes]
 
 
-def onnxruntime(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
+def onnxruntime(
+    model: R2HDiff, sensitivities: Tensor, steps: int, attention: Attention | None = None
+) -> Run:
     """The graph in float32."""
-    import onnxruntime  # noqa: PLC0415 (may be absent)
-
-    options = onnxruntime.SessionOptions()
-    # One thread a tile and tiles side by side: faster than many threads on one, and the last bit
-    # then depends on no number of threads.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    building = Lock()
-
-    @cache
-    def session(shape: Shape) -> onnxruntime.InferenceSession:
-        graph = build(model, sensitivities, steps, shape)
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = _sessions(lambda shape: build(model, sensitivities, steps, shape, attention))
 
     def run(rgb: Tensor) -> Chain:
-        with building:
-            ready = session((rgb.shape[0], rgb.shape[2]))
+        ready = session(_shape(rgb))
 
         def chain(noise: Tensor) -> Tensor:
             (cube,) = ready.run(None, {"rgb": rgb.numpy(), "noise": noise.numpy()})
@@ -45,7 +36,50 @@ def onnxruntime(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
     return run
 
 
-def openvino_bfloat16(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
+def watched(
+    model: R2HDiff, sensitivities: Tensor, steps: int, attention: Attention | None
+) -> Watch:
+    """`model.attention.watched` by ONNX Runtime."""
+    session = _sessions(lambda shape: build_products(model, sensitivities, steps, shape, attention))
+
+    def watch(rgb: Tensor, noise: Tensor) -> Tensor:
+        inputs = {"rgb": rgb.numpy(), "noise": noise.numpy()}
+        (products,) = session(_shape(rgb)).run(None, inputs)
+        return torch.from_numpy(products)
+
+    return watch
+
+
+def _shape(rgb: Tensor) -> Shape:
+    n, _, height, width = rgb.shape
+    return n, height, width
+
+
+def _sessions(graph: Build) -> Callable[[Shape], Any]:
+    """A session of a graph for each shape, made once; threads may share them."""
+    import onnxruntime  # noqa: PLC0415 (may be absent)
+
+    options = onnxruntime.SessionOptions()
+    # One thread a tile and tiles side by side: faster than many threads on one, and the last bit
+    # then depends on no number of threads.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    building = Lock()
+
+    @cache
+    def session(shape: Shape) -> onnxruntime.InferenceSession:
+        providers = ["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(graph(shape), options, providers=providers)
+
+    def of(shape: Shape) -> Any:
+        with building:
+            return session(shape)
+
+    return of
+
+
+def openvino_bfloat16(
+    model: R2HDiff, sensitivities: Tensor, steps: int, attention: Attention | None = None
+) -> Run:
     """The graph in bfloat16 up to its last layer, which is float32.
 
     Raises ValueError where the processor does not multiply bfloat16.
@@ -62,13 +96,13 @@ def openvino_bfloat16(model: R2HDiff, sensitivities: Tensor, steps: int) -> Run:
 
     @cache
     def graph(shape: Shape) -> tuple[Any, deque[Any], Tensor, Tensor]:
-        serialised, last = build_features(model, sensitivities, steps, shape)
+        serialised, last = build_features(model, sensitivities, steps, shape, attention)
         network = core.read_model(serialised)
         return network, deque(), last.weight.float(), last.bias.float()[:, None]
 
     def run(rgb: Tensor) -> Chain:
         with building:
-            network, idle, weight, bias = graph((rgb.shape[0], rgb.shape[2]))
+            network, idle, weight, bias = graph(_shape(rgb))
 
         def chain(noise: Tensor) -> Tensor:
             # As many are compiled as are at work at once: each holds the memory of a tile.

@@ -24,6 +24,7 @@ from torch import Tensor
 from pipeline.ahead import ahead, cores
 from pipeline.camera import Camera, Floats
 from pipeline.closure import Closure
+from pipeline.context import filled, padded
 from pipeline.cube import SpectralCube
 from pipeline.device import back, computed, held, lane, settle, there
 from pipeline.errors import Stopped
@@ -177,11 +178,10 @@ class Stream:
         if not wanted.any():
             # It could only reach pixels that are nodata or not asked for.
             return Tile(index, wanted, None, None, False)
-        rgb = _filled(self.camera.decode(np.where(valid, values, 0)), valid)
-        pad = ((0, 0), (0, window.height - inside.height), (0, window.width - inside.width))
-        padded, filled = np.pad(rgb, pad, mode="reflect"), not valid.all()
+        rgb = filled(self.camera.decode(np.where(valid, values, 0)), valid)
         drawn = fields(window, self._channels, self.seed, self.reconstructor.noises)
-        return Tile(index, wanted, padded, drawn, filled)
+        whole = padded(rgb, window.height, window.width)
+        return Tile(index, wanted, whole, drawn, not valid.all())
 
     def _groups(self, tiles: Iterable[Tile]) -> Iterator[list[Tile]]:
         """Consecutive tiles, at most a batch of them for the model.
@@ -232,14 +232,6 @@ class Stream:
         self.cube.note(place, seam, layers(off, seen, closure, spread))
         self.cube.store(place, stored)
         sums.spare.append(chunk.sums)
-
-
-def _filled(rgb: Floats, valid: Mask) -> Floats:
-    """Invalid pixels take the mean of the valid ones, so nothing under the mask is seen."""
-    if valid.all():
-        return rgb
-    mean = rgb[:, valid].mean(axis=1, dtype=np.float64).astype(np.float32)
-    return np.where(valid, rgb, mean[:, None, None])
 
 
 def waiting(width: int, chunk: int) -> int:
