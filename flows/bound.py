@@ -1,6 +1,6 @@
 """The model, bound: which network, on which device, by which engine, for which camera."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import torch
 import model
 from flows.settings import ReconstructSettings, TileSettings
 from flows.sigma import sigma_of
-from model.attention import View
 from model.engine import Engine, best_engine
 from model.lift import noise_filter
 from pipeline.ahead import cores
@@ -58,19 +57,32 @@ def bind(
         seen = camera.sensitivities.tobytes()
         bound = _bound(network, seen, settings.steps, engine, noises).at(scale)
         likely = closure_of(settings, network, camera, scale).likely
-        views = [_view(settings, of, likely(of.rgb), len(bound.wavelengths)) for of in contexts]
-        bound = bound.attending(views, threads_of(settings))
+        seed = settings.seed if noises else None
+        bound = bound.attending(
+            views(contexts, likely, bound.wavelengths, seed), threads_of(settings)
+        )
         return bound if law is None else model.Calibrated(bound, law)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera, engine and sigma must suit the model", error, fix) from error
 
 
-def _view(settings: TileSettings, of: Context, rgb: Floats, bands: int) -> View:
-    """A window as the model takes it; what samples start from there is the first one's noise."""
-    starts = settings.start == "noise"
-    drawn = torch.from_numpy(noise(of.window, bands, settings.seed)) if starts else None
-    return View(torch.from_numpy(rgb), drawn, of.share)
+def views(
+    contexts: Sequence[Context],
+    change: Callable[[Floats], Floats],
+    wavelengths: Sequence[float],
+    seed: int | None,
+) -> list[model.View]:
+    """Windows as the model takes them, their linear RGB changed as its tiles' is.
+
+    With a ``seed`` from the noise that the first sample starts from.
+    """
+
+    def start(of: Context) -> torch.Tensor | None:
+        drawn = None if seed is None else noise(of.window, len(wavelengths), seed)
+        return None if drawn is None else torch.from_numpy(drawn)
+
+    return [model.View(torch.from_numpy(change(of.rgb)), start(of), of.share) for of in contexts]
 
 
 def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, ...]) -> Camera:

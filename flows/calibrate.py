@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,21 @@ import torch
 from torch import Tensor
 
 import model
+from flows.bound import views
 from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.shown import beside_of
 from flows.train import provenance, train
 from model.checkpoint import KIND, describe_kind, named
 from model.engine import best_engine
 from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
+from pipeline.ahead import cores
 from pipeline.camera import Camera, library, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
+from pipeline.context import contexts
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
-from pipeline.noise import noise
+from pipeline.noise import fields
 from pipeline.reference import Reference, ReferenceScene
 
 Row = dict[str, Any]
@@ -152,8 +156,7 @@ def left_out(
         for index, window in enumerate(_quarters(reference.cube.shape[1:], settings.tile, step)):
             turn = index % len(cameras)
             scene = ReferenceScene.rendered(reference, cameras[turn])
-            scale = scene_scale(scene, cameras[turn])
-            known, error = _tile(settings, bound[turn], scene, window, scale)
+            known, error = _tile(settings, bound[turn], scene, window, cameras[turn])
             drawn = np.random.default_rng([settings.seed, index])
             chosen = drawn.permutation(len(error))[: settings.pixels]
             parts.append((known[chosen], error[chosen]))
@@ -177,19 +180,20 @@ def _tile(
     reconstruct: model.Reconstructor,
     scene: ReferenceScene,
     window: Window,
-    scale: float,
+    camera: Camera,
 ) -> tuple[Tensor, Tensor]:
     """Features (pixels, bands, F) and errors (pixels, bands) of a window."""
-    samples = reconstruct.noises
-    rows, cols = window.slices
+    samples, scale, (rows, cols) = reconstruct.noises, scene_scale(scene, camera), window.slices
+    unit, seed = partial(np.multiply, np.float32(1 / scale)), settings.seed if samples else None
+    seen = views(contexts(scene, camera), unit, reconstruct.wavelengths, seed)
+    reconstruct = reconstruct.attending(seen, cores())
     rgb = torch.from_numpy(scene.read(window)[0] / np.float32(scale))[None]
     truth = torch.from_numpy(scene.reference.cube[:, rows, cols] / np.float32(scale))[None]
     bands = len(truth[0])
-    fields = [noise(window, bands, settings.seed, sample) for sample in range(samples)]
-    start = torch.from_numpy(np.concatenate(fields))[None] if fields else None
+    start = torch.from_numpy(fields(window, bands, settings.seed, samples))[None]
     answer = reconstruct(rgb, start)
-    cube, spread = answer[:, :bands], answer[:, bands:] if samples else None
-    known = features(rgb, cube, spread)
+    cube = answer[:, :bands]
+    known = features(rgb, cube, answer[:, bands:] if samples else None)
     error = (cube.clamp(min=0) - truth).abs()
     return known[0].flatten(2).permute(2, 0, 1), error[0].flatten(1).T
 
@@ -204,13 +208,9 @@ def fitted(errors: list[Errors], group: dict[str, str]) -> PowerLaw:
     """The law of all these scenes; those of one group count as one."""
     names = [group.get(e.scene, e.scene) for e in errors]
     number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return PowerLaw.fit(
-        torch.cat([e.known for e in errors]),
-        torch.cat([e.error for e in errors]),
-        torch.cat(
-            [torch.full((len(e.error),), number[n]) for e, n in zip(errors, names, strict=True)]
-        ),
-    )
+    of = [torch.full((len(e.error),), number[n]) for e, n in zip(errors, names, strict=True)]
+    known, error = torch.cat([e.known for e in errors]), torch.cat([e.error for e in errors])
+    return PowerLaw.fit(known, error, torch.cat(of))
 
 
 def groups(alike: tuple[tuple[str, ...], ...]) -> dict[str, str]:

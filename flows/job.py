@@ -24,7 +24,7 @@ from model.engine import Engine
 from pipeline.area import Area, beyond, box_window, load_area
 from pipeline.camera import Camera
 from pipeline.closure import Closure
-from pipeline.context import contexts
+from pipeline.context import GREY, contexts
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.exposure import scene_scale
@@ -37,7 +37,7 @@ from pipeline.source import State, state
 from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
-FORMAT = 11
+FORMAT = 12
 """Of the provenance; a cube of another one is not resumed."""
 
 
@@ -116,7 +116,7 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
     """Open the scene and the model and plan the work, in as many ``parts`` as halos allow.
 
     With a ``scale`` given (None: the scene's own, measured) no pixel is read, and tiles attend to
-    themselves. Raises Refusal or CheckpointError.
+    what grey has: that is to plan. Raises Refusal or CheckpointError.
     """
     use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
@@ -161,7 +161,7 @@ def _model(
     checkpoint = checkpoint_of(settings)
     network = network_of(checkpoint, device)
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
-    seen = contexts(scene, camera) if scale is None else []
+    seen = contexts(scene, camera) if scale is None else [GREY]
     scale = scene_scale(scene, camera) if scale is None else scale
     engine = chosen_engine(settings, network)
     reconstructor = bind(settings, network, engine, camera, scale, seen)

@@ -5,6 +5,7 @@
 >>> cube = reconstruct(rgb)   # linear (N, 3, T, T), white = 1
 """
 
+from model.attention import View
 from model.baseline import RootPolynomial
 from model.checkpoint import CheckpointError, describe, load
 from model.engine import Reconstructor
@@ -20,6 +21,7 @@ __all__ = [
     "Reconstructor",
     "RootPolynomial",
     "Uncertainty",
+    "View",
     "describe",
     "load",
 ]

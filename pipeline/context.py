@@ -29,6 +29,10 @@ class Context(NamedTuple):
     """Of its pixels those that are valid and lit."""
 
 
+GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.float32), 1.0)
+"""Of a scene that is not looked at."""
+
+
 def contexts(scene: Scene, camera: Camera) -> list[Context]:
     """At most 16 windows of a scene, of at most 256 x 256: a function of the scene alone.
 
