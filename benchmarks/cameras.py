@@ -28,6 +28,7 @@ from model.checkpoint import SHIPPED, describe
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.closure import Closure
+from pipeline.context import contexts
 from pipeline.curve import to_srgb
 from pipeline.exposure import scene_scale
 from pipeline.grid import Window
@@ -58,7 +59,8 @@ class Bench:
     def told(self, scene: ReferenceScene, camera: Camera) -> Floats:
         """The scene's cube where the model takes it for that camera's."""
         scale, engine = scene_scale(scene, camera), chosen_engine(self.settings, self.network)
-        bound = bind(self.settings, self.network, engine, camera, scale)
+        seen = contexts(scene, camera)
+        bound = bind(self.settings, self.network, engine, camera, scale, seen)
         closure = closure_of(self.settings, self.network, camera, scale)
         return self._cube(scene, bound, camera, closure)
 

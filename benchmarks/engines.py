@@ -72,7 +72,11 @@ def _call(case: Case, network: nn.Module, given: Inputs) -> Call:
     if case.engine in ENGINES:
         return ENGINES[case.engine](network, given)
     # The project's own: empty for its default.
-    answer = reconstructor(replace(case, bare=True), photograph(case.tile))
+    bound = reconstructor(replace(case, bare=True), photograph(case.tile))
+    assert isinstance(bound, model.Reconstructor)
+    # All attend to the one tile that all are shown, so that it answers what the others do.
+    rgb, noise = (of[0] for of in given)
+    answer = bound.attending([model.View(rgb, noise, 1.0)])
     return lambda: answer(*given)
 
 

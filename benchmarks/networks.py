@@ -19,6 +19,7 @@ from benchmarks.scenes import Repeated, camera, photograph, shown
 from model.engine import best_engine
 from pipeline.camera import Camera
 from pipeline.closure import Closure
+from pipeline.context import contexts
 from pipeline.exposure import scene_scale
 from pipeline.stream import Reconstructor
 
@@ -101,7 +102,11 @@ def reconstructor(case: Case, scene: Repeated) -> Reconstructor:
     sensitivities = torch.from_numpy(lens.sensitivities)
     # A network alone is compared with its plain self, which knows no scale.
     scale = 1.0 if case.bare else scene_scale(scene, lens)
-    return model.Reconstructor(network, sensitivities, scale, STEPS, engine, noises=int(case.bare))
+    bound = model.Reconstructor(network, sensitivities, scale, STEPS, engine, noises=int(case.bare))
+    if case.bare:
+        return bound
+    seen = [model.View(torch.from_numpy(of.rgb), None, of.share) for of in contexts(scene, lens)]
+    return bound.attending(seen, case.workers)
 
 
 def plain(case: Case, scene: Repeated) -> Callable[[Tensor], Tensor]:
