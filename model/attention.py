@@ -5,6 +5,7 @@ shown. By those of a tile, tiles of one scene would be other networks; by those 
 one, as if it saw the scene whole, and nothing is left to be summed in a tile (docs/decisions/0034).
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import NamedTuple
@@ -43,6 +44,7 @@ def watched(
 ) -> Watch:
     """The products that tiles have under an attention, or under their own, by torch."""
     camera, turn = sensitivities.float()[None].to(model.prior), Lock()
+    model = copy.deepcopy(model)  # what is hung on it, others do not see
 
     def watch(rgb: Tensor, noise: Tensor) -> Tensor:
         found: list[Tensor] = []

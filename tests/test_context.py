@@ -1,0 +1,111 @@
+"""Windows that tell what a scene holds."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.camera import SRGB, load_camera
+from pipeline.context import GREY, MOST, SIDES, Context, contexts
+from pipeline.exposure import SHARE, SIDE, lattices, scale_windows
+from pipeline.grid import Window
+from tests.toys import ArrayScene
+
+CAMERA = load_camera(SRGB)
+ALL = np.s_[:]
+
+
+def scene(height: int, width: int, known: object = ALL) -> ArrayScene:
+    """Random, valid in a part; what is not is not a number."""
+    valid = np.zeros((height, width), bool)
+    valid[known] = True  # type: ignore[index]
+    values = np.random.default_rng(0).uniform(0.1, 1, (3, height, width)).astype(np.float32)
+    return ArrayScene(np.where(valid, values, np.nan).astype(np.float32), valid)
+
+
+def windows(found: list[Context]) -> list[Window]:
+    return [one.window for one in found]
+
+
+@given(st.integers(1, 700), st.integers(1, 700))
+def test_they_are_few_and_of_whole_eights(height: int, width: int) -> None:
+    found = contexts(scene(height, width), CAMERA)
+    assert 0 < len(found) <= MOST
+    for window, rgb, share in found:
+        assert rgb.shape == (3, window.height, window.width)
+        assert window.height % SIDES == window.width % SIDES == 0
+        assert max(window.height, window.width) <= SIDE
+        assert np.isfinite(rgb).all()
+        assert share == 1
+
+
+def test_a_small_scene_is_seen_whole_and_mirrored_at_its_edge() -> None:
+    small = scene(5, 11)
+    (one,) = contexts(small, CAMERA)
+    assert one.window == Window(0, 0, 8, 16)
+    assert np.array_equal(one.rgb[:, :5, :11], CAMERA.decode(small.values))
+    assert np.array_equal(one.rgb[:, 5], one.rgb[:, 3])
+
+
+def test_where_enough_is_known_they_are_those_of_the_scale() -> None:
+    found = contexts(scene(1500, 1100), CAMERA)
+    assert windows(found) == scale_windows(1500, 1100)
+
+
+@pytest.mark.parametrize("share", [1 / SHARE, 0.9 / SHARE])
+def test_a_window_that_is_hardly_known_does_not_count(share: float) -> None:
+    rows = round(256 * share)
+    found = contexts(scene(256, 512, np.s_[:, 256:]), CAMERA)
+    assert windows(found) == [Window(0, 256, 256, 256)]
+    both = scene(256, 512, np.s_[:, 256:])
+    both.valid[:rows] = True
+    both.values[:, :rows] = 0.5
+    assert len(contexts(both, CAMERA)) == 1 + (share * SHARE >= 1)
+
+
+def test_what_is_not_valid_is_not_seen() -> None:
+    one, other = scene(300, 300, np.s_[20:, 40:]), scene(300, 300, np.s_[20:, 40:])
+    other.values[:, ~other.valid] = 7e5
+    for a, b in zip(contexts(one, CAMERA), contexts(other, CAMERA), strict=True):
+        assert np.array_equal(a.rgb, b.rgb)
+        assert a.share == b.share <= 1
+
+
+def test_black_is_not_known() -> None:
+    """A collar that nobody declared nodata says nothing of the scene."""
+    black = scene(256, 512)
+    black.values[:, :, :256] = 0
+    assert windows(contexts(black, CAMERA)) == [Window(0, 256, 256, 256)]
+
+
+def test_an_island_between_the_first_windows_is_found() -> None:
+    place = np.s_[1300:1500, 4300:4600]
+    sea = scene(6000, 6000, place)
+    first = {(w.row, w.col) for w in scale_windows(6000, 6000)}
+    found = contexts(sea, CAMERA)
+    assert found
+    assert not first & {(one.window.row, one.window.col) for one in found}
+    assert all(one.share > 1 / SHARE for one in found)
+
+
+def test_what_a_lattice_brings_is_thinned_evenly() -> None:
+    """Of a strip between the first windows, along its length."""
+    height, width = 20 * 256, 40 * 256
+    assert not any(w.row <= 3 * 256 + 10 < w.row_stop for w in scale_windows(height, width))
+    strip = scene(height, width, np.s_[3 * 256 : 3 * 256 + 40])
+    found = windows(contexts(strip, CAMERA))
+    assert MOST / 2 <= len(found) <= MOST
+    columns = sorted(one.col for one in found)
+    assert columns[0] < width / 8
+    assert columns[-1] > width * 7 / 8
+
+
+@pytest.mark.parametrize("valid", [False, True], ids=["nodata", "black"])
+def test_a_scene_that_shows_nothing_has_none(valid: bool) -> None:
+    empty = ArrayScene(np.zeros((3, 600, 600), np.float32), np.full((600, 600), valid))
+    assert contexts(empty, CAMERA) == []
+
+
+def test_grey_needs_no_scene() -> None:
+    assert GREY.rgb.shape == (3, GREY.window.height, GREY.window.width)
+    assert sum(1 for lattice in lattices(8, 8) for _ in lattice) == 1
