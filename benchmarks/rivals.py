@@ -64,7 +64,7 @@ class OnePass(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, _state: Tensor, guide: Tensor, _time: Tensor) -> Tensor:
+    def forward(self, _state: Tensor, guide: Tensor, _time: Tensor, _: object = None) -> Tensor:
         """Guide (N, 3 or more, H, W), whose first three are the RGB, to (N, bands, H, W)."""
         answer: Tensor = self.network(guide[:, :3])
         return answer

@@ -16,8 +16,6 @@ from torch import Tensor
 from model.blocks import Hata
 from model.reconstructor import Attention, R2HDiff
 
-PASSES = 2
-"""In the first each window has its own attention, then that of all after the first."""
 Watch = Callable[[Tensor, Tensor], Tensor]
 """rgb (1, 3, H, W) in the model's unit and start noise (1, bands, H, W) to the products of all
 steps and blocks, one after the other (P,), float32; threads may share it."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.attention import PASSES, View, Watch, hatas, pooled, watched, weighed
+from model.attention import View, Watch, hatas, pooled, watched, weighed
 from model.lift import wiener_lift
 from model.precision import compute_in_bfloat16
 from model.reconstructor import Attention, R2HDiff
@@ -139,9 +139,10 @@ class Reconstructor:
         attention = None
         pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         with pool:
-            for _ in range(PASSES):
+            # First each by its own attention; so many will do to see all by what follows of them.
+            for seen in (views[::2], views):
                 look = partial(self._look, watch(*self._of, attention))
-                attention = pooled(model, steps, weighed(views, list(pool.map(look, views))))
+                attention = pooled(model, steps, weighed(seen, list(pool.map(look, seen))))
         other = copy.copy(self)
         other._run = bind(*self._of, attention)
         return other

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
-from pipeline.exposure import SHARE, lattices, scale_windows
+from pipeline.exposure import SHARE, SIDE, lattices, scale_windows
 from pipeline.grid import Window
 from pipeline.scene import Scene
 
+LEAST = 128
+"""Rows and columns of a window, at least, where the scene has as many."""
 MOST = 16
 """Windows that are kept, at most."""
 SIDES = 8
@@ -34,13 +36,15 @@ GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.f
 
 
 def contexts(scene: Scene, camera: Camera) -> list[Context]:
-    """At most 16 windows of a scene, of at most 256 x 256: a function of the scene alone.
+    """At most 16 windows of a scene: a function of the scene alone.
 
-    Those that the scale is taken from, where one in 16 of a window's pixels is valid and lit. Where
-    none has as many, those of finer and finer lattices, of the first that brings some. None of a
-    scene in which no window has as many.
+    They are a sixteenth of its longer side, from 128 to 256 pixels, and spread evenly; those count
+    of which one in 16 pixels is valid and lit. Where none is, such of finer and finer lattices, of
+    the first that brings some. None of a scene in which no window has as many.
     """
-    first = scale_windows(scene.height, scene.width)
+    sixteenth = -(-max(scene.height, scene.width) // (16 * SIDES)) * SIDES
+    side = min(SIDE, max(LEAST, sixteenth))
+    first = scale_windows(scene.height, scene.width, side)
     for windows in chain([iter(first)], lattices(scene.height, scene.width)):
         if found := _kept(scene, camera, windows):
             return found

@@ -88,18 +88,18 @@ def _lit(scene: Scene, camera: Camera, enough: int) -> Doubles:
     return kept
 
 
-def scale_windows(height: int, width: int) -> list[Window]:
-    """At most 16 windows, at most 256 x 256, spread evenly over the scene, row-major."""
+def scale_windows(height: int, width: int, side: int = SIDE) -> list[Window]:
+    """At most 16 windows, at most ``side`` a side, spread evenly over the scene, row-major."""
     return [
-        Window(row, col, min(SIDE, height), min(SIDE, width))
-        for row in _spread(height)
-        for col in _spread(width)
+        Window(row, col, min(side, height), min(side, width))
+        for row in _spread(height, side)
+        for col in _spread(width, side)
     ]
 
 
-def _spread(size: int) -> list[int]:
-    count = min(4, -(-size // SIDE))
-    return [i * (size - SIDE) // (count - 1) for i in range(count)] if count > 1 else [0]
+def _spread(size: int, side: int) -> list[int]:
+    count = min(4, -(-size // side))
+    return [i * (size - side) // (count - 1) for i in range(count)] if count > 1 else [0]
 
 
 def lattices(height: int, width: int) -> Iterator[Iterator[Window]]:

@@ -255,7 +255,7 @@ def test_a_killed_batch_reports_too(r2h, scenes, tmp_path, monkeypatch):
     assert states(tmp_path) == ["stopped", "waiting", "waiting"]
 
 
-def test_network_and_graph_are_built_once(r2h, scenes, tmp_path, monkeypatch):
+def test_the_network_is_loaded_once_and_a_graph_made_a_scene(r2h, scenes, tmp_path, monkeypatch):
     built = []
 
     def counted(*arguments):
@@ -265,7 +265,9 @@ def test_network_and_graph_are_built_once(r2h, scenes, tmp_path, monkeypatch):
     monkeypatch.setattr("model.runtimes.build", counted)
     code, _, err = r2h(scene="steps = 3\n")
     assert code == 0, err
-    assert len(built) == 1
+    # One for the trial, and one with the attention of each scene.
+    assert len(built) == 1 + 3
+    assert len({id(network) for network, *_ in built}) == 1
 
 
 def test_logs_and_metrics(r2h, scenes, tmp_path):

@@ -48,16 +48,19 @@ def test_a_small_scene_is_seen_whole_and_mirrored_at_its_edge() -> None:
 
 
 def test_where_enough_is_known_they_are_those_of_the_scale() -> None:
-    found = contexts(scene(1500, 1100), CAMERA)
-    assert windows(found) == scale_windows(1500, 1100)
+    for size, side in (((512, 500), 128), ((1500, 2100), 136), ((5000, 100), 256)):
+        found, expected = contexts(scene(*size), CAMERA), scale_windows(*size, side)
+        assert [(w.row, w.col) for w in windows(found)] == [(w.row, w.col) for w in expected]
+        assert {w.height for w in windows(found)} == {side}
+        assert {w.width for w in windows(found)} == {-(-min(side, size[1]) // SIDES) * SIDES}
 
 
 @pytest.mark.parametrize("share", [1 / SHARE, 0.9 / SHARE])
 def test_a_window_that_is_hardly_known_does_not_count(share: float) -> None:
-    rows = round(256 * share)
-    found = contexts(scene(256, 512, np.s_[:, 256:]), CAMERA)
-    assert windows(found) == [Window(0, 256, 256, 256)]
-    both = scene(256, 512, np.s_[:, 256:])
+    rows = round(128 * share)
+    found = contexts(scene(128, 256, np.s_[:, 128:]), CAMERA)
+    assert windows(found) == [Window(0, 128, 128, 128)]
+    both = scene(128, 256, np.s_[:, 128:])
     both.valid[:rows] = True
     both.values[:, :rows] = 0.5
     assert len(contexts(both, CAMERA)) == 1 + (share * SHARE >= 1)
@@ -73,9 +76,9 @@ def test_what_is_not_valid_is_not_seen() -> None:
 
 def test_black_is_not_known() -> None:
     """A collar that nobody declared nodata says nothing of the scene."""
-    black = scene(256, 512)
-    black.values[:, :, :256] = 0
-    assert windows(contexts(black, CAMERA)) == [Window(0, 256, 256, 256)]
+    black = scene(128, 256)
+    black.values[:, :, :128] = 0
+    assert windows(contexts(black, CAMERA)) == [Window(0, 128, 128, 128)]
 
 
 def test_an_island_between_the_first_windows_is_found() -> None:

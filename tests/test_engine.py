@@ -56,7 +56,7 @@ def test_the_graph_equals_the_plain_model(seed, steps, shape, target, schedule):
 def test_the_graph_of_pixels_and_its_last_layer_equal_the_plain_model(seed, steps, shape, target):
     net, s = stirred(seed, target=target), camera(seed)[0]
     rgb, noise = tile(*shape, seed=seed), start_noise(*shape, seed)
-    graph, last = build_features(net, s, steps, shape)
+    graph, last = build_features(net, s, steps, (*shape, shape[1]))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     (features,) = session.run(None, {"rgb": rgb.numpy(), "noise": noise.numpy()})
     seen = torch.cat([rgb, torch.from_numpy(features)], dim=1).double()
