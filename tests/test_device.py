@@ -63,6 +63,16 @@ def test_what_is_settled_on_a_device_is_what_the_cpu_settles(kind, asked_for):
         settle(closure, torch.from_numpy(values), *given)
 
 
+@needs_gpu
+def test_a_scene_attends_on_a_device_as_on_the_cpu():
+    net, seen = model.load(), camera(bands=31)[0]
+    rgb = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    views = [model.View(one, None, 1.0) for one in rgb]
+    here = model.Reconstructor(net, seen).attending(views)(rgb)
+    there_ = model.Reconstructor(net.cuda(), seen).attending(views, 3)(rgb.cuda())
+    torch.testing.assert_close(there_.cpu(), here, rtol=0, atol=1e-4)
+
+
 class Moved(Toy):
     """Refuses tiles that are not on the device."""
 
