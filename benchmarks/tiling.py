@@ -1,4 +1,4 @@
-"""What cutting a scene into tiles costs in accuracy: the network's attention sees a whole tile."""
+"""What cutting a scene into tiles costs in accuracy: a convolution feels where a tile ends."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -26,9 +26,9 @@ BLOCKS = 256e6
 MARGIN = 1.05
 """What a forecast of memory is raised by, to be within 20 % either way: without it runs took 0.88
 to 1.12 times as much, narrow, high scenes and many regions the most."""
-FLOATS, FLOATS_IN_TORCH = 10, 6
+FLOATS, FLOATS_IN_TORCH = 8, 6
 """Of a pixel under way in the network, times its wavelengths and its first level's channels: at
-least so many values are held at once. Measured: one more tile takes 11 to 16 in ONNX Runtime, and
+least so many values are held at once. Measured: one more tile takes 8 to 16 in ONNX Runtime, and
 in torch 7 to 16, the least where it is one more of a batch."""
 LOADED = 0.25e9
 """Bytes of a process with all libraries loaded, at least. Measured: 0.32 GB and more."""
