@@ -35,6 +35,7 @@ def main(root: str, evaluation: str, out: str, method: str = OURS) -> None:
         squares = off[: high * SIDE, : wide * SIDE].reshape(high, SIDE, wide, SIDE).mean((1, 3))
         top, left = (SIDE * i for i in np.unravel_index(squares.argmax(), squares.shape))
         shown = image.imshow(off, vmin=0, vmax=np.percentile(off, 99), cmap="cividis")
+        image.autoscale(False)  # a square at the border is not to widen it
         image.plot(
             left + np.array([0, SIDE, SIDE, 0, 0]), top + np.array([0, 0, SIDE, SIDE, 0]), "w"
         )
