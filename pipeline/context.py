@@ -38,12 +38,12 @@ GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.f
 def contexts(scene: Scene, camera: Camera) -> list[Context]:
     """At most 16 windows of a scene: a function of the scene alone.
 
-    They are a sixteenth of its longer side, from 128 to 256 pixels, and spread evenly; those count
+    They are an eighth of its longer side, from 128 to 256 pixels, and spread evenly; those count
     of which one in 16 pixels is valid and lit. Where none is, such of finer and finer lattices, of
     the first that brings some. None of a scene in which no window has as many.
     """
-    sixteenth = -(-max(scene.height, scene.width) // (16 * SIDES)) * SIDES
-    side = min(SIDE, max(LEAST, sixteenth))
+    eighth = -(-max(scene.height, scene.width) // (8 * SIDES)) * SIDES
+    side = min(SIDE, max(LEAST, eighth))
     first = scale_windows(scene.height, scene.width, side)
     for windows in chain([iter(first)], lattices(scene.height, scene.width)):
         if found := _kept(scene, camera, windows):
