@@ -28,9 +28,8 @@ from model.checkpoint import SHIPPED, describe
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.closure import Closure
-from pipeline.context import contexts
+from pipeline.context import measured
 from pipeline.curve import to_srgb
-from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.metrics import mrae, psnr, sam
 from pipeline.reference import Reference, ReferenceScene
@@ -58,10 +57,9 @@ class Bench:
 
     def told(self, scene: ReferenceScene, camera: Camera) -> Floats:
         """The scene's cube where the model takes it for that camera's."""
-        scale, engine = scene_scale(scene, camera), chosen_engine(self.settings, self.network)
-        seen = contexts(scene, camera)
-        bound = bind(self.settings, self.network, engine, camera, scale, seen)
-        closure = closure_of(self.settings, self.network, camera, scale)
+        seen, engine = measured(scene, camera), chosen_engine(self.settings, self.network)
+        bound = bind(self.settings, self.network, engine, camera, seen)
+        closure = closure_of(self.settings, self.network, camera, seen.scale)
         return self._cube(scene, bound, camera, closure)
 
     def regression(self, scene: ReferenceScene) -> Floats:

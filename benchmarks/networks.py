@@ -19,8 +19,7 @@ from benchmarks.scenes import Repeated, camera, photograph, shown
 from model.engine import best_engine
 from pipeline.camera import Camera
 from pipeline.closure import Closure
-from pipeline.context import contexts
-from pipeline.exposure import scene_scale
+from pipeline.context import Measured, measured
 from pipeline.stream import Reconstructor
 
 WAVELENGTHS = tuple(np.arange(400.0, 701.0, 10.0).tolist())
@@ -100,13 +99,11 @@ def reconstructor(case: Case, scene: Repeated) -> Reconstructor:
     network = model.load()
     engine: Any = case.engine or best_engine(network)
     sensitivities = torch.from_numpy(lens.sensitivities)
-    # A network alone is compared with its plain self, which knows no scale.
-    scale = 1.0 if case.bare else scene_scale(scene, lens)
-    bound = model.Reconstructor(network, sensitivities, scale, STEPS, engine, noises=int(case.bare))
-    if case.bare:
-        return bound
-    seen = [model.View(torch.from_numpy(of.rgb), None, of.share) for of in contexts(scene, lens)]
-    return bound.attending(seen, case.workers)
+    # A network alone is compared with its plain self, which knows no scene.
+    seen, noises = Measured(1.0) if case.bare else measured(scene, lens), int(case.bare)
+    bound = model.Reconstructor(network, sensitivities, seen.scale, STEPS, engine, noises)
+    views = [model.View(torch.from_numpy(of.rgb), None, of.share) for of in seen.contexts]
+    return bound.attending(views, case.workers)
 
 
 def plain(case: Case, scene: Repeated) -> Callable[[Tensor], Tensor]:

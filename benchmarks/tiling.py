@@ -16,8 +16,7 @@ from flows.settings import load
 from pipeline.camera import load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.closure import Closure
-from pipeline.context import contexts
-from pipeline.exposure import scene_scale
+from pipeline.context import measured
 from pipeline.grid import Window
 from pipeline.metrics import score
 from pipeline.reference import Reference, ReferenceScene
@@ -73,9 +72,8 @@ def _psnr(settings: EvaluateSettings, scene: ReferenceScene, tile: int) -> float
     here = settings.model_copy(update={"tile": tile, "overlap": OVERLAP})
     network = model.load()
     camera = resampled(load_camera(here.camera), WAVELENGTHS)
-    scale = scene_scale(scene, camera)
-    engine, seen = chosen_engine(here, network), contexts(scene, camera)
-    reconstructor = bind(here, network, engine, camera, scale, seen)
+    engine, seen = chosen_engine(here, network), measured(scene, camera)
+    reconstructor = bind(here, network, engine, camera, seen)
     with TemporaryDirectory() as folder:
         path, closure = Path(folder) / "cube.zarr", Closure(camera.sensitivities)
         cube = through_tiles(here, scene, reconstructor, path, camera, closure)

@@ -208,7 +208,7 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
     start = time.perf_counter()
     assert batch.forecast is not None, "there is something to do"
     try:
-        job = open_job(entry.settings)
+        job = open_job(entry.settings, stop=stop)
         # Another run may have been at it since the batch was planned.
         if (state := _state(job)) == "done":
             return {"state": "skipped"}

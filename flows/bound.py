@@ -1,8 +1,9 @@
 """The model, bound: which network, on which device, by which engine, for which camera."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from threading import Event
 
 import torch
 
@@ -14,8 +15,8 @@ from model.lift import noise_filter
 from pipeline.ahead import cores
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.closure import Closure
-from pipeline.context import Context
-from pipeline.errors import Refusal
+from pipeline.context import Context, Measured
+from pipeline.errors import Refusal, Stopped
 from pipeline.light import load_light
 from pipeline.noise import noise
 from pipeline.scene import Scene
@@ -44,27 +45,31 @@ def bind(
     network: model.R2HDiff,
     engine: Engine,
     camera: Camera,
-    scale: float,
-    contexts: Sequence[Context] = (),
+    scene: Measured,
+    stop: Event | None = None,
 ) -> model.Reconstructor | model.Calibrated:
-    """The model for a camera and a scene's scale. Raises Refusal where they do not fit.
+    """The model for a camera and a scene. Raises Refusal where they do not fit.
 
-    Its tiles attend to what the ``contexts`` hold; without any, each to itself.
+    Raises Stopped a window of the scene after ``stop`` is set.
     """
     noises = settings.samples if settings.start == "noise" else 0
     law = sigma_of(settings)
     try:
         seen = camera.sensitivities.tobytes()
-        bound = _bound(network, seen, settings.steps, engine, noises).at(scale)
-        likely = closure_of(settings, network, camera, scale).likely
+        bound = _bound(network, seen, settings.steps, engine, noises).at(scene.scale)
+        likely = closure_of(settings, network, camera, scene.scale).likely
         seed = settings.seed if noises else None
-        bound = bound.attending(
-            views(contexts, likely, bound.wavelengths, seed), threads_of(settings)
-        )
+        shown = views(scene.contexts, likely, bound.wavelengths, seed)
+        bound = bound.attending(shown, threads_of(settings), partial(_go_on, stop))
         return bound if law is None else model.Calibrated(bound, law)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera, engine and sigma must suit the model", error, fix) from error
+
+
+def _go_on(stop: Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise Stopped
 
 
 def views(
@@ -79,8 +84,9 @@ def views(
     """
 
     def start(of: Context) -> torch.Tensor | None:
-        drawn = None if seed is None else noise(of.window, len(wavelengths), seed)
-        return None if drawn is None else torch.from_numpy(drawn)
+        if seed is None:
+            return None
+        return torch.from_numpy(noise(of.window, len(wavelengths), seed))
 
     return [model.View(torch.from_numpy(change(of.rgb)), start(of), of.share) for of in contexts]
 

@@ -22,14 +22,15 @@ from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
 from pipeline.ahead import cores
 from pipeline.camera import Camera, library, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
-from pipeline.context import contexts
+from pipeline.context import measured
 from pipeline.errors import Refusal
-from pipeline.exposure import scene_scale
 from pipeline.grid import Window
 from pipeline.noise import fields
 from pipeline.reference import Reference, ReferenceScene
 
 Row = dict[str, Any]
+_Seen = tuple[ReferenceScene, float, model.Reconstructor]
+"""By a camera, its scale, and what reconstructs values that are divided by it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,11 +153,10 @@ def left_out(
     bound = [_bound(network, camera, samples) for camera in cameras]
     step = network.config.reduction
     for reference in scenes:
+        seen = [_seen(settings, *of, reference) for of in zip(bound, cameras, strict=True)]
         parts = []
         for index, window in enumerate(_quarters(reference.cube.shape[1:], settings.tile, step)):
-            turn = index % len(cameras)
-            scene = ReferenceScene.rendered(reference, cameras[turn])
-            known, error = _tile(settings, bound[turn], scene, window, cameras[turn])
+            known, error = _tile(settings, seen[index % len(seen)], window)
             drawn = np.random.default_rng([settings.seed, index])
             chosen = drawn.permutation(len(error))[: settings.pixels]
             parts.append((known[chosen], error[chosen]))
@@ -175,25 +175,25 @@ def _quarters(shape: tuple[int, ...], tile: int, step: int) -> Iterator[Window]:
             yield Window(row, col, side, side)
 
 
-def _tile(
-    settings: CalibrateSettings,
-    reconstruct: model.Reconstructor,
-    scene: ReferenceScene,
-    window: Window,
-    camera: Camera,
-) -> tuple[Tensor, Tensor]:
+def _seen(
+    settings: CalibrateSettings, bound: model.Reconstructor, camera: Camera, reference: Reference
+) -> _Seen:
+    scene = ReferenceScene.rendered(reference, camera)
+    (scale, windows), seed = measured(scene, camera), settings.seed if bound.noises else None
+    shown = views(windows, partial(np.multiply, np.float32(1 / scale)), bound.wavelengths, seed)
+    return scene, scale, bound.attending(shown, cores())
+
+
+def _tile(settings: CalibrateSettings, seen: _Seen, window: Window) -> tuple[Tensor, Tensor]:
     """Features (pixels, bands, F) and errors (pixels, bands) of a window."""
-    samples, scale, (rows, cols) = reconstruct.noises, scene_scale(scene, camera), window.slices
-    unit, seed = partial(np.multiply, np.float32(1 / scale)), settings.seed if samples else None
-    seen = views(contexts(scene, camera), unit, reconstruct.wavelengths, seed)
-    reconstruct = reconstruct.attending(seen, cores())
+    (scene, scale, reconstruct), (rows, cols) = seen, window.slices
     rgb = torch.from_numpy(scene.read(window)[0] / np.float32(scale))[None]
     truth = torch.from_numpy(scene.reference.cube[:, rows, cols] / np.float32(scale))[None]
     bands = len(truth[0])
-    start = torch.from_numpy(fields(window, bands, settings.seed, samples))[None]
+    start = torch.from_numpy(fields(window, bands, settings.seed, reconstruct.noises))[None]
     answer = reconstruct(rgb, start)
     cube = answer[:, :bands]
-    known = features(rgb, cube, answer[:, bands:] if samples else None)
+    known = features(rgb, cube, answer[:, bands:] if reconstruct.noises else None)
     error = (cube.clamp(min=0) - truth).abs()
     return known[0].flatten(2).permute(2, 0, 1), error[0].flatten(1).T
 

@@ -74,7 +74,7 @@ def _stop(run: str) -> Event:  # noqa: ARG001
 
 def begin(ask: _Ask) -> _Begun:
     """Open, check and create, on a worker."""
-    job = opened(*ask._replace(settings=going_on(ask.settings, ask.run)))
+    job = opened(*ask._replace(settings=going_on(ask.settings, ask.run)), _stop(ask.run))
     about = f"{job.assumptions}\n{line(job, check(job, _stop(ask.run)))}"
     prepare(job)
     tiles = zip(job.plan.regions, tiles_to_do(job), strict=True)
@@ -85,7 +85,7 @@ def begin(ask: _Ask) -> _Begun:
 def fill(ask: _Ask, region: Window) -> dict[str, Any]:
     """Write what a region lacks, on a worker; one at a time in a process, the model uses it all."""
     with _busy:
-        job = opened(*ask)
+        job = opened(*ask, _stop(ask.run))
         # A worker with another engine, device or version would mix two results in one cube.
         refuse_other_settings(job)
         refuse_elsewhere(job)
@@ -97,7 +97,7 @@ def fill(ask: _Ask, region: Window) -> dict[str, Any]:
 
 def end(ask: _Ask, taken: dict[str, float], more: dict[str, Any]) -> dict[str, Any]:
     """Seal, on a worker."""
-    job, cube = opened(*ask), SpectralCube.open(ask.settings.destination, "r+")
+    job, cube = opened(*ask, _stop(ask.run)), SpectralCube.open(ask.settings.destination, "r+")
     more["environments"] = with_places(job, more["environments"])
     return finish(job, cube, taken, more)
 

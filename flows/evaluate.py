@@ -21,11 +21,10 @@ from model.baseline import RootPolynomial
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.charts import error_maps, off, png
 from pipeline.closure import Closure
-from pipeline.context import contexts
+from pipeline.context import Measured, measured
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
-from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window
 from pipeline.picture import Pixels, true_colour
 from pipeline.reference import Reference, ReferenceScene
@@ -81,11 +80,11 @@ class _Bench:
     def rows(self, reference: Reference) -> list[Row]:
         """A row a method; where they are off in the scene is drawn beside its cubes."""
         scene = _scene(self.settings, reference, self.camera)
-        scale = scene_scale(scene, self.camera)
-        closure = closure_of(self.settings, self.network, self.eye, scale)
+        seen = measured(scene, self.camera)
+        closure = closure_of(self.settings, self.network, self.eye, seen.scale)
         rows: list[Row] = []
         errors: dict[str, Floats] = {}
-        for method, settings, reconstructor in self._methods(scene, scale):
+        for method, settings, reconstructor in self._methods(scene, seen):
             file = f"{reference.name.replace('/', '-')}-{method.replace(' ', '-')}.zarr"
             start = time.perf_counter()
             # A method is scored as it is used: regression as it answers.
@@ -101,12 +100,11 @@ class _Bench:
         return rows
 
     def _methods(
-        self, scene: ReferenceScene, scale: float
+        self, scene: ReferenceScene, seen: Measured
     ) -> Iterator[tuple[str, EvaluateSettings, Reconstructor]]:
         """Each method, the settings it runs under, and it itself."""
         engine = chosen_engine(self.settings, self.network)
-        seen = contexts(scene, self.camera)
-        ours = bind(self.settings, self.network, engine, self.eye, scale, seen)
+        ours = bind(self.settings, self.network, engine, self.eye, seen)
         yield OURS, self.settings, ours
         if self.settings.whole:
             # A tile must suit the network; what overhangs is padded as at any scene's edge.

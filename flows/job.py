@@ -24,10 +24,9 @@ from model.engine import Engine
 from pipeline.area import Area, beyond, box_window, load_area
 from pipeline.camera import Camera
 from pipeline.closure import Closure
-from pipeline.context import GREY, contexts
+from pipeline.context import GREY, Measured, measured
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
-from pipeline.exposure import scene_scale
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.guard import refuse_too_many
 from pipeline.mosaic import MosaicScene, open_scene
@@ -112,11 +111,16 @@ class Job:
         return ", ".join([f"taken as {seen}", f"white = {white}", *(k for k in told if told[k])])
 
 
-def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | None = None) -> Job:
+def open_job(
+    settings: ReconstructSettings,
+    parts: Parts = ONE,
+    scale: float | None = None,
+    stop: Event | None = None,
+) -> Job:
     """Open the scene and the model and plan the work, in as many ``parts`` as halos allow.
 
-    With a ``scale`` given (None: the scene's own, measured) no pixel is read, and tiles attend to
-    what grey has: that is to plan. Raises Refusal or CheckpointError.
+    With a ``scale`` given, to plan, no pixel is read, and tiles attend to what grey has. Raises
+    Refusal or CheckpointError, and Stopped soon after ``stop`` is set.
     """
     use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
@@ -127,7 +131,7 @@ def open_job(settings: ReconstructSettings, parts: Parts = ONE, scale: float | N
     place = area.window if area else _place(settings, scene)
     asked = area.bounds if area else settings.bbox
     device = device_of(settings)
-    camera, reconstructor, closure, facts = _model(settings, scene, device, scale)
+    camera, reconstructor, closure, facts = _model(settings, scene, device, scale, stop)
     facts["area"] = hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None
     spec = _spec(settings, scene, place, reconstructor, facts)
     memory = settings.memory * 1e9 if settings.memory else machine_memory()
@@ -156,24 +160,24 @@ def _model(
     scene: RasterScene | MosaicScene,
     device: str,
     scale: float | None,
+    stop: Event | None,
 ) -> tuple[Camera, model.Reconstructor | model.Calibrated, Closure, dict[str, Any]]:
     """The camera, model and closure bound to it and to the scene, and their provenance."""
     checkpoint = checkpoint_of(settings)
     network = network_of(checkpoint, device)
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
-    seen = contexts(scene, camera) if scale is None else [GREY]
-    scale = scene_scale(scene, camera) if scale is None else scale
+    seen = measured(scene, camera) if scale is None else Measured(scale, [GREY])
     engine = chosen_engine(settings, network)
-    reconstructor = bind(settings, network, engine, camera, scale, seen)
+    reconstructor = bind(settings, network, engine, camera, seen, stop)
     facts = {
         "input": scene.header,
         "camera": _camera_facts(camera, settings.illuminant),
-        "scale": scale,
+        "scale": seen.scale,
         "checkpoint": model.describe(checkpoint)["digest"],
         "engine": engine,
         "uncertainty": facts_of(reconstructor),
     }
-    return camera, reconstructor, closure_of(settings, network, camera, scale), facts
+    return camera, reconstructor, closure_of(settings, network, camera, seen.scale), facts
 
 
 def _plan(

@@ -151,7 +151,7 @@ def reconstruct(
     written.
     """
     start = time.perf_counter()
-    job = open_job(settings)
+    job = open_job(settings, stop=stop)
     return carry_out(job, check(job, stop), watch, stop, start)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from threading import Event
 
 from flows.job import Job, open_job
 from flows.record import recorded
@@ -11,9 +12,9 @@ from pipeline.plan import Parts
 
 
 @lru_cache(maxsize=1)
-def opened(settings: ReconstructSettings, parts: Parts, run: str) -> Job:
+def opened(settings: ReconstructSettings, parts: Parts, run: str, stop: Event | None = None) -> Job:
     """`open_job`, once a run and process; ``run`` keeps a later run from an older input."""
-    return replace(open_job(settings, parts), run=run)
+    return replace(open_job(settings, parts, stop=stop), run=run)
 
 
 def going_on(settings: ReconstructSettings, run: str) -> ReconstructSettings:

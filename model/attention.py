@@ -7,7 +7,6 @@ one, as if it saw the scene whole, and nothing is left to be summed in a tile (d
 
 import copy
 from collections.abc import Callable, Sequence
-from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -41,8 +40,7 @@ def watched(
     model: R2HDiff, sensitivities: Tensor, steps: int, attention: Attention | None
 ) -> Watch:
     """The products that tiles have under an attention, or under their own, by torch."""
-    camera, turn = sensitivities.float()[None].to(model.prior), Lock()
-    model = copy.deepcopy(model)  # what is hung on it, others do not see
+    camera = sensitivities.float()[None].to(model.prior)
 
     def watch(rgb: Tensor, noise: Tensor) -> Tensor:
         found: list[Tensor] = []
@@ -50,13 +48,10 @@ def watched(
         def note(hata: Hata, inputs: tuple[Tensor, ...]) -> None:
             found.append(hata.products(inputs[0]).flatten())
 
-        with turn:  # the network is watched for one at a time
-            hooks = [hata.register_forward_pre_hook(note) for hata in hatas(model)]
-            try:
-                model.guided(rgb.to(camera), camera, steps, attention)(noise.to(camera))
-            finally:
-                for hook in hooks:
-                    hook.remove()
+        mine = copy.deepcopy(model)  # what is hung on it, other threads do not see
+        for hata in hatas(mine):
+            hata.register_forward_pre_hook(note)
+        mine.guided(rgb.to(camera), camera, steps, attention)(noise.to(camera))
         return torch.cat(found).cpu()
 
     return watch

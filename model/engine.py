@@ -128,27 +128,30 @@ class Reconstructor:
         return other
 
     @torch.inference_mode()
-    def attending(self, views: Sequence[View], threads: int = 1) -> "Reconstructor":
+    def attending(
+        self, views: Sequence[View], threads: int = 1, go_on: Callable[[], None] = lambda: None
+    ) -> "Reconstructor":
         """The same for the scene that ``views`` are windows of: its tiles attend alike.
 
         As many views are looked at side by side as there are ``threads``, each on one of torch's.
+        ``go_on`` is called before each, and may raise what ends it.
         """
         model, _, steps, _ = self._of
         if not views or not hatas(model):
             return self
         attention = None
-        pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-        with pool:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             # First each by its own attention; so many will do to see all by what follows of them.
             for seen in (views[::2], views):
-                look = partial(self._look, watch(*self._of, attention))
+                look = partial(self._look, watch(*self._of, attention), go_on)
                 attention = pooled(model, steps, weighed(seen, list(pool.map(look, seen))))
         other = copy.copy(self)
         other._run = bind(*self._of, attention)
         return other
 
     @torch.inference_mode()
-    def _look(self, watch: Watch, view: View) -> Tensor:
+    def _look(self, watch: Watch, go_on: Callable[[], None], view: View) -> Tensor:
+        go_on()
         bands, (_, *sides) = len(self.wavelengths), view.rgb.shape
         noise = torch.zeros(bands, *sides) if view.noise is None else view.noise
         return watch(view.rgb[None] / self.scale, noise[None])

@@ -1,6 +1,6 @@
 """Windows of a scene that tell what the whole of it holds: for what its tiles have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
-from pipeline.exposure import SHARE, SIDE, lattices, scale_windows
+from pipeline.exposure import SHARE, SIDE, lattices, scale_windows, scene_scale
 from pipeline.grid import Window
 from pipeline.scene import Scene
 
@@ -31,8 +31,22 @@ class Context(NamedTuple):
     """Of its pixels those that are valid and lit."""
 
 
+class Measured(NamedTuple):
+    """What is taken from a scene before its tiles are."""
+
+    scale: float
+    """See `pipeline.exposure`."""
+    contexts: Sequence[Context] = ()
+    """What its tiles attend to; without any, each to itself."""
+
+
 GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.float32), 1.0)
 """Of a scene that is not looked at."""
+
+
+def measured(scene: Scene, camera: Camera) -> Measured:
+    """A scene's scale and windows, as a camera sees it."""
+    return Measured(scene_scale(scene, camera), contexts(scene, camera))
 
 
 def contexts(scene: Scene, camera: Camera) -> list[Context]:

@@ -158,6 +158,21 @@ def test_samples_attend_to_what_they_start_from() -> None:
     assert not torch.allclose(from_noise, bound.attending([plain])(rgb, noise), atol=1e-4)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_it_may_be_ended_between_windows(engine: Engine) -> None:
+    """A run that is told to stop does not wait for all of them."""
+    looked = []
+
+    def go_on() -> None:
+        if len(looked) == 2:
+            raise InterruptedError
+        looked.append(1)
+
+    with pytest.raises(InterruptedError):
+        Reconstructor(SHIPPED, CAMERA, engine=engine).attending(views(8), 1, go_on)
+    assert len(looked) == 2
+
+
 def test_without_windows_or_attention_nothing_changes() -> None:
     bound = Reconstructor(SHIPPED, CAMERA)
     assert bound.attending([]) is bound

@@ -282,6 +282,27 @@ def test_the_least_memory_counts_the_process_beside_the_model(
     assert least[0] > least[1] > 1.05 * (0.25e9 + 6 * floats)
 
 
+def test_a_run_that_is_told_to_stop_does_not_look_at_all_its_windows(
+    r2h, raster, tmp_path, monkeypatch
+):
+    looked, attending = [], Reconstructor.attending
+
+    def told(self, views, threads, go_on):
+        def once():
+            go_on()
+            looked.append(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        return attending(self, [*views] * 9, threads, once)
+
+    monkeypatch.setattr(Reconstructor, "attending", told)
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--threads", 1)
+    assert code == STOPPED
+    assert "stopped" in err
+    assert len(looked) == 1
+    assert not (tmp_path / "a.zarr").exists()
+
+
 def test_a_run_that_is_told_to_stop_ends_its_trial(r2h, raster, tmp_path, monkeypatch):
     tries, answer = [], Reconstructor.__call__
 

@@ -110,7 +110,7 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
 
     # Bad input, and what does not fit, is told in a line before a server starts.
     with stopped_by_signals() as stop:
-        job = open_job(settings, REGIONS)
+        job = open_job(settings, REGIONS, stop=stop)
         tell(line(job, check(job, stop)))
     if stop.is_set():
         raise Stopped
