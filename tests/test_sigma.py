@@ -10,6 +10,7 @@ from flows.settings import TileSettings
 from model.checkpoint import SHIPPED, save
 from model.uncertainty import beside
 from pipeline.camera import load_camera, resampled
+from pipeline.context import Measured
 from pipeline.errors import Refusal
 from tests.model_fixtures import awake, small_model
 
@@ -18,7 +19,7 @@ CAMERA = resampled(load_camera("srgb"), tuple(NETWORK.wavelengths.tolist()))
 
 
 def bound(**given):
-    return bind(TileSettings(engine="torch", **given), NETWORK, "torch", CAMERA, 1.0)
+    return bind(TileSettings(engine="torch", **given), NETWORK, "torch", CAMERA, Measured(1.0))
 
 
 @pytest.mark.parametrize(
