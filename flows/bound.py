@@ -137,7 +137,10 @@ def closure_of(
 def _bound(
     network: model.R2HDiff, sensitivities: bytes, steps: int, engine: Engine, noises: int
 ) -> model.Reconstructor:
-    """The model for a camera, float32 sensitivities (3, bands): its graph serves all scenes."""
+    """The model for a camera, float32 sensitivities (3, bands).
+
+    Kept, so that what looks at windows is made once for all scenes.
+    """
     seen = torch.frombuffer(bytearray(sensitivities), dtype=torch.float32).reshape(3, -1)
     return model.Reconstructor(network, seen, 1.0, steps, engine, noises)
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from model.blocks import Hata
 from model.reconstructor import Attention, R2HDiff
 
-Watch = Callable[[Tensor, Tensor], Tensor]
-"""rgb (1, 3, H, W) in the model's unit and start noise (1, bands, H, W) to the products of all
-steps and blocks, one after the other (P,), float32; threads may share it."""
+Watch = Callable[[Tensor, Tensor, Attention | None], Tensor]
+"""rgb (1, 3, H, W) in the model's unit and start noise (1, bands, H, W), under an attention or
+their own, to the products of all steps and blocks, one after the other (P,); for threads."""
 
 
 class View(NamedTuple):
@@ -36,13 +36,11 @@ def hatas(model: R2HDiff) -> list[Hata]:
     return [block.hata for block in model.denoiser.blocks if block.hata is not None]
 
 
-def watched(
-    model: R2HDiff, sensitivities: Tensor, steps: int, attention: Attention | None
-) -> Watch:
-    """The products that tiles have under an attention, or under their own, by torch."""
+def watched(model: R2HDiff, sensitivities: Tensor, steps: int) -> Watch:
+    """The products of the model for one camera, sensitivities (3, bands), by torch."""
     camera = sensitivities.float()[None].to(model.prior)
 
-    def watch(rgb: Tensor, noise: Tensor) -> Tensor:
+    def watch(rgb: Tensor, noise: Tensor, attention: Attention | None) -> Tensor:
         found: list[Tensor] = []
 
         def note(hata: Hata, inputs: tuple[Tensor, ...]) -> None:
@@ -61,8 +59,7 @@ def watched(
 def pooled(model: R2HDiff, steps: int, products: Tensor) -> list[list[Tensor]]:
     """The attention of each step and block, by products (P,) that are summed over a scene."""
     blocks = hatas(model)
-    sides = [len(hata.position.weight) // hata.heads for hata in blocks]
-    shapes = [(hata.heads, side, side + 2) for hata, side in zip(blocks, sides, strict=True)]
+    shapes = [(heads, side, side + 2) for heads, side, _ in (hata.shape for hata in blocks)]
     sizes = [heads * c * wide for heads, c, wide in shapes]
     found = []
     for step in torch.split(products, sum(sizes)):

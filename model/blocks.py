@@ -80,6 +80,12 @@ class Hata(nn.Module):
         out: Tensor = self.project(y + self.position(v))
         return out
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(heads, c, c), of an attention."""
+        c = len(self.position.weight) // self.heads
+        return self.heads, c, c
+
     def products(self, x: Tensor) -> Tensor:
         """Of q with k, of q and of k with themselves: (heads, c, c + 2), over all pixels of x."""
         n, c, h, w = x.shape

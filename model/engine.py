@@ -64,19 +64,13 @@ def bind(
     return of(model, sensitivities.cpu(), steps, attention)
 
 
-def watch(
-    model: R2HDiff,
-    sensitivities: Tensor,
-    steps: int,
-    engine: Engine,
-    attention: Attention | None = None,
-) -> Watch:
+def watch(model: R2HDiff, sensitivities: Tensor, steps: int, engine: Engine) -> Watch:
     """The products of the model for one camera, in float32: by a graph where the engine is one."""
     if engine not in GRAPHS or _reason_against(model, "onnxruntime"):
-        return watched(model, sensitivities, steps, attention)
+        return watched(model, sensitivities, steps)
     from model import runtimes  # noqa: PLC0415 (needs onnx)
 
-    return runtimes.watched(model, sensitivities.cpu(), steps, attention)
+    return runtimes.watched(model, sensitivities.cpu(), steps)
 
 
 def _reason_against(model: R2HDiff, engine: Engine) -> str | None:
@@ -116,7 +110,7 @@ class Reconstructor:
         seen = torch.as_tensor(sensitivities, dtype=torch.float32)
         wiener_lift(seen.to(model.prior), model.prior)
         self._of = (model.eval(), seen, steps, engine)
-        self._run = bind(*self._of)
+        self._run, self._watch = bind(*self._of), watch(*self._of)
         self.scale = scale
         self.noises, self.spread = noises, noises > 1
         self.wavelengths = tuple(model.wavelengths.tolist())
@@ -139,22 +133,22 @@ class Reconstructor:
         model, _, steps, _ = self._of
         if not views or not hatas(model):
             return self
-        attention = None
+        attention: Attention | None = None
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             # First each by its own attention; so many will do to see all by what follows of them.
             for seen in (views[::2], views):
-                look = partial(self._look, watch(*self._of, attention), go_on)
+                look = partial(self._look, attention, go_on)
                 attention = pooled(model, steps, weighed(seen, list(pool.map(look, seen))))
         other = copy.copy(self)
         other._run = bind(*self._of, attention)
         return other
 
     @torch.inference_mode()
-    def _look(self, watch: Watch, go_on: Callable[[], None], view: View) -> Tensor:
+    def _look(self, attention: Attention | None, go_on: Callable[[], None], view: View) -> Tensor:
         go_on()
         bands, (_, *sides) = len(self.wavelengths), view.rgb.shape
         noise = torch.zeros(bands, *sides) if view.noise is None else view.noise
-        return watch(view.rgb[None] / self.scale, noise[None])
+        return self._watch(view.rgb[None] / self.scale, noise[None], attention)
 
     @torch.inference_mode()
     def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -13,12 +13,14 @@ It answers what `R2HDiff.forward` answers, but for the order of sums (about 1e-6
 * Convolutions whose answer is split are split, so that a runtime keeps its own memory layout.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from model.attention import hatas
 from model.blocks import HEAD_LIMIT, OVERFLOW, STEM_LIMIT, FeedForward, Hata
 from model.graph import Graph, Linear
 from model.lift import wiener_lift
@@ -34,6 +36,8 @@ from model.reconstructor import Attention, R2HDiff
 
 Shape = tuple[int, int, int]
 """N, H and W."""
+Given = Sequence[Sequence[Tensor | str]]
+"""An attention, or the names by which it comes."""
 
 
 def build(
@@ -79,24 +83,36 @@ def build_features(
 
 
 def build_products(
-    model: R2HDiff,
-    sensitivities: Tensor,
-    steps: int,
-    shape: Shape,
-    attention: Attention | None = None,
+    model: R2HDiff, sensitivities: Tensor, steps: int, shape: Shape, given: bool
 ) -> bytes:
-    """The graph from the same to the products of all queries and keys (P,); N is 1."""
-    graph = Graph()
+    """The graph from the same to the products of all queries and keys (P,); N is 1.
+
+    Where attention is ``given`` it is an input too, by its `names`, so that one graph serves all
+    scenes; else a tile has its own.
+    """
+    graph, rows = Graph(), names(model, steps) if given else []
     graph.watched = []
-    _chain(graph, model, sensitivities, steps, shape, attention)
+    _chain(graph, model, sensitivities, steps, shape, rows or None)
     products = graph.add("Concat", *graph.watched, axis=0)
-    return _serialised(graph, model, shape, (products, ["P"]))
+    more = {n: [*of.shape] for row in rows for n, of in zip(row, hatas(model), strict=True)}
+    return _serialised(graph, model, shape, (products, ["P"]), more)
 
 
-def _serialised(graph: Graph, model: R2HDiff, shape: Shape, answer: tuple[str, list[Any]]) -> bytes:
+def names(model: R2HDiff, steps: int) -> list[list[str]]:
+    """Of the attention of each step and block, where it is an input."""
+    return [[f"attention {i} {j}" for j in range(len(hatas(model)))] for i in range(steps)]
+
+
+def _serialised(
+    graph: Graph,
+    model: R2HDiff,
+    shape: Shape,
+    answer: tuple[str, list[Any]],
+    more: Mapping[str, list[int]] | None = None,
+) -> bytes:
     n, *sides = shape
     inputs = {name: [n, c, *sides] for name, c in (("rgb", 3), ("noise", model.config.bands))}
-    return graph.serialised(inputs, answer)
+    return graph.serialised({**inputs, **(more or {})}, answer)
 
 
 def supported(model: R2HDiff) -> bool:
@@ -111,7 +127,7 @@ def _chain(
     sensitivities: Tensor,
     steps: int,
     shape: Shape,
-    attention: Attention | None,
+    attention: Given | None,
 ) -> tuple[str, Tensor | None, Linear]:
     """The last step's features, and what makes a cube of rgb (None: nothing does) and of them."""
     if not supported(model):
@@ -185,7 +201,7 @@ class _Network:
         features: list[str],
         times: list[Tensor],
         shape: Shape,
-        attention: Attention | None,
+        attention: Given | None,
     ) -> None:
         self.graph, self.denoiser, self.times = graph, denoiser, times
         self.shape, self.attention = shape, attention
@@ -203,7 +219,7 @@ class _Network:
     def features(self, x: str, number: int) -> str:
         """What the head sees at the step of that number, from the stem's answer."""
         of, graph, skips = self.denoiser, self.graph, []
-        given = iter([None] * len(of.blocks) if self.attention is None else self.attention[number])
+        given = iter(self.attention[number] if self.attention else [None] * len(of.blocks))
         x = graph.bounded(x, len(of.stem.weight), STEM_LIMIT)
         time = of.time(self.times[number].to(of.head.weight.device))
         for level, (block, down) in enumerate(zip(of.down_blocks, of.downs, strict=True)):
@@ -222,7 +238,7 @@ class _Network:
         return graph.bounded(x, len(of.stem.weight), HEAD_LIMIT)
 
     def _block(
-        self, block: nn.Module, x: str, level: int, time: Tensor, given: Tensor | None
+        self, block: nn.Module, x: str, level: int, time: Tensor, given: Tensor | str | None
     ) -> str:
         assert isinstance(block, Block)
         assert isinstance(block.hata, Hata)

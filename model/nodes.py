@@ -46,12 +46,12 @@ def attention(
     x: str,
     scale: Tensor,
     shape: tuple[int, ...],
-    given: Tensor | None,
+    given: Tensor | str | None,
 ) -> str:
     """x plus the scaled attention; ``shape`` is that of x.
 
-    With an attention ``given`` (heads, c, c) that is a convolution, and queries and keys are not
-    made unless `Hata.products` are watched.
+    With an attention ``given`` (heads, c, c) that is a convolution, or by the name of an input a
+    product, and queries and keys are not made unless `Hata.products` are watched.
     """
     own = [0, 1] if given is None or graph.watched is not None else []
     *parts, v = _split(graph, x, hata.point, hata.depth, 3, [*own, 2])
@@ -61,7 +61,9 @@ def attention(
         whole = graph.add("Concat", products[0], products[1], keys, axis=3)
         graph.watched.append(graph.add("Reshape", whole, graph.constant([-1])))
     if given is None:
-        y = _mixed(graph, hata, products, v, shape)
+        y = _mixed(graph, hata, _attention(graph, hata, products), v, shape)
+    elif isinstance(given, str):
+        y = _mixed(graph, hata, given, v, shape)
     else:
         mix: Tensor = torch.block_diag(*given.cpu())  # type: ignore[no-untyped-call]
         y = graph.conv(v, mix[:, :, None, None])
@@ -114,14 +116,19 @@ def _products(graph: Graph, hata: Hata, parts: list[str], shape: tuple[int, ...]
     return [graph.add("MatMul", rows, turned[0]), squares[0], turned[1]]
 
 
-def _mixed(graph: Graph, hata: Hata, products: list[str], v: str, shape: tuple[int, ...]) -> str:
-    """v, its channels mixed by the attention of products."""
-    n, c, h, w = shape
+def _attention(graph: Graph, hata: Hata, products: list[str]) -> str:
+    """`Hata.attention` of products (N, heads, c, c)."""
     sizes = graph.add("Mul", *(graph.add("Sqrt", square) for square in products[1:]))
     # The square of the floor that F.normalize puts under each norm.
     sizes = graph.add("Max", sizes, graph.constant(torch.tensor(1e-24)))
     alike = graph.add("Div", products[0], sizes)
     hot = graph.add("Mul", alike, graph.constant(hata.temperature.cpu()))
+    return graph.add("Softmax", hot, axis=3)
+
+
+def _mixed(graph: Graph, hata: Hata, attention: str, v: str, shape: tuple[int, ...]) -> str:
+    """v, its channels mixed by an attention (heads, c, c), or (N, heads, c, c)."""
+    n, c, h, w = shape
     values = graph.add("Reshape", v, graph.constant([n, hata.heads, c // hata.heads, h * w]))
-    mixed = graph.add("MatMul", graph.add("Softmax", hot, axis=3), values)
+    mixed = graph.add("MatMul", attention, values)
     return graph.add("Reshape", mixed, graph.constant(list(shape)))

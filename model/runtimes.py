@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.attention import Watch
 from model.engine import Chain, Run
-from model.folded import Shape, build, build_features, build_products
+from model.folded import Shape, build, build_features, build_products, names
 from model.reconstructor import Attention, R2HDiff
 
 _OPENING = Lock()
@@ -36,14 +36,19 @@ def onnxruntime(
     return run
 
 
-def watched(
-    model: R2HDiff, sensitivities: Tensor, steps: int, attention: Attention | None
-) -> Watch:
+def watched(model: R2HDiff, sensitivities: Tensor, steps: int) -> Watch:
     """`model.attention.watched` by ONNX Runtime."""
-    session = _sessions(lambda shape: build_products(model, sensitivities, steps, shape, attention))
+    # They stay for the next scene while this one's tiles run, so their memory is given back.
+    own, given = (
+        _sessions(partial(build_products, model, sensitivities, steps, given=how), keep=False)
+        for how in (False, True)
+    )
 
-    def watch(rgb: Tensor, noise: Tensor) -> Tensor:
+    def watch(rgb: Tensor, noise: Tensor, attention: Attention | None) -> Tensor:
         inputs = {"rgb": rgb.numpy(), "noise": noise.numpy()}
+        for row, blocks in zip(names(model, steps), attention or (), strict=False):
+            inputs |= {name: of.numpy() for name, of in zip(row, blocks, strict=True)}
+        session = own if attention is None else given
         (products,) = session(_shape(rgb)).run(None, inputs)
         return torch.from_numpy(products)
 
@@ -55,14 +60,18 @@ def _shape(rgb: Tensor) -> Shape:
     return n, height, width
 
 
-def _sessions(graph: Build) -> Callable[[Shape], Any]:
-    """A session of a graph for each shape, made once; threads may share them."""
+def _sessions(graph: Build, keep: bool = True) -> Callable[[Shape], Any]:
+    """A session of a graph for each shape, made once; threads may share them.
+
+    They ``keep`` the memory of a tile for the next one, or not.
+    """
     import onnxruntime  # noqa: PLC0415 (may be absent)
 
     options = onnxruntime.SessionOptions()
     # One thread a tile and tiles side by side: faster than many threads on one, and the last bit
     # then depends on no number of threads.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = keep
     building = Lock()
 
     @cache

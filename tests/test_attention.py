@@ -70,7 +70,7 @@ def test_the_graph_watches_what_torch_does(steps: int) -> None:
     with torch.inference_mode():
         for seed in range(2):
             one, other = (
-                watch(SHIPPED, CAMERA, steps, e, attention)(*mates(seed)) for e in ENGINES
+                watch(SHIPPED, CAMERA, steps, e)(*mates(seed), attention) for e in ENGINES
             )
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * float(one.abs().max()))
             attention = pooled(SHIPPED, steps, one)
@@ -192,7 +192,7 @@ def test_the_network_is_left_as_it_was() -> None:
 
 
 def test_the_graph_of_a_scene_has_no_queries_and_keys() -> None:
-    attention = pooled(SHIPPED, 3, watch(SHIPPED, CAMERA, 3, "torch")(*mates(0)))
+    attention = pooled(SHIPPED, 3, watch(SHIPPED, CAMERA, 3, "torch")(*mates(0), None))
     alone, scene = (
         build_features(SHIPPED, CAMERA, 3, (1, 32, 32), of)[0] for of in (None, attention)
     )
