@@ -83,6 +83,10 @@ def _reason_against(model: R2HDiff, engine: Engine) -> str | None:
     return None if supported(model) else f"the graph is of a whole network, not of {model.config}"
 
 
+FEW = 8
+"""Windows of a scene that are looked at first, at most."""
+
+
 class Reconstructor:
     """R2H-Diff bound to a camera and a scene's scale: ``(rgb, noise) -> cube``, tile by tile.
 
@@ -135,8 +139,8 @@ class Reconstructor:
             return self
         attention: Attention | None = None
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            # First each by its own attention; so many will do to see all by what follows of them.
-            for seen in (views[::2], views):
+            # First some by their own attention: they will do to see all by what follows of them.
+            for seen in (views[:: -(-len(views) // FEW)], views):
                 look = partial(self._look, attention, go_on)
                 attention = pooled(model, steps, weighed(seen, list(pool.map(look, seen))))
         other = copy.copy(self)

@@ -38,9 +38,8 @@ def onnxruntime(
 
 def watched(model: R2HDiff, sensitivities: Tensor, steps: int) -> Watch:
     """`model.attention.watched` by ONNX Runtime."""
-    # They stay for the next scene while this one's tiles run, so their memory is given back.
     own, given = (
-        _sessions(partial(build_products, model, sensitivities, steps, given=how), keep=False)
+        _sessions(partial(build_products, model, sensitivities, steps, given=how))
         for how in (False, True)
     )
 
@@ -60,18 +59,14 @@ def _shape(rgb: Tensor) -> Shape:
     return n, height, width
 
 
-def _sessions(graph: Build, keep: bool = True) -> Callable[[Shape], Any]:
-    """A session of a graph for each shape, made once; threads may share them.
-
-    They ``keep`` the memory of a tile for the next one, or not.
-    """
+def _sessions(graph: Build) -> Callable[[Shape], Any]:
+    """A session of a graph for each shape, made once; threads may share them."""
     import onnxruntime  # noqa: PLC0415 (may be absent)
 
     options = onnxruntime.SessionOptions()
     # One thread a tile and tiles side by side: faster than many threads on one, and the last bit
     # then depends on no number of threads.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = keep
     building = Lock()
 
     @cache

@@ -1,21 +1,23 @@
 """Windows of a scene that tell what the whole of it holds: for what its tiles have in common."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
-from pipeline.exposure import SHARE, SIDE, lattices, scale_windows, scene_scale
+from pipeline.exposure import SHARE, lattices, scene_scale, spread
 from pipeline.grid import Window
 from pipeline.scene import Scene
 
-LEAST = 128
-"""Rows and columns of a window, at least, where the scene has as many."""
+SIDE = 128
+"""Rows and columns of a window, where the scene has as many."""
+ACROSS = 6
+"""Windows side by side, at most; of a scene of 1024 pixels or less four (docs/decisions/0034)."""
 MOST = 16
-"""Windows that are kept, at most."""
+"""Windows of finer lattices that are kept, at most."""
 SIDES = 8
 """What is told of them has sides that are multiples of this, as the network halves them thrice."""
 
@@ -50,28 +52,37 @@ def measured(scene: Scene, camera: Camera) -> Measured:
 
 
 def contexts(scene: Scene, camera: Camera) -> list[Context]:
-    """At most 16 windows of a scene: a function of the scene alone.
+    """At most 36 windows of a scene: a function of the scene alone.
 
-    They are an eighth of its longer side, from 128 to 256 pixels, and spread evenly; those count
-    of which one in 16 pixels is valid and lit. Where none is, such of finer and finer lattices, of
-    the first that brings some. None of a scene in which no window has as many.
+    They have 128 x 128 pixels and are spread evenly; those count of which one in 16 pixels is valid
+    and lit. Where none is, such of finer and finer lattices, of the first that brings some. None of
+    a scene in which no window has as many.
     """
-    eighth = -(-max(scene.height, scene.width) // (8 * SIDES)) * SIDES
-    side = min(SIDE, max(LEAST, eighth))
-    first = scale_windows(scene.height, scene.width, side)
-    for windows in chain([iter(first)], lattices(scene.height, scene.width)):
-        if found := _kept(scene, camera, windows):
-            return found
-    return []
+    height, width = min(SIDE, scene.height), min(SIDE, scene.width)
+    rows, cols = (spread(size, SIDE, _across(size)) for size in (scene.height, scene.width))
+    first = (Window(row, col, height, width) for row, col in product(rows, cols))
+    found = list(_known(scene, camera, first))
+    for lattice in lattices(scene.height, scene.width):
+        found = found or _thinned(_known(scene, camera, lattice))
+    return found
 
 
-def _kept(scene: Scene, camera: Camera, windows: Iterator[Window]) -> list[Context]:
-    """Of the windows that hold enough at most `MOST`, thinned evenly: no corner decides."""
+def _across(size: int) -> int:
+    """How many windows lie side by side: four where they fit, then one every 256 pixels."""
+    return max(1, min(round(size / SIDE), max(4, round(size / (2 * SIDE))), ACROSS))
+
+
+def _known(scene: Scene, camera: Camera, windows: Iterable[Window]) -> Iterator[Context]:
+    return filter(None, (_context(scene, camera, window) for window in windows))
+
+
+def _thinned(found: Iterable[Context]) -> list[Context]:
+    """At most `MOST`, thinned evenly: no corner decides."""
     kept: list[Context] = []
     step = 1
-    for number, found in enumerate(filter(None, (_context(scene, camera, w) for w in windows))):
+    for number, one in enumerate(found):
         if number % step == 0:
-            kept.append(found)
+            kept.append(one)
         if len(kept) > MOST:
             kept, step = kept[::2], 2 * step
     return kept

@@ -88,18 +88,16 @@ def _lit(scene: Scene, camera: Camera, enough: int) -> Doubles:
     return kept
 
 
-def scale_windows(height: int, width: int, side: int = SIDE) -> list[Window]:
-    """At most 16 windows, at most ``side`` a side, spread evenly over the scene, row-major."""
-    return [
-        Window(row, col, min(side, height), min(side, width))
-        for row in _spread(height, side)
-        for col in _spread(width, side)
-    ]
+def scale_windows(height: int, width: int) -> list[Window]:
+    """At most 16 windows, at most 256 a side, spread evenly over the scene, row-major."""
+    rows, cols = (spread(size, SIDE, min(4, -(-size // SIDE))) for size in (height, width))
+    return [Window(row, col, min(SIDE, height), min(SIDE, width)) for row in rows for col in cols]
 
 
-def _spread(size: int, side: int) -> list[int]:
-    count = min(4, -(-size // side))
-    return [i * (size - side) // (count - 1) for i in range(count)] if count > 1 else [0]
+def spread(size: int, side: int, count: int) -> list[int]:
+    """Where windows begin that are spread evenly over ``size`` pixels, from end to end."""
+    rest = max(0, size - side)
+    return [i * rest // (count - 1) for i in range(count)] if count > 1 else [rest // 2]
 
 
 def lattices(height: int, width: int) -> Iterator[Iterator[Window]]:

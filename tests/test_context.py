@@ -1,13 +1,15 @@
 """Windows that tell what a scene holds."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.camera import SRGB, load_camera
-from pipeline.context import GREY, MOST, SIDES, Context, contexts
-from pipeline.exposure import SHARE, SIDE, lattices, scale_windows
+from pipeline.context import ACROSS, GREY, MOST, SIDE, SIDES, Context, contexts
+from pipeline.exposure import SHARE, lattices, spread
 from pipeline.grid import Window
 from tests.toys import ArrayScene
 
@@ -30,7 +32,7 @@ def windows(found: list[Context]) -> list[Window]:
 @given(st.integers(1, 700), st.integers(1, 700))
 def test_they_are_few_and_of_whole_eights(height: int, width: int) -> None:
     found = contexts(scene(height, width), CAMERA)
-    assert 0 < len(found) <= MOST
+    assert 0 < len(found) <= ACROSS**2
     for window, rgb, share in found:
         assert rgb.shape == (3, window.height, window.width)
         assert window.height % SIDES == window.width % SIDES == 0
@@ -47,12 +49,22 @@ def test_a_small_scene_is_seen_whole_and_mirrored_at_its_edge() -> None:
     assert np.array_equal(one.rgb[:, 5], one.rgb[:, 3])
 
 
-def test_where_enough_is_known_they_are_those_of_the_scale() -> None:
-    for size, side in (((512, 500), 128), ((1200, 1100), 152), ((5000, 100), 256)):
-        found, expected = contexts(scene(*size), CAMERA), scale_windows(*size, side)
-        assert [(w.row, w.col) for w in windows(found)] == [(w.row, w.col) for w in expected]
-        assert {w.height for w in windows(found)} == {side}
-        assert {w.width for w in windows(found)} == {-(-min(side, size[1]) // SIDES) * SIDES}
+@pytest.mark.parametrize(
+    ("size", "rows", "cols"),
+    [
+        ((512, 500), [0, 128, 256, 384], [0, 124, 248, 372]),
+        ((1300, 999), [0, 293, 586, 879, 1172], [0, 290, 580, 871]),
+        ((5000, 100), [0, 974, 1948, 2923, 3897, 4872], [0]),
+        ((150, 200), [11], [0, 72]),
+    ],
+)
+def test_they_are_spread_from_end_to_end(
+    size: tuple[int, int], rows: list[int], cols: list[int]
+) -> None:
+    found = windows(contexts(scene(*size), CAMERA))
+    assert [(w.row, w.col) for w in found] == list(product(rows, cols))
+    assert {w.height for w in found} == {128}
+    assert {w.width for w in found} == {min(128, -(-size[1] // SIDES) * SIDES)}
 
 
 @pytest.mark.parametrize("share", [1 / SHARE, 0.9 / SHARE])
@@ -84,17 +96,18 @@ def test_black_is_not_known() -> None:
 def test_an_island_between_the_first_windows_is_found() -> None:
     place = np.s_[1300:1500, 4300:4600]
     sea = scene(6000, 6000, place)
-    first = {(w.row, w.col) for w in scale_windows(6000, 6000)}
+    assert not any(col < 4600 and col + SIDE > 4300 for col in spread(6000, SIDE, ACROSS))
     found = contexts(sea, CAMERA)
     assert found
-    assert not first & {(one.window.row, one.window.col) for one in found}
     assert all(one.share > 1 / SHARE for one in found)
 
 
 def test_what_a_lattice_brings_is_thinned_evenly() -> None:
     """Of a strip between the first windows, along its length."""
     height, width = 20 * 256, 40 * 256
-    assert not any(w.row <= 3 * 256 + 10 < w.row_stop for w in scale_windows(height, width))
+    assert not any(
+        row < 3 * 256 + 40 and row + SIDE > 3 * 256 for row in spread(height, SIDE, ACROSS)
+    )
     strip = scene(height, width, np.s_[3 * 256 : 3 * 256 + 40])
     found = windows(contexts(strip, CAMERA))
     assert MOST / 2 <= len(found) <= MOST
