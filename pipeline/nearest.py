@@ -128,25 +128,29 @@ def quick(sight: Sight, start: Values, rgb: Values) -> tuple[Values, NDArray[np.
     three unknowns a pixel, or none of black. Returns the spectra, and which (n,) close; the others
     are not filled.
     """
-    out, closed = np.empty_like(start), np.zeros(start.shape[1], bool)
-    at, by, moved = np.arange(start.shape[1]), np.zeros_like(rgb), start
-    spectra = clipped(start)
-    if sight.unlit:
-        spectra *= rgb.any(axis=0).astype(rgb.dtype)
+    out, closed = np.zeros_like(start), np.ones(start.shape[1], bool)
+    at = np.flatnonzero(rgb.any(axis=0) | (not sight.unlit))
+    if at.size < closed.size:
+        start, rgb = start.take(at, axis=1), rgb.take(at, axis=1)
+    by, moved, spectra = np.zeros_like(rgb), start, clipped(start)
     with np.errstate(all="ignore"):
-        for _ in range(_QUICK + 1):
-            rest = residual(sight, spectra, rgb)
-            near = farthest(rest) <= CLOSED
-            closed[at] = near
-            put(out, at[near], spectra.compress(near, axis=1))
-            if near.all():
-                break
-            at, far = at[~near], np.flatnonzero(~near)
-            free = (moved == spectra).take(far, axis=1)
-            start, rgb, by, rest = (part.take(far, axis=1) for part in (start, rgb, by, rest))
-            by = by + _newton(sight, free, rest, 1e-6)
+        rest = residual(sight, spectra, rgb)
+        for _ in range(_QUICK):
+            by = by + _newton(sight, moved == spectra, rest, 1e-6)
             moved = _moved(sight, start, by)
             spectra = clipped(moved)
+            rest = residual(sight, spectra, rgb)
+            near = farthest(rest) <= CLOSED
+            if at.size == closed.size:
+                out = spectra  # of those that are far later steps bring others
+            else:
+                put(out, at[near], spectra.compress(near, axis=1))
+            closed[at] = near
+            far = np.flatnonzero(~near)
+            if not far.size:
+                break
+            at, kept = at[far], (start, rgb, by, rest, moved, spectra)
+            start, rgb, by, rest, moved, spectra = (part.take(far, axis=1) for part in kept)
     return out, closed
 
 
