@@ -80,7 +80,7 @@ class _Bench:
     def rows(self, reference: Reference) -> list[Row]:
         """A row a method; where they are off in the scene is drawn beside its cubes."""
         scene = _scene(self.settings, reference, self.camera)
-        seen = measured(scene, self.camera)
+        seen = measured(scene, self.camera, self.settings.tile)
         closure = closure_of(self.settings, self.network, self.eye, seen.scale)
         rows: list[Row] = []
         errors: dict[str, Floats] = {}

@@ -24,7 +24,7 @@ from model.engine import Engine
 from pipeline.area import Area, beyond, box_window, load_area
 from pipeline.camera import Camera
 from pipeline.closure import Closure
-from pipeline.context import GREY, Measured, measured
+from pipeline.context import measured
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window, regions
@@ -166,7 +166,7 @@ def _model(
     checkpoint = checkpoint_of(settings)
     network = network_of(checkpoint, device)
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
-    seen = measured(scene, camera) if scale is None else Measured(scale, [GREY])
+    seen = measured(scene, camera, settings.tile, scale)
     engine = chosen_engine(settings, network)
     reconstructor = bind(settings, network, engine, camera, seen, stop)
     facts = {

@@ -46,9 +46,16 @@ GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.f
 """Of a scene that is not looked at."""
 
 
-def measured(scene: Scene, camera: Camera) -> Measured:
-    """A scene's scale and windows, as a camera sees it."""
-    return Measured(scene_scale(scene, camera), contexts(scene, camera))
+def measured(scene: Scene, camera: Camera, tile: int = 0, scale: float | None = None) -> Measured:
+    """A scene's scale and windows, as a camera sees it; no windows if a ``tile`` shows it whole.
+
+    What one tile attends to is then what the scene does. With a ``scale`` given, to plan, no pixel
+    is read, and what there is to see is grey.
+    """
+    windows: Sequence[Context] = []
+    if max(scene.height, scene.width) > tile:
+        windows = contexts(scene, camera) if scale is None else [GREY]
+    return Measured(scene_scale(scene, camera) if scale is None else scale, windows)
 
 
 def contexts(scene: Scene, camera: Camera) -> list[Context]:

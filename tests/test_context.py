@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.camera import SRGB, load_camera
-from pipeline.context import ACROSS, GREY, MOST, SIDE, SIDES, Context, contexts
+from pipeline.context import ACROSS, GREY, MOST, SIDE, SIDES, Context, contexts, measured
 from pipeline.exposure import SHARE, lattices, spread
 from pipeline.grid import Window
 from tests.toys import ArrayScene
@@ -120,6 +120,15 @@ def test_what_a_lattice_brings_is_thinned_evenly() -> None:
 def test_a_scene_that_shows_nothing_has_none(valid: bool) -> None:
     empty = ArrayScene(np.zeros((3, 600, 600), np.float32), np.full((600, 600), valid))
     assert contexts(empty, CAMERA) == []
+
+
+@pytest.mark.parametrize(("size", "windows"), [((200, 256), 0), ((200, 257), 4)])
+def test_a_scene_that_one_tile_shows_whole_attends_to_itself(
+    size: tuple[int, int], windows: int
+) -> None:
+    small = scene(*size)
+    assert len(measured(small, CAMERA, 256).contexts) == windows
+    assert measured(small, CAMERA, 256).scale == measured(small, CAMERA).scale
 
 
 def test_grey_needs_no_scene() -> None:
