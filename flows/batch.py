@@ -20,6 +20,7 @@ from flows.reconstruct import carry_out
 from flows.record import recorded
 from flows.settings import BatchSettings, ReconstructSettings
 from flows.written import refuse_unwritable, write
+from pipeline.context import GREY, Measured
 from pipeline.cube import SpectralCube
 from pipeline.errors import Busy, Refusal, Stopped
 from pipeline.place import refuse_foreign
@@ -106,8 +107,8 @@ def plan_batch(settings: BatchSettings, stop: Event) -> Batch:
 
 def _look(item: Item, settings: ReconstructSettings) -> Entry:
     try:
-        # No pixel is read: the scene's scale is measured at its turn.
-        job = open_job(settings, scale=1.0)
+        # No pixel is read: the scene is looked at in its turn.
+        job = open_job(settings, seen=Measured(1.0))
         refuse_unsaid(item, job.scene, settings.bands is not None)
         state = _state(job)
     except storage_errors(Refusal) as error:
@@ -127,7 +128,7 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
 
 def _state(job: Job) -> str:
     """What is to be done for a destination. Raises Refusal where something else is there."""
-    if not is_there(job):
+    if not is_there(job.settings):
         return "new"
     cube = SpectralCube.open(job.settings.destination)
     if differ := [key for key in other_settings(job, cube) if key != "scale"]:
@@ -164,7 +165,8 @@ def _ended_so(job: Job, before: Mapping[str, Any]) -> bool:
 def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings, stop: Event) -> Forecast:
     """What the batch takes; the largest scene needs the most memory."""
     largest = max(todo, key=lambda entry: entry.buffer_bytes)
-    job = open_job(largest.settings, scale=1.0)
+    seen = Measured(1.0, [GREY] if largest.tiles > 1 else [])
+    job = open_job(largest.settings, seen=seen)
     one = forecast(job, stop)
     refuse_too_big(job.plan, one.peak_bytes, job.memory, float("inf"))
     disk = (settings.scene.disk or float("inf")) * GB

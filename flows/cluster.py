@@ -160,7 +160,10 @@ def _begun(client: "Client", ask: _Ask, needs: dict[str, float], stop: Event) ->
     planning = client.submit(begin, ask, resources=needs, pure=False)
     while not stop.is_set():
         with suppress(TimeoutError):
-            answer: _Begun = planning.result(timeout=1)
+            wait([planning], timeout=1)
+        # Its own time-out, as of a store, is told.
+        if planning.done():
+            answer: _Begun = planning.result()
             return answer
     client.run(_halt, ask.run)
     wait([planning])

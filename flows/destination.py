@@ -7,6 +7,7 @@ from fsspec.core import url_to_fs
 
 from flows.job import Job
 from flows.record import refuse_foreign_record, same_input
+from flows.settings import ReconstructSettings
 from pipeline import sidecar
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
@@ -16,48 +17,53 @@ from pipeline.store import storage_errors
 
 def check_destination(job: Job) -> None:
     """Raise Refusal where `prepare` would; changes nothing."""
-    if not is_there(job):
-        return
-    if job.settings.overwrite:
-        refuse_foreign(job.settings.destination)
-    else:
-        _check_resume(job)
+    if check_new(job.settings) and job.settings.resume and not job.settings.overwrite:
+        refuse_other_settings(job)
+        _ = SpectralCube.open(job.settings.destination).companion
+        same_input(job)
 
 
-def is_there(job: Job) -> bool:
-    """Whether a cube is at the destination.
+def check_new(settings: ReconstructSettings) -> bool:
+    """Whether a cube is at the destination, which the settings may go on with or replace.
 
-    Raises Refusal where something else is, or has the place of what lies beside a cube.
+    Raises Refusal where they may not: that is known before a pixel is read.
     """
-    try:
-        _, path = url_to_fs(job.settings.destination)
-        path.encode()  # GDAL, which writes beside it, has names in UTF-8
-        exists = not is_free(job.settings.destination)
-        if not exists:
-            refuse_foreign_record(job.settings.destination)
-    except Refusal:
-        raise
-    except storage_errors(ValueError, ImportError) as error:
-        fix = "Give a path, or a URI whose file system is installed."
-        raise Refusal("the destination must be reachable", error, fix) from error
-    if job.settings.sidecars:
-        sidecar.refuse_foreign(job.settings.destination)
-    return exists
-
-
-def _check_resume(job: Job) -> None:
-    destination = job.settings.destination
+    if not is_there(settings):
+        return False
+    destination = settings.destination
+    if settings.overwrite:
+        refuse_foreign(destination)
+        return True
     cube = SpectralCube.open(destination)
-    if not job.settings.resume:
+    if not settings.resume:
         state, fix = (
             ("a finished cube", "Add --overwrite to replace it.")
             if cube.sealed
             else ("a half-finished cube", "Add --resume to go on, --overwrite to begin again.")
         )
         raise Refusal("the destination must be new", f"{destination}, {state}", fix)
-    refuse_other_settings(job)
-    _ = cube.companion
-    same_input(job)
+    return True
+
+
+def is_there(settings: ReconstructSettings) -> bool:
+    """Whether a cube is at the destination.
+
+    Raises Refusal where something else is, or has the place of what lies beside a cube.
+    """
+    try:
+        _, path = url_to_fs(settings.destination)
+        path.encode()  # GDAL, which writes beside it, has names in UTF-8
+        exists = not is_free(settings.destination)
+        if not exists:
+            refuse_foreign_record(settings.destination)
+    except Refusal:
+        raise
+    except storage_errors(ValueError, ImportError) as error:
+        fix = "Give a path, or a URI whose file system is installed."
+        raise Refusal("the destination must be reachable", error, fix) from error
+    if settings.sidecars:
+        sidecar.refuse_foreign(settings.destination)
+    return exists
 
 
 def refuse_other_settings(job: Job) -> None:

@@ -24,7 +24,7 @@ from model.engine import Engine
 from pipeline.area import Area, beyond, box_window, load_area
 from pipeline.camera import Camera
 from pipeline.closure import Closure
-from pipeline.context import measured
+from pipeline.context import Measured, measured
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window, regions
@@ -114,13 +114,13 @@ class Job:
 def open_job(
     settings: ReconstructSettings,
     parts: Parts = ONE,
-    scale: float | None = None,
+    seen: Measured | None = None,
     stop: Event | None = None,
 ) -> Job:
     """Open the scene and the model and plan the work, in as many ``parts`` as halos allow.
 
-    With a ``scale`` given, to plan, no pixel is read, and tiles attend to what grey has. Raises
-    Refusal or CheckpointError, and Stopped soon after ``stop`` is set.
+    With what is ``seen`` of it given, to plan, no pixel is read. Raises Refusal or CheckpointError,
+    and Stopped soon after ``stop`` is set.
     """
     use_endpoint(settings.endpoint)
     scene = open_scene(settings.source, settings.bands)
@@ -131,7 +131,7 @@ def open_job(
     place = area.window if area else _place(settings, scene)
     asked = area.bounds if area else settings.bbox
     device = device_of(settings)
-    camera, reconstructor, closure, facts = _model(settings, scene, device, scale, stop)
+    camera, reconstructor, closure, facts = _model(settings, scene, device, seen, stop)
     facts["area"] = hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None
     spec = _spec(settings, scene, place, reconstructor, facts)
     memory = settings.memory * 1e9 if settings.memory else machine_memory()
@@ -159,14 +159,14 @@ def _model(
     settings: ReconstructSettings,
     scene: RasterScene | MosaicScene,
     device: str,
-    scale: float | None,
+    seen: Measured | None,
     stop: Event | None,
 ) -> tuple[Camera, model.Reconstructor | model.Calibrated, Closure, dict[str, Any]]:
     """The camera, model and closure bound to it and to the scene, and their provenance."""
     checkpoint = checkpoint_of(settings)
     network = network_of(checkpoint, device)
     camera = camera_of(settings, scene, tuple(network.wavelengths.tolist()))
-    seen = measured(scene, camera, settings.tile, scale)
+    seen = seen or measured(scene, camera, settings.tile, stop)
     engine = chosen_engine(settings, network)
     reconstructor = bind(settings, network, engine, camera, seen, stop)
     facts = {

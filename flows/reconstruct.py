@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
-from flows.destination import check_destination
+from flows.destination import check_destination, check_new
 from flows.environment import environment
 from flows.finish import finish, stages
 from flows.forecast import Forecast, forecast, refuse_what_does_not_fit
@@ -151,6 +151,7 @@ def reconstruct(
     written.
     """
     start = time.perf_counter()
+    check_new(settings)  # before its scene is looked at
     job = open_job(settings, stop=stop)
     return carry_out(job, check(job, stop), watch, stop, start)
 

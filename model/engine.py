@@ -145,6 +145,9 @@ class Reconstructor:
                 attention = pooled(model, steps, weighed(seen, list(pool.map(look, seen))))
         other = copy.copy(self)
         other._run = bind(*self._of, attention)
+        if model.prior.is_cuda:
+            # Tiles have streams of their own, which wait for nothing that is still under way here.
+            torch.cuda.synchronize(model.prior.device)
         return other
 
     @torch.inference_mode()

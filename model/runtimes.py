@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from threading import Lock
 from typing import Any
 
@@ -14,6 +14,8 @@ from model.engine import Chain, Run
 from model.folded import Shape, build, build_features, build_products, names
 from model.reconstructor import Attention, R2HDiff
 
+SHAPES = 4
+"""Of inputs for which a graph is kept: tiles have one, windows of small scenes others."""
 _OPENING = Lock()
 Build = Callable[[Shape], bytes]
 
@@ -38,8 +40,9 @@ def onnxruntime(
 
 def watched(model: R2HDiff, sensitivities: Tensor, steps: int) -> Watch:
     """`model.attention.watched` by ONNX Runtime."""
+    # They stay for the next scene while this one's tiles run, so their memory is given back.
     own, given = (
-        _sessions(partial(build_products, model, sensitivities, steps, given=how))
+        _sessions(partial(build_products, model, sensitivities, steps, given=how), keep=False)
         for how in (False, True)
     )
 
@@ -59,17 +62,21 @@ def _shape(rgb: Tensor) -> Shape:
     return n, height, width
 
 
-def _sessions(graph: Build) -> Callable[[Shape], Any]:
-    """A session of a graph for each shape, made once; threads may share them."""
+def _sessions(graph: Build, keep: bool = True) -> Callable[[Shape], Any]:
+    """A session of a graph for each of the last `SHAPES` shapes; threads may share them.
+
+    They ``keep`` the memory of a tile for the next one, or not.
+    """
     import onnxruntime  # noqa: PLC0415 (may be absent)
 
     options = onnxruntime.SessionOptions()
     # One thread a tile and tiles side by side: faster than many threads on one, and the last bit
     # then depends on no number of threads.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = keep
     building = Lock()
 
-    @cache
+    @lru_cache(SHAPES)
     def session(shape: Shape) -> onnxruntime.InferenceSession:
         providers = ["CPUExecutionProvider"]
         return onnxruntime.InferenceSession(graph(shape), options, providers=providers)

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
-from typing import NamedTuple
+from threading import Event
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
-from pipeline.exposure import SHARE, lattices, scene_scale, spread
+from pipeline.errors import Stopped
+from pipeline.exposure import SHARE, Pixels, lattices, scene_scale, spread
 from pipeline.grid import Window
-from pipeline.scene import Scene
 
 SIDE = 128
 """Rows and columns of a window, where the scene has as many."""
@@ -18,8 +19,8 @@ ACROSS = 6
 """Windows side by side, at most; of a scene of 1024 pixels or less four (docs/decisions/0034)."""
 MOST = 16
 """Windows of finer lattices that are kept, at most."""
-SIDES = 8
-"""What is told of them has sides that are multiples of this, as the network halves them thrice."""
+SIDES = 32
+"""What is told of them has sides that are multiples of this, as networks halve them."""
 
 
 class Context(NamedTuple):
@@ -43,22 +44,38 @@ class Measured(NamedTuple):
 
 
 GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.float32), 1.0)
-"""Of a scene that is not looked at."""
+"""What a scene has that is not looked at."""
 
 
-def measured(scene: Scene, camera: Camera, tile: int = 0, scale: float | None = None) -> Measured:
+class _Stoppable:
+    """Pixels that are read no more once ``stop`` is set: Stopped is raised."""
+
+    def __init__(self, scene: Pixels, stop: Event | None) -> None:
+        self.height, self.width, self._read, self._stop = (
+            scene.height,
+            scene.width,
+            scene.read,
+            stop,
+        )
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if self._stop is not None and self._stop.is_set():
+            raise Stopped
+        return self._read(window)
+
+
+def measured(scene: Pixels, camera: Camera, tile: int = 0, stop: Event | None = None) -> Measured:
     """A scene's scale and windows, as a camera sees it; no windows if a ``tile`` shows it whole.
 
-    What one tile attends to is then what the scene does. With a ``scale`` given, to plan, no pixel
-    is read, and what there is to see is grey.
+    What one tile attends to is then what the scene does. Raises Stopped a window after ``stop`` is
+    set: of a scene that shows little all may be read.
     """
-    windows: Sequence[Context] = []
-    if max(scene.height, scene.width) > tile:
-        windows = contexts(scene, camera) if scale is None else [GREY]
-    return Measured(scene_scale(scene, camera) if scale is None else scale, windows)
+    scene = _Stoppable(scene, stop)
+    whole = max(scene.height, scene.width) <= tile
+    return Measured(scene_scale(scene, camera), [] if whole else contexts(scene, camera))
 
 
-def contexts(scene: Scene, camera: Camera) -> list[Context]:
+def contexts(scene: Pixels, camera: Camera) -> list[Context]:
     """At most 36 windows of a scene: a function of the scene alone.
 
     They have 128 x 128 pixels and are spread evenly; those count of which one in 16 pixels is valid
@@ -79,7 +96,7 @@ def _across(size: int) -> int:
     return max(1, min(round(size / SIDE), max(4, round(size / (2 * SIDE))), ACROSS))
 
 
-def _known(scene: Scene, camera: Camera, windows: Iterable[Window]) -> Iterator[Context]:
+def _known(scene: Pixels, camera: Camera, windows: Iterable[Window]) -> Iterator[Context]:
     return filter(None, (_context(scene, camera, window) for window in windows))
 
 
@@ -95,7 +112,7 @@ def _thinned(found: Iterable[Context]) -> list[Context]:
     return kept
 
 
-def _context(scene: Scene, camera: Camera, window: Window) -> Context | None:
+def _context(scene: Pixels, camera: Camera, window: Window) -> Context | None:
     values, valid = scene.read(window)
     rgb = camera.decode(np.where(valid, values, 0))
     share = float((valid & (rgb.mean(axis=0) > 0)).mean())

@@ -1,13 +1,13 @@
 """One scale a scene, so that what the network sees does not depend on the exposure."""
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
 from pipeline.grid import Window
-from pipeline.scene import Scene
 
 MEAN_AT = 0.25
 """Where the scale puts a scene's robust mean: whites then stay near one, as in training."""
@@ -23,6 +23,21 @@ MOST = 16 * SIDE**2
 Doubles = NDArray[np.float64]
 
 
+class Pixels(Protocol):
+    """What is looked at of a `pipeline.scene.Scene`."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values (3, height, width) and valid (height, width) of a window inside."""
+
+
 def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
     """Scale of linear RGB (3, ...): its mean brightness, clipped at the 99th percentile, / 0.25.
 
@@ -33,7 +48,7 @@ def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
     return _scale(brightness.ravel() if valid is None else brightness[valid]) or 1.0
 
 
-def scene_scale(scene: Scene, camera: Camera) -> float:
+def scene_scale(scene: Pixels, camera: Camera) -> float:
     """Scale of a scene, from full-resolution windows: a function of the scene alone, of no part.
 
     Sixteen fixed windows decide, or fewer, where one in 16 of their pixels is valid and lit or they
@@ -59,7 +74,7 @@ def _scale(brightness: Doubles) -> float:
     return max(mean / MEAN_AT, bright / BRIGHT_AT) if mean > 0 else 0.0
 
 
-def _brightness(scene: Scene, camera: Camera, window: Window) -> Doubles:
+def _brightness(scene: Pixels, camera: Camera, window: Window) -> Doubles:
     """Of the valid pixels of a window, row-major."""
     values, valid = scene.read(window)
     if not valid.any():
@@ -70,7 +85,7 @@ def _brightness(scene: Scene, camera: Camera, window: Window) -> Doubles:
     return brightness
 
 
-def _lit(scene: Scene, camera: Camera, enough: int) -> Doubles:
+def _lit(scene: Pixels, camera: Camera, enough: int) -> Doubles:
     """Brightness of the pixels of further windows that is above 0.
 
     Lattices are read to their end, and thinned to `MOST` pixels, so that no corner decides.

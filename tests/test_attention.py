@@ -12,7 +12,7 @@ import model
 from model import Reconstructor, View
 from model.attention import hatas, pooled, weighed
 from model.blocks import Hata
-from model.engine import Engine, watch
+from model.engine import FEW, Engine, bind, watch
 from model.folded import build_features
 from tests.model_fixtures import (
     OPENVINO,
@@ -107,10 +107,27 @@ def test_threads_and_batch_mates_change_no_bit(engine: Engine) -> None:
     rgb = torch.cat([mates(9)[0], mates(10)[0]])
     one, other = (bound.attending(views(5), threads)(rgb) for threads in (1, 3))
     assert torch.equal(one, other)
+    elsewhere = bound.attending(views(5))(torch.cat([mates(9)[0], mates(11)[0]]))
+    assert torch.equal(one[0], elsewhere[0])
+    assert not torch.equal(one[1], elsewhere[1])
 
 
-def test_scenes_do_not_change_each_other() -> None:
-    bound, rgb = Reconstructor(SHIPPED, CAMERA), mates(9)[0]
+def test_some_windows_come_first_then_all_by_what_follows_of_them() -> None:
+    seen, rgb, zero = views(19), mates(99)[0], torch.zeros(1, 31, 32, 32)
+    look, attention = watch(SHIPPED, CAMERA, STEPS, "torch"), None
+    with torch.inference_mode():
+        for few in (seen[::3], seen):
+            found = [look(view.rgb[None], zero, attention) for view in few]
+            attention = pooled(SHIPPED, STEPS, weighed(few, found))
+        expected = bind(SHIPPED, CAMERA, STEPS, "torch", attention)(rgb)(zero)
+    assert len(seen[::3]) <= FEW
+    scene = Reconstructor(SHIPPED, CAMERA, steps=STEPS).attending(seen)
+    assert torch.equal(scene(rgb), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_scenes_do_not_change_each_other(engine: Engine) -> None:
+    bound, rgb = Reconstructor(SHIPPED, CAMERA, engine=engine), mates(9)[0]
     before = bound(rgb)
     first, second = bound.attending(views(2)), bound.attending(views(2, first=50))
     assert not torch.allclose(first(rgb), second(rgb), atol=1e-4)

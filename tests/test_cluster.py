@@ -241,6 +241,16 @@ def hesitate():
     Reconstructor.__call__ = late
 
 
+def run_out():
+    """Let a worker's model fail as a store does that does not answer."""
+
+    @wraps(Reconstructor.__call__)
+    def late(self, *given):
+        raise TimeoutError("read timed out")
+
+    Reconstructor.__call__ = late
+
+
 def no_longer():
     Reconstructor.__call__ = Reconstructor.__call__.__wrapped__
 
@@ -264,6 +274,15 @@ def test_a_run_told_to_stop_while_a_worker_plans_makes_no_cube(workers, job):
     time.sleep(0.3)
     assert not Path(job("a").destination).exists()
     cluster.reconstruct_on(workers.scheduler.address, job("a"))
+
+
+def test_a_time_out_of_planning_is_told(workers, job):
+    workers.run(run_out)
+    try:
+        with pytest.raises(TimeoutError, match="read timed out"):
+            cluster.reconstruct_on(workers.scheduler.address, job("a"))
+    finally:
+        workers.run(no_longer)
 
 
 def test_bad_input_is_refused_in_the_same_words_from_a_worker(workers, job):

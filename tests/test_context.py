@@ -1,14 +1,18 @@
 """Windows that tell what a scene holds."""
 
 from itertools import product
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pipeline.camera import SRGB, load_camera
 from pipeline.context import ACROSS, GREY, MOST, SIDE, SIDES, Context, contexts, measured
+from pipeline.errors import Stopped
 from pipeline.exposure import SHARE, lattices, spread
 from pipeline.grid import Window
 from tests.toys import ArrayScene
@@ -44,7 +48,7 @@ def test_they_are_few_and_of_whole_eights(height: int, width: int) -> None:
 def test_a_small_scene_is_seen_whole_and_mirrored_at_its_edge() -> None:
     small = scene(5, 11)
     (one,) = contexts(small, CAMERA)
-    assert one.window == Window(0, 0, 8, 16)
+    assert one.window == Window(0, 0, 32, 32)
     assert np.array_equal(one.rgb[:, :5, :11], CAMERA.decode(small.values))
     assert np.array_equal(one.rgb[:, 5], one.rgb[:, 3])
 
@@ -129,6 +133,23 @@ def test_a_scene_that_one_tile_shows_whole_attends_to_itself(
     small = scene(*size)
     assert len(measured(small, CAMERA, 256).contexts) == windows
     assert measured(small, CAMERA, 256).scale == measured(small, CAMERA).scale
+
+
+def test_it_is_read_no_more_when_told_to_stop() -> None:
+    """Of what shows little all may be read, which takes long."""
+    stop, read = Event(), []
+
+    class Stopping(ArrayScene):
+        def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+            read.append(window)
+            if len(read) == 3:
+                stop.set()
+            return super().read(window)
+
+    nothing = Stopping(np.zeros((3, 600, 600), np.float32), np.zeros((600, 600), bool))
+    with pytest.raises(Stopped):
+        measured(nothing, CAMERA, stop=stop)
+    assert len(read) == 3
 
 
 def test_grey_needs_no_scene() -> None:

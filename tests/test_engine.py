@@ -1,8 +1,10 @@
 """The folded graph answers what the plain model answers."""
 
+import gc
 import importlib.util
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from threading import Thread
 
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import model
-from model import Reconstructor
+from model import Reconstructor, runtimes
 from model.engine import GRAPHS, best_engine, bind
 from model.folded import build, build_features
 from model.lift import apply_matrix
@@ -195,3 +197,20 @@ def test_without_the_library_torch_takes_its_place(monkeypatch, absent):
     assert best_engine(small_model()) == "torch"
     with pytest.raises(ValueError, match=f"{absent} is not installed"):
         Reconstructor(small_model(), camera()[0], engine="onnxruntime")
+
+
+def test_graphs_of_few_shapes_are_kept(monkeypatch):
+    """Windows of the scenes of a batch have many; each graph holds the weights."""
+    made = []
+
+    class Session:
+        def __init__(self, *_, **__):
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    session = runtimes._sessions(lambda _: b"")
+    for n in range(10):
+        assert session((1, n, n)) is session((1, n, n))
+    assert len(made) == 10
+    gc.collect()
+    assert sum(ref() is not None for ref in made) == runtimes.SHAPES

@@ -375,7 +375,7 @@ def test_figures_of_the_run_before_do_not_stay(r2h, raster, tmp_path, monkeypatc
     assert 'r2h_scenes{state="stopped"} 1.0' in figures.read_text()
     # What is told is what ended the run.
     code, _, err = r2h.reconstruct(
-        raster, cube, "--camera", "none", "--metrics", tmp_path / "no" / "run.prom"
+        raster, cube, "--overwrite", "--camera", "none", "--metrics", tmp_path / "no" / "run.prom"
     )
     assert code == 2
     assert "camera" in err
