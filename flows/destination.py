@@ -1,6 +1,7 @@
 """What is at a run's destination, and whether the run may go on with it or replace it."""
 
 import json
+from pathlib import PurePath
 from typing import Any
 
 from fsspec.core import url_to_fs
@@ -11,8 +12,12 @@ from flows.settings import ReconstructSettings
 from pipeline import sidecar
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.export import SUFFIXES
 from pipeline.place import is_free, refuse_foreign
 from pipeline.store import storage_errors
+
+OTHERS = {*SUFFIXES, ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".vrt", ".json"}
+"""Ends of names that promise another format than a cube's."""
 
 
 def check_destination(job: Job) -> None:
@@ -55,6 +60,7 @@ def is_there(settings: ReconstructSettings) -> bool:
         path.encode()  # GDAL, which writes beside it, has names in UTF-8
         exists = not is_free(settings.destination)
         if not exists:
+            _refuse_other_format(settings.destination)
             refuse_foreign_record(settings.destination)
     except Refusal:
         raise
@@ -64,6 +70,13 @@ def is_there(settings: ReconstructSettings) -> bool:
     if settings.sidecars:
         sidecar.refuse_foreign(settings.destination)
     return exists
+
+
+def _refuse_other_format(destination: str) -> None:
+    """What asks for a GeoTIFF by its name would be given a folder of that name."""
+    if PurePath(destination).suffix.lower() in OTHERS:
+        fix = "Name it NAME.zarr; `r2h export` makes files of other formats of it."
+        raise Refusal("a cube is a Zarr store, which is a folder", destination, fix)
 
 
 def refuse_other_settings(job: Job) -> None:

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from flows.refused import refusal
 from pipeline.errors import Refusal
 from pipeline.moment import as_given
 from pipeline.uri import at_home
@@ -223,12 +224,7 @@ def load(kind: type[Some], path: str | None, /, **given: Any) -> Some:
     try:
         return kind(**merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")  # pydantic's, of what we say ourselves
-        rule = f"setting '{key}': {said[0].lower()}{said[1:]}" if key else said
-        value = repr(first["input"]) if key else ", ".join(given)
-        raise Refusal(rule, value, f"Known settings: {', '.join(kind.model_fields)}.") from None
+        raise refusal(kind, error.errors()[0], list(given)) from None
 
 
 def _read(path: str | None) -> dict[str, Any]:

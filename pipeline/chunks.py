@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,19 @@ from numcodecs import Zstd
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from pipeline.errors import Refusal
 from pipeline.layout import ZSTD
 from pipeline.store import move_in
+
+
+@contextmanager
+def undamaged(uri: str) -> Iterator[None]:
+    """Raise Refusal where a chunk of a store that is read within is not as it was written."""
+    try:
+        yield
+    except RuntimeError as error:  # of its codec
+        fix = "`r2h verify` names what is damaged, `r2h reconstruct --resume` makes it again."
+        raise Refusal("stored chunks can be read", f"{uri}: {error}", fix) from error
 
 
 def write_chunk(array: zarr.Array[Any], at: tuple[int, ...], values: NDArray[Any]) -> None:

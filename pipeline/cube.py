@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.chunks import write_chunk
+from pipeline.chunks import undamaged, write_chunk
 from pipeline.companion import Companion, Mode
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
@@ -163,8 +163,9 @@ class SpectralCube:
         return unpack(self.raw(window))
 
     def raw(self, window: Window) -> NDArray[Any]:
-        """What is stored (wavelength, height, width), nodata included."""
-        return np.asarray(self._array[:, *window.slices])
+        """What is stored (wavelength, height, width), nodata too. Raises Refusal for damage."""
+        with undamaged(self.uri):
+            return np.asarray(self._array[:, *window.slices])
 
     def has(self, row: int, col: int) -> bool:
         """Whether a chunk's object exists."""

@@ -145,6 +145,15 @@ def test_a_cube_that_another_run_is_writing_is_tried_again_later(r2h, raster, tm
     assert not cube.exists()
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.NC", "a.json"])
+def test_a_name_that_promises_another_format_is_refused(r2h, raster, tmp_path, name):
+    before = sorted(tmp_path.iterdir())
+    code, _, err = r2h.reconstruct(raster, tmp_path / name)
+    assert code == 2
+    assert "Name it NAME.zarr" in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_existing_destinations(r2h, raster, tmp_path):
     cube = tmp_path / "a.zarr"
     r2h.reconstruct(raster, cube)

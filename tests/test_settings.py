@@ -78,3 +78,31 @@ def test_samples_start_from_noise_and_cannot_start_from_zero():
 def test_a_config_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + b"tile = 64\n")
     assert load(SceneSettings, str(tmp_path / "a.toml")).tile == 64
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"white": 0}, "setting 'white': input should be greater than 0; got 0. Pixel value of"),
+        ({"bbox": (1, 2, 3)}, "setting 'bbox': field required; got (1, 2, 3). Part of the scene"),
+        ({"tile": 100}, "setting 'tile': input should be a multiple of 8; got 100. Side of a tile"),
+        (
+            {"bbox": (1, 2, 3, 4), "aoi": "a"},
+            "give at most one of window, bbox, aoi; got bbox, aoi.",
+        ),
+        (
+            {"tyle": 1},
+            "setting 'tyle': extra inputs are not permitted; got 1. Known settings: check",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_the_setting_is(given, said):
+    with pytest.raises(Refusal) as told:
+        load(ReconstructSettings, None, source="a", destination="b", **given)
+    assert str(told.value).startswith(said)
+    assert ("Known settings" in said) == ("Known settings" in str(told.value))
+
+
+def test_an_unknown_key_of_a_scene_is_told_with_those_of_a_scene():
+    with pytest.raises(Refusal, match=r"'scene.tyle'.*Known settings: checkpoint, steps"):
+        load(BatchSettings, None, output="a", scene={"tyle": 1})

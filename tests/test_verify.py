@@ -10,6 +10,7 @@ import zarr
 from pipeline import verify
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layout import PEAK
 from pipeline.verify import Fault
@@ -94,6 +95,9 @@ def test_damage_is_found_mended_and_comes_back_the_same(cube, finished, damage, 
     (fault,) = faults(cube)
     assert fault.chunks == {(2, 3)}
     opened = SpectralCube.open(str(cube))
+    if damage != "gone" and not beside:
+        with pytest.raises(Refusal, match=r"can be read; got .*a\.zarr: .*--resume"):
+            opened.read(Window(0, 0, opened.height, opened.width))
     if damage != "gone" or beside:  # a chunk of the cube that is gone is simply not finished
         assert verify.mend(opened) == [fault]
         assert not opened.sealed

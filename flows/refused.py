@@ -1,0 +1,31 @@
+"""What is wrong with settings, in our words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline.errors import Refusal
+
+
+def refusal(kind: type[BaseModel], error: Mapping[str, Any], given: list[str]) -> Refusal:
+    """Of an error of pydantic's: the setting and what it is, or which there are.
+
+    ``given`` are the names of what was set; they tell where no one setting is wrong by itself.
+    """
+    said = error["msg"].removeprefix("Value error, ")  # pydantic's, of what we say ourselves
+    names, about = [], "Leave one out, or change it."
+    for part in error["loc"]:
+        names.append(str(part))
+        if part not in kind.model_fields:
+            about = f"Known settings: {', '.join(kind.model_fields)}."
+            break
+        field = kind.model_fields[part]
+        about = " ".join((field.description or "").split())
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break  # what follows is pydantic's: which of several values, or of which kind
+        kind = field.annotation
+    if not names:
+        return Refusal(said, ", ".join(n for n in given if n in said) or ", ".join(given), about)
+    key, value = ".".join(names), repr(error["input"])
+    return Refusal(f"setting '{key}': {said[0].lower()}{said[1:]}", value, about)
