@@ -62,14 +62,16 @@ def _ask(name: str, package: str, read: Callable[[Sample], Seen], sample: Sample
     except PackageNotFoundError:
         return Finding(name, None, None, "not installed")
     try:
-        wrong = list(differences(read(sample), sample.truth))
+        seen = read(sample)
+        wrong = list(differences(seen, sample.truth))
     except Unfit as reason:
         return Finding(name, installed, None, str(reason))
     except Exception as error:
         return Finding(
             name, installed, False, f"{type(error).__name__}: {error.__cause__ or error}"
         )
-    return Finding(name, installed, not wrong, "; ".join(wrong) or "as it is stored")
+    stored = f"as it is stored, but for {seen['lacks']}" if "lacks" in seen else "as it is stored"
+    return Finding(name, installed, not wrong, "; ".join(wrong) or stored)
 
 
 def differences(seen: Seen, truth: Seen) -> list[str]:
@@ -82,7 +84,7 @@ def differences(seen: Seen, truth: Seen) -> list[str]:
         "crs": lambda a, b: (CRS.from_user_input(a) if a else None) == b,
         "nodata": lambda a, b: near(a, b, 0),
     }
-    wrong = [key for key in seen if not same[key](seen[key], truth[key])]
+    wrong = [key for key in same if key in seen and not same[key](seen[key], truth[key])]
     return [
         f"{key} differ"
         if key in ("values", "spectrum")

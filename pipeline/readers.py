@@ -31,7 +31,7 @@ CLOSE = 1e-6  # of a reflectance, a nanometre, a pixel's side
 Seen = dict[str, Any]
 """What a reader sees, as far as it knows: `values` (wavelength, row, column) of the sample's window
 and the `spectrum` of its middle pixel, as reflectance, NaN where nodata; `wavelengths` in nm; and
-of the whole cube `crs`, `transform` and the stored `nodata`."""
+of the whole cube `crs`, `transform` and the stored `nodata`. What it `lacks`, in words."""
 
 
 class Unfit(Exception):
@@ -136,6 +136,8 @@ def _gdal(sample: Sample) -> Seen:
     if not sample.labels.spec.legible() and not seen["crs"] and same_place(seen["transform"], None):
         # y and x hold no place that it could take, and it invents none: the VRT has it.
         del seen["crs"], seen["transform"]
+        if sample.labels.transform is not None:
+            seen["lacks"] = "the place, which the VRT has"
     return seen
 
 

@@ -303,7 +303,9 @@ def test_a_scene_of_one_row_or_column_lies_where_it_is(tmp_path, command, weight
         with rasterio.open(f'ZARR:"{tmp_path}/a_aux.zarr":/overview_2') as file:
             assert (min(file.shape), file.crs) == (1, None)
     said = {finding.reader: finding.reason for finding in examine(str(cube))}
-    assert said["GDAL, the store"] == said["GDAL, the VRT"] == "as it is stored"
+    lacks = ", but for the place, which the VRT has" if min(height, width) == 1 else ""
+    assert said["GDAL, the store"] == f"as it is stored{lacks}"
+    assert said["GDAL, the VRT"] == "as it is stored"
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -12,7 +12,9 @@ import zarr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
+from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.doctor import examine
+from pipeline.grid import Window
 from pipeline.readers import READERS, Sample, Unfit
 from pipeline.sidecar import write_sidecars
 from tests.cubes import PLACE, PLACES, UTM, WAVELENGTHS, content, expected, make, overview, stored
@@ -69,6 +71,8 @@ def test_every_reader_sees_what_was_written(sample):
         except Unfit:
             unfit.add((name, kind))
             continue
+        unplaced = name == "GDAL, the store" and facts["transform"] and "crs" not in seen
+        assert bool(seen.pop("lacks", None)) == bool(unplaced), name
         if "crs" in seen:
             crs = seen.pop("crs")
             assert (crs and CRS.from_user_input(crs)) == (wanted and CRS.from_wkt(wanted)), name
@@ -102,6 +106,17 @@ def test_a_place_of_its_own_is_no_fault_of_a_cube(tmp_path):
     uri = str(tmp_path / "a.zarr")
     write_sidecars(make(uri, crs_wkt='LOCAL_CS["site",UNIT["metre",1]]'))
     assert failing(uri) == {}
+
+
+def test_the_doctor_says_where_gdal_sees_no_place(tmp_path):
+    """Of one row it makes no geotransform; the VRT has it."""
+    spec = CubeSpec(1, 30, (400.0, 500.0), 16, transform=PLACE, crs_wkt=UTM)
+    cube = SpectralCube.create(str(tmp_path / "a.zarr"), spec)
+    cube.write(Window(0, 0, 1, 30), np.full((2, 1, 30), 0.5, np.float32), np.ones((1, 30), bool))
+    cube.seal()
+    found = {finding.reader: finding for finding in examine(cube.uri)}
+    assert found["GDAL, the store"].good
+    assert "but for the place" in found["GDAL, the store"].reason
 
 
 @pytest.fixture

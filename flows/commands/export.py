@@ -103,5 +103,6 @@ def doctor(
         for finding in found:
             name = f"{finding.reader} {finding.version or ''}"
             say(f"{marks[finding.good]} {name:<{wide}}  {finding.reason}")
+        say("of one chunk or four; r2h verify reads all")
     if any(finding.good is False for finding in found):
         raise typer.Exit(1)
