@@ -307,7 +307,7 @@ def test_a_run_that_is_told_to_stop_does_not_look_at_all_its_windows(
     monkeypatch.setattr(Reconstructor, "attending", told)
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--threads", 1)
     assert code == STOPPED
-    assert "stopped" in err
+    assert "stopped; nothing was begun" in err
     assert len(looked) == 1
     assert not (tmp_path / "a.zarr").exists()
 
@@ -324,7 +324,7 @@ def test_a_run_that_is_told_to_stop_ends_its_trial(r2h, raster, tmp_path, monkey
     monkeypatch.setattr(Reconstructor, "__call__", told)
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--threads", 1)
     assert code == STOPPED
-    assert "stopped" in err
+    assert "stopped; nothing was begun" in err
     assert len(tries) == 1
     assert not (tmp_path / "a.zarr").exists()
 

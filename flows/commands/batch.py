@@ -1,6 +1,7 @@
 """`r2h batch`: many rasters under one configuration."""
 
 import json
+import sys
 from collections import Counter
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,7 +49,9 @@ def batch(
         if dry_run:
             raise typer.Exit(STOPPED if stop.is_set() else 0)
         rows = _run(planned, stop, as_json, log)
-    _show(rows, as_json)
+    # On a screen each was told as it ended.
+    told = not log and not as_json and on_a_screen()
+    _show([row for row in rows if not told or row["state"] == "waiting"], as_json)
     if metrics:
         write_metrics(metrics, rows)
     states = Counter(row["state"] for row in rows)
@@ -90,6 +93,11 @@ def _tell(planned: "Batch", dry_run: bool, as_json: bool, log: str | None) -> No
             f"about {expected.seconds:.0f} s of the model, memory up to "
             f"{expected.peak_bytes / 1e9:.1f} GB, disk up to {disk / 1e9:.2f} GB"
         )
+
+
+def on_a_screen() -> bool:
+    """Whether both answers and what is told beside them are read there."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -51,7 +51,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
 
-    with figures(metrics), _told():
+    with figures(metrics), _told(destination):
         given |= {"source": source, "destination": destination}
         settings = load(ReconstructSettings, config, **given)
         if prefect and dask:
@@ -73,10 +73,11 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(destination: str) -> Iterator[None]:
     """What ends a run early, in a line and with its exit code."""
     from flows.finish import SeamError  # noqa: PLC0415
     from pipeline.device import out_of_memory  # noqa: PLC0415
+    from pipeline.place import is_free  # noqa: PLC0415
     from pipeline.store import reason, storage_errors  # noqa: PLC0415
 
     kept = "what is finished is kept: run again with --resume"
@@ -87,7 +88,8 @@ def _told() -> Iterator[None]:
     except SeamError as error:
         fail(error, 1)
     except Stopped:
-        fail(f"stopped; {kept}", STOPPED)
+        begun = not is_free(destination)
+        fail(f"stopped; {kept if begun else 'nothing was begun: run again'}", STOPPED)
     except Exception as error:
         if not out_of_memory(error):
             raise
