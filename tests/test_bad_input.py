@@ -315,6 +315,7 @@ def test_an_odd_scene_becomes_a_cube_that_verifies(tmp_path, command, weights, n
     small = ("--tile", 32, "--overlap", 8, "--chunk", 32, "--white", 255)
     code, _, said = command("reconstruct", source, cube, "--checkpoint", weights, *small)
     assert code == 0, said
+    assert ("no pixel of it valid" in said) == (name == "all nodata")
     valid = RasterScene.open(source).read(Window(0, 0, 40, 33))[1]
     assert (SpectralCube.open(str(cube)).read(Window(0, 0, 40, 33))[1] == valid).all()
     assert command("verify", cube, "--no-input")[0] == 0

@@ -67,7 +67,8 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     if as_json:
         typer.echo(json.dumps(record))
     elif not log:
-        tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx in {record['seconds']:.1f} s")
+        none = "" if record["quality"]["pixels"] else ", no pixel of it valid,"
+        tell(f"{record['cube']}: {record['megapixels']:.2f} Mpx{none} in {record['seconds']:.1f} s")
     if metrics:  # last: a place that is gone by now takes no other answer with it
         write_metrics(metrics, [record])
 
