@@ -16,7 +16,7 @@ from pipeline.grid import Window
 SIDE = 128
 """Rows and columns of a window, where the scene has as many."""
 ACROSS = 6
-"""Windows side by side, at most; of a scene of 1024 pixels or less four (docs/decisions/0034)."""
+"""Windows side by side, at most; of a side of 1,150 pixels or less four (docs/decisions/0034)."""
 MOST = 16
 """Windows of finer lattices that are kept, at most."""
 SIDES = 32
@@ -51,12 +51,8 @@ class _Stoppable:
     """Pixels that are read no more once ``stop`` is set: Stopped is raised."""
 
     def __init__(self, scene: Pixels, stop: Event | None) -> None:
-        self.height, self.width, self._read, self._stop = (
-            scene.height,
-            scene.width,
-            scene.read,
-            stop,
-        )
+        self.height, self.width = scene.height, scene.width
+        self._read, self._stop = scene.read, stop
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         if self._stop is not None and self._stop.is_set():
