@@ -16,7 +16,7 @@ from pipeline.ahead import cores
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.closure import Closure
 from pipeline.context import Context, Measured
-from pipeline.errors import Refusal, Stopped
+from pipeline.errors import Refusal, heed
 from pipeline.light import load_light
 from pipeline.noise import noise
 from pipeline.scene import Scene
@@ -60,16 +60,11 @@ def bind(
         likely = closure_of(settings, network, camera, scene.scale).likely
         seed = settings.seed if noises else None
         shown = views(scene.contexts, likely, bound.wavelengths, seed)
-        bound = bound.attending(shown, threads_of(settings), partial(_go_on, stop))
+        bound = bound.attending(shown, threads_of(settings), partial(heed, stop))
         return bound if law is None else model.Calibrated(bound, law)
     except ValueError as error:
         fix = "Choose others, or leave --engine out."
         raise Refusal("camera, engine and sigma must suit the model", error, fix) from error
-
-
-def _go_on(stop: Event | None) -> None:
-    if stop is not None and stop.is_set():
-        raise Stopped
 
 
 def views(

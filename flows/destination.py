@@ -22,7 +22,7 @@ OTHERS = {*SUFFIXES, ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".vrt", "
 
 def check_destination(job: Job) -> None:
     """Raise Refusal where `prepare` would; changes nothing."""
-    if check_new(job.settings) and job.settings.resume and not job.settings.overwrite:
+    if check_new(job.settings) and not job.settings.overwrite:
         refuse_other_settings(job)
         _ = SpectralCube.open(job.settings.destination).companion
         same_input(job)

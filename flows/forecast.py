@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from flows.bound import network_of
 from flows.job import Job
 from flows.sigma import checkpoint_of
-from pipeline.errors import Stopped
+from pipeline.errors import heed
 from pipeline.plan import refuse_too_big
 
 GB = 1e9
@@ -59,8 +59,7 @@ def forecast(job: Job, stop: Event | None = None) -> Forecast:
     noise = torch.zeros((batch, fields, tile, tile), device=job.device)
 
     def once(_: int) -> None:
-        if stop is not None and stop.is_set():
-            raise Stopped
+        heed(stop)
         job.reconstructor(rgb, noise).cpu()
 
     with ThreadPoolExecutor(job.workers) as pool:

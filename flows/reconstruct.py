@@ -25,7 +25,7 @@ from flows.record import (
 )
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
-from pipeline.errors import Refusal, Stopped
+from pipeline.errors import Refusal, heed
 from pipeline.grid import Window
 from pipeline.labels import Labels
 from pipeline.lock import locked
@@ -160,8 +160,7 @@ def carry_out(
     job: Job, needed: Forecast, watch: Watch, stop: Event | None, start: float
 ) -> dict[str, Any]:
     """Write the cube of a job that was checked; ``start`` is when it began, by perf_counter."""
-    if stop is not None and stop.is_set():
-        raise Stopped
+    heed(stop)
     with locked(job.settings.destination) as held:
         cube = prepare(job)
         # Listed once: a large cube has more objects than a region.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
-from pipeline.errors import Stopped
+from pipeline.errors import heed
 from pipeline.exposure import SHARE, Pixels, lattices, scene_scale, spread
 from pipeline.grid import Window
 
@@ -55,8 +55,7 @@ class _Stoppable:
         self._read, self._stop = scene.read, stop
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        if self._stop is not None and self._stop.is_set():
-            raise Stopped
+        heed(self._stop)
         return self._read(window)
 
 

@@ -1,5 +1,7 @@
 """The error a user can mend, and the one that is none."""
 
+from threading import Event
+
 from pipeline.redact import redact
 
 
@@ -24,3 +26,9 @@ class Busy(Refusal):
 
 class Stopped(Exception):
     """A run ended early because it was told to; what it finished is stored and can be resumed."""
+
+
+def heed(stop: Event | None) -> None:
+    """Raise Stopped once ``stop`` is set."""
+    if stop is not None and stop.is_set():
+        raise Stopped

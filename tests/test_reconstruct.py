@@ -291,6 +291,13 @@ def test_the_least_memory_counts_the_process_beside_the_model(
     assert least[0] > least[1] > 1.05 * (0.25e9 + 6 * floats)
 
 
+def nothing_is_begun(r2h, raster, cube):
+    code, _, err = r2h.reconstruct(raster, cube, "--threads", 1)
+    assert code == STOPPED
+    assert "stopped; nothing was begun" in err
+    assert not cube.exists()
+
+
 def test_a_run_that_is_told_to_stop_does_not_look_at_all_its_windows(
     r2h, raster, tmp_path, monkeypatch
 ):
@@ -305,11 +312,8 @@ def test_a_run_that_is_told_to_stop_does_not_look_at_all_its_windows(
         return attending(self, [*views] * 9, threads, once)
 
     monkeypatch.setattr(Reconstructor, "attending", told)
-    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--threads", 1)
-    assert code == STOPPED
-    assert "stopped; nothing was begun" in err
+    nothing_is_begun(r2h, raster, tmp_path / "a.zarr")
     assert len(looked) == 1
-    assert not (tmp_path / "a.zarr").exists()
 
 
 def test_a_run_that_is_told_to_stop_ends_its_trial(r2h, raster, tmp_path, monkeypatch):
@@ -322,11 +326,8 @@ def test_a_run_that_is_told_to_stop_ends_its_trial(r2h, raster, tmp_path, monkey
         return answer(self, rgb, noise)
 
     monkeypatch.setattr(Reconstructor, "__call__", told)
-    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr", "--threads", 1)
-    assert code == STOPPED
-    assert "stopped; nothing was begun" in err
+    nothing_is_begun(r2h, raster, tmp_path / "a.zarr")
     assert len(tries) == 1
-    assert not (tmp_path / "a.zarr").exists()
 
 
 def test_a_forecast_of_memory_has_a_margin(raster, tmp_path, checkpoint):
