@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, cast
 
 import typer
@@ -89,7 +89,9 @@ def _told(destination: str) -> Iterator[None]:
     except SeamError as error:
         fail(error, 1)
     except Stopped:
-        begun = not is_free(destination)
+        begun = True
+        with suppress(*storage_errors(Refusal)):  # a store that is out of reach takes no exit code
+            begun = not is_free(destination)
         fail(f"stopped; {kept if begun else 'nothing was begun: run again'}", STOPPED)
     except Exception as error:
         if not out_of_memory(error):
