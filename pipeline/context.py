@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
 from pipeline.errors import heed
-from pipeline.exposure import SHARE, Pixels, lattices, scene_scale, spread
+from pipeline.exposure import BRIGHT_AT, SHARE, Pixels, lattices, scene_scale, spread
 from pipeline.grid import Window
 
 SIDE = 128
@@ -40,7 +40,8 @@ class Measured(NamedTuple):
     scale: float
     """See `pipeline.exposure`."""
     contexts: Sequence[Context] = ()
-    """What its tiles attend to; without any, each to itself."""
+    """What its tiles attend to; without any, each to itself. None is brighter than the scale lets
+    the 99th percentile be: one glint of the sun would outweigh all else (docs/decisions/0034)."""
 
 
 GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.float32), 1.0)
@@ -66,8 +67,9 @@ def measured(scene: Pixels, camera: Camera, tile: int = 0, stop: Event | None = 
     set: of a scene that shows little all may be read.
     """
     scene = _Stoppable(scene, stop)
-    whole = max(scene.height, scene.width) <= tile
-    return Measured(scene_scale(scene, camera), [] if whole else contexts(scene, camera))
+    scale, whole = scene_scale(scene, camera), max(scene.height, scene.width) <= tile
+    most, found = np.float32(BRIGHT_AT * scale), [] if whole else contexts(scene, camera)
+    return Measured(scale, [one._replace(rgb=np.minimum(one.rgb, most)) for one in found])
 
 
 def contexts(scene: Pixels, camera: Camera) -> list[Context]:

@@ -63,14 +63,19 @@ def damage(cube: SpectralCube, chunks: Iterable[Chunk]) -> list[Fault]:
         for uri, group in stores.items():
             for name, array in sorted(group.arrays()):
                 reading = _Reading(uri, name, array)
-                parts = [(i, above) for i in np.ndindex(*array.cdata_shape)
-                         if (above := _above(cube, name, array, i) & wanted)]  # fmt: skip
-                for (index, above), reason in zip(
-                    parts, pool.map(reading.reason, (index for index, _ in parts)), strict=True
-                ):
+                of = {index: _above(cube, name, array, index) & wanted
+                      for index in np.ndindex(*array.cdata_shape)}  # fmt: skip
+                looked = [index for index, above in of.items() if above]
+                alike: dict[str, list[tuple[int, ...]]] = {}
+                for index, reason in zip(looked, pool.map(reading.reason, looked), strict=True):
                     if reason:
-                        again = frozenset() if _coarser(cube, name) else above
-                        faults.append(Fault(f"{name} chunk {index} {reason}", again))
+                        alike.setdefault(reason, []).append(index)
+                for reason, found in alike.items():
+                    # Of a run that was stopped thousands are missing: they are one fault.
+                    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+                    above = frozenset[Chunk]().union(*(of[index] for index in found))
+                    again = frozenset[Chunk]() if _coarser(cube, name) else above
+                    faults.append(Fault(f"{name} chunk {found[0]}{more}: {reason}", again))
     return faults
 
 
@@ -85,12 +90,12 @@ class _Reading:
     def reason(self, index: tuple[int, ...]) -> str | None:
         """Why a chunk is no good; None where it is."""
         if self.array.metadata.encode_chunk_key(index) not in self.keys:
-            return "is missing"
+            return "missing"
         sides = zip(index, self.array.chunks, strict=True)
         try:
             self.array[*(slice(i * side, (i + 1) * side) for i, side in sides)]
         except (RuntimeError, ValueError) as error:
-            return f"cannot be read: {error}"
+            return f"unreadable, {error}"
         return None
 
 

@@ -266,7 +266,7 @@ WRONG = {
     "more, made elsewhere": ([partial(lift, by=21), elsewhere], "differs by 0.0021", 1),
     "nodata": ([punch], "nodata where the input has none", 1),
     "metadata": ([rename], "is not as it was created", 1),
-    "a chunk": ([lambda cube: (cube / "reflectance/0.1.2").unlink()], "is missing", 1),
+    "a chunk": ([lambda cube: (cube / "reflectance/0.1.2").unlink()], ": missing", 1),
 }
 
 

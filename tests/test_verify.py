@@ -112,6 +112,16 @@ def test_damage_is_found_mended_and_comes_back_the_same(cube, finished, damage, 
         assert objects(cube.with_name(kind)) == objects(finished.with_name(kind))
 
 
+def test_chunks_that_are_damaged_alike_are_one_fault(cube):
+    for at in ((0, 2), (1, 0), (3, 4)):
+        (cube / "reflectance" / f"0.{at[0]}.{at[1]}").unlink()
+    assert faults(cube) == [
+        Fault(
+            "reflectance chunk (0, 0, 2) and 2 more: missing", frozenset([(0, 2), (1, 0), (3, 4)])
+        )
+    ]
+
+
 def test_a_coarser_overview_is_mended_without_a_chunk_made_again(cube, finished):
     name = cube.with_name("a_aux.zarr") / "overview_8/0.0.0"
     name.write_bytes(name.read_bytes()[:-3])
@@ -131,7 +141,9 @@ def test_every_cut_of_every_chunk_is_found(cube):
     for path in paths:
         whole = path.read_bytes()
         path.write_bytes(whole[: random.randrange(len(whole))])
-    assert len(faults(cube)) == len(paths) == 20
+    found = set().union(*(fault.chunks for fault in faults(cube)))
+    assert found == SpectralCube.open(str(cube)).chunks()
+    assert len(found) == len(paths) == 20
 
 
 def test_metadata_are_those_of_the_creation(cube, finished):
