@@ -25,6 +25,7 @@ class Repeated:
     transform = None
     crs_wkt = None
     declared_white = None
+    declared_end = None
     colours = None
 
     @property

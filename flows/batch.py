@@ -13,7 +13,8 @@ from typing import Any
 from flows.destination import is_there, other_settings
 from flows.finish import SeamError, ended
 from flows.forecast import GB, Forecast, forecast, room_of
-from flows.inputs import Item, refuse_unsaid, scenes
+from flows.inputs import refuse_unsaid, scenes
+from flows.item import Item
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import carry_out
@@ -107,6 +108,8 @@ def plan_batch(settings: BatchSettings, stop: Event) -> Batch:
 
 def _look(item: Item, settings: ReconstructSettings) -> Entry:
     try:
+        if item.refused:
+            return Entry(settings, "failed", redact(item.refused))
         # No pixel is read: the scene is looked at in its turn.
         job = open_job(settings, seen=Measured(1.0))
         refuse_unsaid(item, job.scene, settings.bands is not None)
@@ -209,6 +212,8 @@ def run_batch(batch: Batch, stop: Event, watch: Callable[[Row], None]) -> list[R
 def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
     start = time.perf_counter()
     assert batch.forecast is not None, "there is something to do"
+    tiles = sum(other.tiles for other in batch.todo)
+    own = replace(batch.forecast, seconds=batch.forecast.seconds * entry.tiles / tiles)
     try:
         job = open_job(entry.settings, stop=stop)
         # Another run may have been at it since the batch was planned.
@@ -216,7 +221,7 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
             return {"state": "skipped"}
         way = {"resume": state == "resume", "overwrite": state == "replace"}
         job = replace(job, settings=entry.settings.model_copy(update=way))
-        record = carry_out(job, batch.forecast, logged, stop, start)
+        record = carry_out(job, own, logged, stop, start)
         job.scene.close()
     except Stopped:
         return {"state": "stopped", "seconds": _since(start)}
@@ -224,7 +229,6 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
         return {"state": "busy", "reason": f"{error}", "seconds": _since(start)}
     except storage_errors(Refusal, SeamError, RuntimeError, MemoryError) as error:
         reason = redact(" ".join(f"{error}".split()) or type(error).__name__)
-        logger.error("scene failed", extra={"source": entry.settings.source, "reason": reason})
         return {"state": "failed", "reason": reason, "seconds": _since(start)}
     kept = (
         "assumptions",

@@ -114,7 +114,9 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
     if white is None:
         rule = "it must be known which pixel value means reflectance 1"
         raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
-    return resampled(camera, bands).reading(encoding, white)
+    # Of 8 bits the curve ends at 255, whatever they are scaled by.
+    said = None if eight_bit else scene.declared_white or scene.declared_end
+    return resampled(camera, bands).reading(encoding, white, said if encoding == "srgb" else None)
 
 
 def closure_of(

@@ -12,7 +12,7 @@ from flows.batch import plan_batch, run_batch
 from flows.evaluate import evaluate
 from flows.learn_settings import EvaluateSettings
 from flows.patience import PATIENT
-from flows.progress import stopped_by_signals
+from flows.progress import log_end, stopped_by_signals
 from flows.scorebook import SHOWN
 from flows.settings import BatchSettings
 from pipeline.datasets import Name
@@ -44,7 +44,12 @@ def batch_flow(settings: BatchSettings) -> list[Row] | State[Any]:
     with stopped_by_signals() as stop:
         planned = plan_batch(settings, stop)
         done = show_progress(len(planned.entries), "scenes")
-        rows = run_batch(planned, stop, lambda _: done(1))
+
+        def ended(row: Row) -> None:
+            log_end(row)
+            done(1)
+
+        rows = run_batch(planned, stop, ended)
     show_table("scenes", rows, "What became of each scene")
     if any(row["state"] in ("stopped", "waiting") for row in rows):
         return Cancelled(message="told to stop; run it again")

@@ -102,8 +102,9 @@ def _publish(job: Job, cube: SpectralCube) -> None:
         when = job.scene.taken if isinstance(job.scene, RasterScene) else None
     if when is None:
         logger.warning(
-            "no STAC item is written: it needs the time the picture was taken, and the input "
-            "names none. Give --datetime and add --resume."
+            "no STAC item is written: it needs the time the picture was taken, and the input names "
+            "none. Set datetime, and run again (with --resume).",
+            extra=job.settings.model_dump(include={"source", "destination"}),
         )
         return
     publish(cube, when)

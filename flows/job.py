@@ -96,16 +96,15 @@ class Job:
         camera, level = self.spec.settings["camera"], self.settings.noise_level
         seen = f"{camera['encoding']} of camera {camera['name']} in light {camera['illuminant']}"
         white = ",".join(f"{value:g}" for value in np.atleast_1d(camera["white"]))
-        last = self.camera.end(self.scene.dtype)
+        last, blur = self.camera.end(self.scene.dtype), self.area.blur if self.area else 0.0
         told = {
             f"sRGB's curve ends at {last:g}": (
                 camera["encoding"] == "srgb" and last != np.max(camera["white"])
             ),
             f"noise level {level:g}": bool(level),
             "the part asked for is cut at the scene's edge": self.cut,
-            "without a place, as control points and RPCs are not used": (
-                isinstance(self.scene, RasterScene) and self.scene.only_points
-            ),
+            f"the area known to {blur:.1f} pixels, by what PROJ has of its datum": blur > 1,
+            "no place, as a CRS, control points or RPCs alone are not used": self.scene.unplaced,
             "partly clear pixels nodata, as alpha is in their colours": self.scene.multiplied,
         }
         return ", ".join([f"taken as {seen}", f"white = {white}", *(k for k in told if told[k])])
@@ -129,7 +128,6 @@ def open_job(
     grid = TileGrid(scene.height, scene.width, settings.tile, settings.overlap)
     area = load_area(scene, settings.aoi) if settings.aoi else None
     place = area.window if area else _place(settings, scene)
-    asked = area.bounds if area else settings.bbox
     device = device_of(settings)
     camera, reconstructor, closure, facts = _model(settings, scene, device, seen, stop)
     facts["area"] = hashlib.sha256(repr(area.polygons).encode()).hexdigest() if area else None
@@ -145,7 +143,7 @@ def open_job(
         closure=closure,
         plan=_plan(settings, scene, grid, spec, parts, memory),
         area=area,
-        cut=asked is not None and beyond(scene, asked),
+        cut=area.cut if area else settings.bbox is not None and beyond(scene, settings.bbox),
         device=device,
         engine=facts["engine"],
         # On a GPU two take turns: one's batch is copied while the other's is computed.
@@ -217,6 +215,7 @@ def _camera_facts(camera: Camera, illuminant: str) -> dict[str, Any]:
         "illuminant": PurePath(illuminant).name,  # of a file, wherever it lies
         "encoding": camera.encoding,
         "white": camera.white,
+        "ends": camera.ends,
         "sensitivities": digest,
     }
 

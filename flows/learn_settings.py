@@ -8,6 +8,7 @@ from flows.settings import Settings, TileSettings
 from pipeline.camera import SRGB
 from pipeline.datasets import Name
 from pipeline.rendering import Rendering
+from pipeline.table import is_csv
 
 PUBLISHED_BY = "basler-a2a5320-23uc"
 """The camera of ARAD_1K's own RGB images."""
@@ -48,7 +49,7 @@ class EvaluateSettings(TileSettings):
     @model_validator(mode="after")
     def _noise_of_a_known_unit(self) -> Self:
         # Its electrons are those of the table's unit: 750 of sRGB's at white, 646,000 of per cent.
-        if self.rendering == "ntire2022" and (self.camera == SRGB or self.camera.endswith(".csv")):
+        if self.rendering == "ntire2022" and (self.camera == SRGB or is_csv(self.camera)):
             raise ValueError(
                 "ntire2022 counts photo-electrons in the unit of a camera's table, which is "
                 f"arbitrary for {SRGB} and not known for a CSV: choose a measured camera of the "

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from datetime import datetime
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -14,6 +15,12 @@ _NAMES = {"asctime": "time", "levelname": "level", "message": "event", "name": "
 
 
 class _Json(JsonFormatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002
+        """ISO 8601, with the zone."""
+        return (
+            datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        )
+
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return dict(redacted(log_data))
 

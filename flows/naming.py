@@ -26,9 +26,12 @@ def destination(output: str, template: str, source: str, fields: Fields) -> str:
     path = named_path(source)
     name = _filled(template, {"stem": path.stem, "parent": path.parent.name, **fields}, source)
     outside = any(part in ("", ".", "..") for part in name.split("/"))
-    if outside or any(sign in '\\:*?"<>|#' or category(sign) in ("Cc", "Cs") for sign in name):
+    if outside:
         rule, fix = "a cube's name stays below the output", "Change `name`, or the input's."
         raise Refusal(rule, name, fix)
+    if odd := [s for s in name if s in '\\:*?"<>|#' or category(s) in ("Cc", "Cs")]:
+        rule = "a cube's name stays below the output, with no sign that URIs or stores read"
+        raise Refusal(rule, f"{name} with {odd[0]!r}", "Rename the input, or name by {index}.")
     return f"{output.rstrip('/')}/{name}"
 
 

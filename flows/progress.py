@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
 from typing import Any
@@ -63,9 +63,19 @@ def tile_bar(shown: bool = True) -> Progress:
 def logged(job: Job, known: Forecast, tiles: int) -> Callable[[int], None]:
     """Log what is planned, and of the tiles nothing."""
     facts = {"source": job.settings.source, "destination": job.settings.destination}
-    logger.info("scene begun", extra={**facts, "tiles": tiles, "seconds": round(known.seconds, 3)})
-    logger.info("%s", job.assumptions)
+    expected = {"tiles": tiles, "forecast_seconds": round(known.seconds, 3)}
+    logger.info("scene begun", extra={**facts, **expected})
+    logger.info("%s", job.assumptions, extra=facts)
     return lambda _: None
+
+
+def log_end(row: Mapping[str, Any]) -> None:
+    """Log how a scene ended that is not done, of which its run tells itself."""
+    if (state := row["state"]) in ("failed", "busy", "stopped"):
+        known = ("source", "destination", "reason", "seconds")
+        facts = {key: row[key] for key in known if row.get(key) is not None}
+        level = logging.ERROR if state == "failed" else logging.WARNING
+        logger.log(level, "scene %s", state, extra=facts)
 
 
 @contextmanager

@@ -135,12 +135,14 @@ def table(whole: dict[str, Any]) -> str:
         lines.append(
             f"{name:<{wide}}{row['method']:<18}" + "".join(_cell(row[key]) for key in SHOWN)
         )
-    for row in whole["means"]:
+    several = len({row["scene"] for row in whole["scenes"]}) > 1  # one has no interval
+    for row in whole["means"] if several else ():
         ends = ", ".join(f"{k} {a:.3f} to {b:.3f}" for k, (a, b) in row["interval"].items())
         lines.append(f"{row['method']}, 95 % of means over scenes drawn again: {ends}")
     for row in whole["differences"]:
         ends = ", ".join(
-            f"{k} {row[k]:+.3f} ({a:+.3f} to {b:+.3f})" for k, (a, b) in row["interval"].items()
+            f"{k} {row[k]:+.3f}" + (f" ({a:+.3f} to {b:+.3f})" if several else "")
+            for k, (a, b) in row["interval"].items()
         )
         lines.append(f"{row['method']} less {row['less']}: {ends}")
     settings = whole["settings"]

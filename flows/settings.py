@@ -1,6 +1,7 @@
 """Settings of every use: frozen, checked, and read from TOML; a key nobody knows is refused."""
 
 import tomllib
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -28,6 +29,11 @@ def _split(value: Any) -> Any:
 
 def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _written(value: Any) -> Any:
+    """TOML has dates of its own."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _moment(value: str | None) -> str | None:
@@ -157,7 +163,7 @@ class SceneSettings(TileSettings):
     """URL of an S3 service that is not AWS, as MinIO (none: AWS_ENDPOINT_URL, else AWS)."""
     sidecars: bool = True
     """Write a VRT, a colour quicklook and a STAC item beside the cube."""
-    datetime: Annotated[str | None, AfterValidator(_moment)] = None
+    datetime: Annotated[str | None, BeforeValidator(_written), AfterValidator(_moment)] = None
     """When the picture was taken, ISO 8601, else in UTC (none: what its EXIF or TIFF tags say)."""
     overwrite: bool = False
     """Replace the cube that is there."""
@@ -232,9 +238,9 @@ def _read(path: str | None) -> dict[str, Any]:
         return {}
     file = Path(path)
     try:
-        named = file.name == path and not file.exists()
-        text = (files("configs") / path if named else file).read_text("utf-8-sig")
-        return tomllib.loads(text)
+        shipped = files("configs") / path
+        named = file.name == path and not file.exists() and shipped.is_file()
+        return tomllib.loads((shipped if named else file.absolute()).read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         fix = "Give a file, or one of the package's own configs by name."
         raise Refusal("a config must be a readable TOML file", f"{path}: {error}", fix) from None

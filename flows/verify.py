@@ -7,7 +7,7 @@ from uuid import uuid4
 import numpy as np
 
 from flows.environment import environment
-from flows.job import Job, open_job
+from flows.job import FORMAT, Job, open_job
 from flows.record import environments, record_path, recorded
 from flows.settings import ReconstructSettings, load
 from pipeline import verify
@@ -27,8 +27,9 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     """What is wrong with a cube (``faults``, lines), and how it was looked at.
 
     With its input: nodata is compared with the input's mask, metadata with those that its settings
-    make, and ``sample`` chunks are reconstructed again. Raises Refusal where there is no cube, no
-    record of its run, or another input.
+    make, and ``sample`` chunks are reconstructed again; but of a cube of another version's format
+    nothing that this one would make otherwise. Raises Refusal where there is no cube, no record of
+    its run, or another input.
     """
     cube = SpectralCube.open(uri)
     faults = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
@@ -42,8 +43,12 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
         rule, fix = "a cube has the record of its run beside it", "Look at it with --no-input."
         raise Refusal(rule, f"no {record_path(uri)}", fix)
     job = _opened(record, uri, source)
-    faults += _metadata(job, cube)
     faults += verify.contents(cube, whole, lambda window: _valid(job, window))
+    if (written := cube.settings.get("format")) != FORMAT:
+        other = f"not with what this version makes: the cube is of format {written}, not {FORMAT}"
+        about = {"input": job.settings.source, "made_again": 0, "compared": other}
+        return report | about | {"faults": [fault.what for fault in faults]}
+    faults += _metadata(job, cube)
     here = environment(job)
     changed = sorted(set().union(*(_changed(one, here) for one in environments(record))))
     again = _sample(sorted(whole), sample)

@@ -1,11 +1,15 @@
 """A part of a scene: by bounding box or by polygons."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyproj
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj.exceptions import CRSError, ProjError
+from pyproj.transformer import TransformerGroup
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.features import geometry_mask
@@ -13,7 +17,7 @@ from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
 
 from pipeline.errors import Refusal
-from pipeline.geojson import Box, Ring, Shape, bounds, parts, polygons
+from pipeline.geojson import Box, Ring, Shape, parts, polygons, rings
 from pipeline.grid import Window
 from pipeline.remote import without_place
 from pipeline.scene import Scene
@@ -21,6 +25,7 @@ from pipeline.scene import Scene
 _BLOCK = 512
 _LONLAT = "OGC:CRS84"
 _BEND = 0.01  # of a pixel: how far an edge may be from its chord
+_EQUATOR = 6378137.0  # m, the radius there
 _HALVINGS, _POINTS = 40, 1_000_000  # of an edge, of a ring: where one jumps, no number is enough
 Points = NDArray[np.float64]
 
@@ -37,20 +42,29 @@ def box_window(scene: Scene, box: Box) -> Window:
     left, bottom, right, top = box
     if not (np.isfinite(box).all() and left < right and bottom < top):
         raise Refusal("a box is left, bottom, right, top", box, "Order its sides.")
-    pixels = np.clip(_corners(box, transform), -1, (scene.width + 1, scene.height + 1))
+    return _touched(scene, _corners(box, transform), box)
+
+
+def _touched(scene: Scene, corners: Points, asked_for: object) -> Window:
+    """The pixels between columns and rows (n, 2). Raises Refusal where they miss the scene."""
+    pixels = np.clip(corners, -1, (scene.width + 1, scene.height + 1))
     # A thousandth of a pixel forgives the rounding of coordinates typed in decimal.
     col, row = np.floor(pixels.min(axis=0) + 1e-3).astype(int).tolist()
     col_stop, row_stop = np.ceil(pixels.max(axis=0) - 1e-3).astype(int).tolist()
     asked = Window(row, col, max(1, row_stop - row), max(1, col_stop - col))
     inside = asked.intersection(Window(0, 0, scene.height, scene.width))
     if inside is None:
-        raise Refusal("the part asked for must touch the scene", box, "Give it in the scene's CRS.")
+        fix = "Give a box in the scene's CRS, or an area in longitude and latitude."
+        raise Refusal("the part asked for must touch the scene", asked_for, fix)
     return inside
 
 
 def beyond(scene: Scene, box: Box) -> bool:
     """Whether a box reaches beyond a scene that is not rotated, by more than a pixel."""
-    pixels = _corners(box, _transform(scene))
+    return _beyond(scene, _corners(box, _transform(scene)))
+
+
+def _beyond(scene: Scene, pixels: Points) -> bool:
     return bool((pixels < -1).any() or (pixels > (scene.width + 1, scene.height + 1)).any())
 
 
@@ -76,8 +90,10 @@ class Area:
     transform: Affine
     window: Window
     """The pixels their bounds touch."""
-    bounds: Box
-    """In the scene's CRS."""
+    cut: bool = False
+    """Whether they reach beyond the scene by more than a pixel."""
+    blur: float = 0.0
+    """Pixels to which PROJ knows their place in the scene's datum; 0 where it does not say."""
 
     def __call__(self, window: Window) -> NDArray[np.bool_]:
         """True (height, width) where the centre of a pixel is inside.
@@ -124,16 +140,49 @@ def load_area(scene: Scene, path: str) -> Area:
     except CPLE_BaseError as error:
         rule, fix = "the scene's CRS can be reached from longitude and latitude", "Give a window."
         raise Refusal(rule, error, fix) from None
-    if crs.is_geographic:
+    if not crs.is_geographic:
+        _refuse_beyond(scene, crs, transform)
+    else:
         turn = round(2 * np.pi / crs.units_factor[1], 6)  # 360 degrees, or 400 grads
         shapes = tuple(_around(shape, scene, transform, turn) for shape in shapes)
-    box = bounds(path, shapes)
-    area = Area(shapes, transform, box_window(scene, box), box)
+    pixels = np.concatenate(
+        [np.stack(~transform @ ring.T, axis=1) for shape in shapes for ring in rings(shape)]
+    )
+    window, cut = _touched(scene, pixels, path), _beyond(scene, pixels)
+    area = Area(shapes, transform, window, cut, _blur(crs, transform))
     blocks = (block.intersection(area.window) for block in _blocks(area.window))
     if not any(area(block).any() for block in blocks if block):
         rule, fix = "an area holds a pixel's centre", "Give a larger one, or a window."
         raise Refusal(rule, f"{path} with none in {area.window}", fix)
     return area
+
+
+def _refuse_beyond(scene: Scene, crs: CRS, transform: Affine) -> None:
+    """Refuse a scene that goes on beyond where its projection ends, as at 180 degrees.
+
+    What lies there comes back from longitude and latitude at the world's other side.
+    """
+    corners = np.array([(col, row) for col in (0, scene.width) for row in (0, scene.height)], float)
+    x, y = transform @ corners.T
+    back = _pixels(np.stack(warp(crs, _LONLAT, x, y), axis=1), crs, transform)
+    if (
+        np.abs(back - corners)[np.isfinite(back).all(axis=1)] > max(scene.height, scene.width)
+    ).any():
+        rule = "an area needs a scene within its projection: at 180 degrees this one begins anew"
+        raise Refusal(rule, "a scene that goes on beyond it", "Give a window in pixels.")
+
+
+def _blur(crs: CRS, transform: Affine) -> float:
+    """Pixels to which longitude and latitude in WGS 84 are known in a CRS, by PROJ's grids here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of grids that are not here: see below
+            ways = TransformerGroup(_LONLAT, pyproj.CRS.from_wkt(crs.to_wkt()), always_xy=True)
+    except (CRSError, ProjError):
+        return 0.0
+    metres = ways.transformers[0].accuracy if ways.transformers else 0.0
+    unit = crs.units_factor[1] * (_EQUATOR if crs.is_geographic else 1)
+    return float(max(0.0, metres) / (unit * np.sqrt(abs(transform.determinant))))
 
 
 def _around(shape: Shape, scene: Scene, transform: Affine, turn: float) -> Shape:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
@@ -20,20 +21,32 @@ _NOT_RGB_BANDS |= {"Y", "Cb", "Cr"}
 _NOT_RGB_STORAGE = {"CMYK", "YCCK", "CIELAB", "ICCLAB", "ITULAB"}
 # Sentinel-2's, which Landsat 8 shares.
 _CODES = {"b02": "blue", "b03": "green", "b04": "red"}
+_WORDS = {
+    **dict.fromkeys(("rot", "rouge", "rojo", "rosso", "vermelho"), "red"),
+    **dict.fromkeys(("grün", "gruen", "vert", "verde"), "green"),
+    **dict.fromkeys(("blau", "bleu", "azul", "blu"), "blue"),
+}
+"""Colours in other languages: of German, French, Spanish, Italian and Portuguese software."""
 _LETTERS = {"r": "red", "g": "green", "b": "blue", "n": "nir"}
 # With one digit a band says nothing, as B4 is red here and infrared there; but three do: these are
 # red, green and blue of Sentinel-2 and Landsat 8, of older Landsats, or a file's own numbers.
 _IN_ORDER = {"432", "321", "123"}
 _OTHERS = re.compile(
     r"(nir|swir|lwir|rededge|edge)\d?|tir|infra|(near)?infrared|thermal|b(01|0[5-9]|1[0-2]|8a)"
-    r"|pan|panchromatic|hue|saturation|lightness|[hv][hv]|dsm|dtm|dem|chm|elevation|ndvi|ndwi|ndre"
+    r"|pc\d|cir\d?|cb|cr|pan|panchromatic|hue|saturation|lightness|[hv][hv]|dsm|dtm|dem|chm|elevation|ndvi|ndwi|ndre"
 )
-_SPACES = {"lab", "xyz", "hsv", "hsl", "hsi", "yuv"}
+_SPACES = {"lab", "xyz", "hsv", "hsl", "hsi", "yuv", "ycc"}
 """Other colours than RGB, by the first letters of three bands."""
 _NUMBERED = re.compile(r"\bband[ _-]?(?=\d)")
 _NM = re.compile(r"(\d+(?:\.\d+)?) *(nm\b|nanomet|um\b|µm|μm|micromet|micron)")
+_BARE = re.compile(r" *(?:band[ _-]?)?(\d+(?:\.\d+)?) *")
+"""A name that is a number, perhaps of nm from 300 on, or below 1 of micrometres."""
 _CENTRES = {"red": (590, 700), "green": (500, 600), "blue": (445, 520)}
 """nm at which a band that says its wavelength may be centred."""
+_FIRST = 300.0
+"""The least nm that a bare number is taken for."""
+_ROUNDED = 4 * np.finfo(np.float32).eps
+"""How far a tag of nodata may be from the float that it means, as GDAL has it: it is rounded."""
 RATIOS = {None, "", "1", "reflectance", "unitless", "dimensionless"}
 """Units of values that are 1 where white is."""
 
@@ -103,12 +116,12 @@ def described(text: str | None) -> str:
     words = [_LETTERS.get(word, word) for word in words] if len(words) == 1 else words
     if any(_OTHERS.fullmatch(word) for word in words):
         return "other"
-    colours = {_CODES.get(word, word) for word in words} & set(RGB)
+    colours = {(_CODES | _WORDS).get(word, word) for word in words} & set(RGB)
     return colours.pop() if len(colours) == 1 else "undefined"
 
 
 def _words(text: str | None) -> list[str]:
-    return re.findall(r"[a-z0-9]+", _NUMBERED.sub("b", (text or "").lower()))
+    return re.findall(r"[^\W_]+", _NUMBERED.sub("b", (text or "").lower()))
 
 
 def _seen(nm: float, colour: str) -> bool:
@@ -118,8 +131,13 @@ def _seen(nm: float, colour: str) -> bool:
 
 def _named_wavelength(name: str | None, otherwise: float | None) -> float | None:
     """nm, as a band's name or description says it."""
-    found = _NM.search((name or "").lower())
-    return float(found[1]) * (1 if found[2][0] == "n" else 1000) if found else otherwise
+    text = (name or "").lower()
+    if found := _NM.search(text):
+        return float(found[1]) * (1 if found[2][0] == "n" else 1000)
+    if bare := _BARE.fullmatch(text):
+        nm = float(bare[1]) * (1000 if "." in bare[1] and float(bare[1]) < 1 else 1)
+        return nm if nm >= _FIRST else otherwise
+    return otherwise
 
 
 def _wavelength(dataset: DatasetReader, band: int) -> float | None:
@@ -182,9 +200,30 @@ def declared_white(dataset: DatasetReader, bands: tuple[int, int, int]) -> float
             found = f"{dataset.name} in {', '.join(sorted(others))}"
             raise Refusal("what a scale makes 1 is white", found, fix)
         return 1 / scale
-    bits = {dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in bands}
-    if few := bits & set("1234567"):
-        rule, most = "pixel values have 8 bits or more, or declare a scale", 2 ** int(min(few)) - 1
+    if (few := _bits(dataset, bands)) and few < 8:
+        rule, most = "pixel values have 8 bits or more, or declare a scale", 2**few - 1
         fix = f"Run gdal_translate -scale 0 {most} 0 255 -co NBITS=8."
-        raise Refusal(rule, f"{dataset.name} with {min(few)}", fix)
+        raise Refusal(rule, f"{dataset.name} with {few}", fix)
     return None
+
+
+def declared_end(dataset: DatasetReader, bands: tuple[int, int, int]) -> float | None:
+    """The largest pixel value of bands with fewer bits than their type; None of others."""
+    few = _bits(dataset, bands)
+    return float(2**few - 1) if few and shared_dtype(dataset, bands).kind == "u" else None
+
+
+def _bits(dataset: DatasetReader, bands: tuple[int, int, int]) -> int | None:
+    """Bits of a value, the fewest of the bands, where they are fewer than their type has."""
+    said = (dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS") for band in bands)
+    return min((int(bits) for bits in said if bits), default=None)
+
+
+def holds(plane: NDArray[Any], value: float) -> NDArray[np.bool_]:
+    """Where a band (...) holds its nodata: of floats to the last bits, for tags are rounded."""
+    exact = plane.dtype.kind != "f"
+    with np.errstate(over="ignore"):  # of a tag that no float32 holds
+        held: NDArray[np.bool_] = (
+            plane == value if exact else np.isclose(plane, value, rtol=_ROUNDED, atol=0)
+        )
+    return held

@@ -16,7 +16,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.bands import alpha_of
+from pipeline.bands import alpha_of, holds
 from pipeline.damage import undamaged
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -45,7 +45,7 @@ def read_pixels(
     RasterioIOError where something is lacking: read again of a dataset opened again.
     """
     part = RasterWindow(window.col, window.row, window.width, window.height)
-    with undamaged():
+    with undamaged(dataset):
         values = dataset.read(bands, window=part)
         known = _known(dataset, bands, part, values)
         if multiplied and (alpha := alpha_of(dataset, bands)):
@@ -77,7 +77,7 @@ def _known(
         known &= (opaque != 0) & np.isfinite(opaque)
     nodata = [dataset.nodatavals[band - 1] for band in bands]
     pairs = zip(values, nodata, strict=True)
-    if held := [plane == value for plane, value in pairs if value is not None]:
+    if held := [holds(plane, value) for plane, value in pairs if value is not None]:
         colours = {0, 255} if values.dtype == np.uint8 else {0}
         together = set(nodata) <= colours or any(set(kinds) == _COLOUR for kinds in flags)
         known &= ~(np.all(held, axis=0) if together else np.any(held, axis=0))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.curve import end, from_srgb, full
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
-from pipeline.table import averaged, linear, outside, parse_table, read_text, refined
+from pipeline.table import averaged, is_csv, linear, outside, parse_table, read_text, refined
 
 Encoding = Literal["srgb", "linear"]
 White = float | tuple[float, ...]
@@ -64,6 +64,8 @@ class Camera:
     encoding: Encoding = "linear"
     white: White = 1.0
     """Pixel value that means reflectance 1, or one for each of red, green and blue."""
+    ends: float | None = None
+    """Pixel value at which sRGB's curve is 1, where the image says it; None: see `end`."""
     response: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Signal of each channel for a flat reflectance of 1, in the units of the camera's table."""
 
@@ -107,11 +109,15 @@ class Camera:
         if self.encoding == "linear":
             return values.astype(np.float32) / self._whites
         last = np.float32(self.end(values.dtype))
+        if values.dtype.kind == "u" and values.size and values.max() > last:
+            rule = f"values in sRGB end where its curve does: at {last:g}, of white {self.white}"
+            fix = "Give --white the value of all bits, as 4095, or convert the picture to 8 bits."
+            raise Refusal(rule, f"{values.max()}", fix)
         return from_srgb(values.astype(np.float32) / last) / from_srgb(self._whites / last)
 
     def end(self, dtype: np.dtype[Any]) -> float:
-        """The pixel value at which sRGB's curve is 1, see `pipeline.curve.end`."""
-        return end(dtype, float(self._whites.max()))
+        """The pixel value at which sRGB's curve is 1: as is said, else by `pipeline.curve.end`."""
+        return self.ends or end(dtype, float(self._whites.max()))
 
     @property
     def lowest(self) -> float:
@@ -125,7 +131,8 @@ class Camera:
     def _no_light(self, values: NDArray[Any], shares: Floats) -> Refusal:
         rule = f"pixel values lie between {self.lowest:.2g} and {BRIGHTEST} times white"
         odd = float(values.max() if shares.min() >= self.lowest else values.min())
-        fix = f"If that is nodata, say so with gdal_edit.py -a_nodata {odd:g}, else give --white."
+        declared = f"gdal_edit.py -a_nodata {odd:.17g}"  # all digits: rounded it is another value
+        fix = f"If that is nodata, say so with {declared}, else give --white."
         return Refusal(rule, f"{odd:g}, where white is {self.white}", fix)
 
     def top(self, dtype: np.dtype[Any]) -> Floats:
@@ -142,9 +149,9 @@ class Camera:
         light = self._light(np.broadcast_to(np.minimum(last, most), (3, 1, 1)).astype(dtype))
         return np.minimum(light, np.float32(BRIGHTEST))
 
-    def reading(self, encoding: Encoding, white: White) -> "Camera":
+    def reading(self, encoding: Encoding, white: White, ends: float | None = None) -> "Camera":
         """The same camera for pixel values of this encoding and white."""
-        return replace(self, encoding=encoding, white=white)
+        return replace(self, encoding=encoding, white=white, ends=ends)
 
 
 def library() -> list[str]:
@@ -162,13 +169,6 @@ def source(name: str) -> str:
     return first.removeprefix("# ")
 
 
-def write_camera(camera: Camera, path: Path, about: str) -> None:
-    """Write a camera as a CSV that `load_camera` reads, below a comment."""
-    table = zip(camera.wavelengths, *camera.sensitivities.tolist(), strict=True)
-    rows = [",".join(f"{value:.7g}" for value in row) for row in table]
-    path.write_text("\n".join([f"# {' '.join(about.split())}", ",".join(COLUMNS), *rows, ""]))
-
-
 def load_camera(name: str, light: Light | None = None) -> Camera:
     """A camera of the library by name, or of a CSV file by path, in a light (none: equal energy).
 
@@ -180,7 +180,7 @@ def load_camera(name: str, light: Light | None = None) -> Camera:
     light = light or load_light(EQUAL_ENERGY)
     if name == SRGB:
         return _linear_srgb(light)
-    if name.endswith(".csv"):
+    if is_csv(name):
         return _from_csv(Path(name).name, read_text(Path(name)), light)
     if name not in library():
         fix = f"Choose one of {', '.join(library())}, or give a CSV file."
@@ -247,4 +247,4 @@ def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:
         fix = "Give its table with its infrared-cut filter, or cut it where the light really ends."
         raise Refusal(rule, found, fix)
     rows = averaged(known, table, wanted)
-    return replace(_camera(camera.name, wanted, rows), encoding=camera.encoding, white=camera.white)
+    return _camera(camera.name, wanted, rows).reading(camera.encoding, camera.white, camera.ends)

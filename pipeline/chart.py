@@ -27,7 +27,9 @@ _STRAY = 0.05
 def corners_of(text: str) -> Corners:
     """Four corners, (column, row), from eight numbers with commas. Raises Refusal."""
     try:
-        x0, y0, x1, y1, x2, y2, x3, y3 = map(float, text.split(","))
+        x0, y0, x1, y1, x2, y2, x3, y3 = numbers = [float(part) for part in text.split(",")]
+        if not np.isfinite(numbers).all():
+            raise ValueError
     except ValueError:
         fix = "Give column,row of dark skin, bluish green, black and white."
         raise Refusal("the chart's corners must be eight numbers", text, fix) from None

@@ -11,6 +11,7 @@ from rasterio.io import DatasetWriter
 
 from pipeline.ahead import cores
 from pipeline.grid import Window
+from pipeline.labels import Parts
 from pipeline.remote import without_place
 
 _SIDE = 256
@@ -40,3 +41,9 @@ def cog(path: Path, **profile: Any) -> Iterator[DatasetWriter]:
 def window_of(part: Window) -> rasterio.windows.Window:
     """A window as rasterio takes it."""
     return rasterio.windows.Window(part.col, part.row, part.width, part.height)
+
+
+def fill(file: DatasetWriter, parts: Parts) -> None:
+    """Write all parts of a cube."""
+    for part, raw in parts:
+        file.write(raw, window=window_of(part))

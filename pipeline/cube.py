@@ -79,7 +79,7 @@ class SpectralCube:
         if {SETTINGS, BEGUN} & root_attributes(fs, root).keys():
             fix = "Begin again with --overwrite."
             raise Refusal("the URI is a cube, wholly created", uri, fix)
-        fix = "Check the path; to make a cube there, delete it yourself."
+        fix = "Check the path: NAME_aux.zarr belongs to the cube NAME.zarr."
         raise Refusal("the URI is a cube, which says so", uri, fix)
 
     @classmethod

@@ -61,7 +61,9 @@ def run_camera(view: CubeView) -> Camera | None:
         lens = load_camera(str(facts["name"]), load_light(str(facts["illuminant"])))
         white = facts["white"]
         white = tuple(white) if isinstance(white, list) else float(white)
-        camera = resampled(lens, view.cube.wavelengths).reading(facts["encoding"], white)
+        camera = resampled(lens, view.cube.wavelengths).reading(
+            facts["encoding"], white, facts.get("ends")
+        )
     except (Refusal, KeyError, TypeError, ValueError):
         return None
     same = hashlib.sha256(camera.sensitivities.tobytes()).hexdigest() == facts.get("sensitivities")

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
+from rasterio.io import DatasetReader
 
 from pipeline.errors import Refusal
+
+_KIND = re.compile(r"^CPLE_\w+(:| in )")
+_TAGS = re.compile(r"TIFF(ReadDirectory|FetchNormalTag)")
+"""Of tags that GDAL passes over when it opens a TIFF, and at times tells of later."""
+_at_open: WeakKeyDictionary[DatasetReader, set[str]] = WeakKeyDictionary()
+"""What was heard as each raster was opened."""
 
 
 class _Ear(logging.Handler):
@@ -42,21 +51,29 @@ def heard() -> Iterator[list[str]]:
         _ear.here.heard = before
 
 
+def opened(dataset: DatasetReader, said: list[str]) -> None:
+    """Keep what was heard as a raster was opened: of its header, which it is read by as it is."""
+    _at_open[dataset] = {_KIND.sub("", text) for text in said}
+
+
 @contextmanager
-def undamaged() -> Iterator[None]:
+def undamaged(dataset: DatasetReader | None = None) -> Iterator[None]:
     """Raise RasterioIOError where GDAL fails, or warns, while this thread reads within.
 
     A block of JPEG that ends early or is smaller than the header says is no error to GDAL: what is
     lacking is grey, or what memory held before. It warns of a block once; whoever reads again opens
-    the raster again.
+    the raster again. What it warned of when it opened the ``dataset`` is of the header, to which it
+    comes back where it reads backwards.
     """
     try:
         with heard() as said:
             yield
     except CPLE_BaseError as error:
         raise RasterioIOError(str(error)) from error
-    if said:
-        raise RasterioIOError(said[0])
+    known = set() if dataset is None else _at_open.get(dataset, set())
+    for text in said:
+        if _KIND.sub("", text) not in known and not _TAGS.search(text):
+            raise RasterioIOError(text)
 
 
 @contextmanager

@@ -9,25 +9,21 @@ import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
 
 import fsspec
 import numpy as np
-import rasterio
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
-from rasterio.io import DatasetWriter
 
-from pipeline.cog import cog, window_of
+from pipeline.cog import cog, fill
 from pipeline.convert import convert
 from pipeline.cube import SpectralCube, unpack
+from pipeline.envi import header_of, write_envi
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.labels import Labels, Parts
 from pipeline.layout import NOTE
 from pipeline.light import Light
 from pipeline.publish import published, refuse_there
-from pipeline.remote import without_place
 from pipeline.sensor import Sensor
 from pipeline.vrt import band_items, imagery_items
 from pipeline.whole import kept, refuse_lost
@@ -42,7 +38,7 @@ SUFFIXES = {
     ".npy": "npy",
 }
 BESIDE: dict[str, Callable[[PurePath], PurePath]] = {
-    "envi": lambda path: path.with_suffix(".hdr"),
+    "envi": header_of,
     "npy": lambda path: path.with_name(f"{path.name}.json"),
 }
 """What a format has beside its file."""
@@ -96,25 +92,13 @@ def _parts(cube: SpectralCube, window: Window) -> Parts:
         yield part, cube.raw(part.shifted(window.row, window.col))
 
 
-def _profile(labels: Labels) -> dict[str, Any]:
-    return {
-        "width": labels.width,
-        "height": labels.height,
-        "count": len(labels.wavelengths),
-        "dtype": labels.dtype,
-        "nodata": labels.nodata,
-        "crs": labels.crs_wkt,
-        "transform": labels.transform,
-    }
-
-
 def write_cog(path: Path, labels: Labels, parts: Parts) -> None:
     """A cloud-optimised GeoTIFF of the stored values, a band a wavelength, with overviews."""
     colours = [ColorInterp.gray] * len(labels.wavelengths)
     kinds = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
     for band, kind in zip(labels.rgb, kinds, strict=True):
         colours[band - 1] = kind
-    with cog(path, **_profile(labels)) as file:
+    with cog(path, **labels.profile) as file:
         file.colorinterp = colours
         file.scales = [labels.scale] * file.count
         file.update_tags(DESCRIPTION=labels.origin, R2H=json.dumps(labels.settings))
@@ -122,82 +106,7 @@ def write_cog(path: Path, labels: Labels, parts: Parts) -> None:
             file.set_band_description(band, name)
             file.update_tags(band, **band_items(labels, band))
             file.update_tags(band, ns="IMAGERY", **imagery_items(labels, band))
-        _fill(file, parts)
-
-
-def write_envi(path: Path, labels: Labels, parts: Parts) -> None:
-    """ENVI, band sequential, of the stored values, with its header beside it."""
-    refuse_moved(path, labels)
-    with without_place():
-        file = rasterio.open(path, "w", driver="ENVI", **_profile(labels))
-    with file:
-        file.update_tags(ns="ENVI", **_envi_items(labels))
-        for band, name in enumerate(labels.names, 1):
-            file.set_band_description(band, name)
-        _fill(file, parts)
-    # Of GDAL alone, and nothing that the header does not say.
-    path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)
-    header = Path(BESIDE["envi"](path))
-    # GDAL describes a new file by its path.
-    text = header.read_text("utf-8").replace(str(path), labels.origin)
-    header.write_text(text, "utf-8")
-
-
-def refuse_moved(path: Path, labels: Labels) -> None:
-    """Raise Refusal for a place that an ENVI header at ``path`` cannot hold.
-
-    It is written with one pixel and read back: no corner may be off by a thousandth of a pixel.
-    """
-    place = labels.transform
-    if place is None:
-        return
-    _refuse_unit(labels.crs_wkt)
-    one = {"driver": "ENVI", **_profile(labels), "height": 1, "width": 1, "count": 1}
-    with without_place():
-        rasterio.open(path, "w", **one).close()
-        with rasterio.open(path) as file:
-            found = file.transform
-    pixels = [(col, row) for col in (0, labels.width) for row in (0, labels.height)]
-    off = np.subtract([~place @ (found @ pixel) for pixel in pixels], pixels)
-    # Rows that go up GDAL writes, and reads, as what to others is a half turn.
-    if place.determinant > 0 or not np.abs(off).max() < 1e-3:
-        rule = "an ENVI header holds no shear, mirroring or half turn, and turns square pixels only"
-        raise Refusal(rule, place[:6], "Export as cog or netcdf.")
-
-
-def _refuse_unit(crs_wkt: str | None) -> None:
-    # Other software goes by the header's `map info`, which GDAL gives no unit but feet, and
-    # reads those of the US survey as others.
-    name, size = CRS.from_wkt(crs_wkt).units_factor if crs_wkt else ("metre", 1.0)
-    if not np.isclose(size, (1, np.pi / 180, 0.3048), rtol=1e-9, atol=0).any():
-        rule = "an ENVI header's place is in metres, degrees or feet of 0.3048 m"
-        raise Refusal(rule, name, "Export as cog or netcdf.")
-
-
-def _envi_items(labels: Labels) -> dict[str, str]:
-    items = {
-        "wavelength": _listed(labels.wavelengths),
-        "wavelength_units": "Nanometers",
-        "fwhm": _listed(labels.fwhm),
-        "bbl": _listed((1,) * len(labels.wavelengths)),
-        "default_bands": _listed(labels.rgb),
-    }
-    if white := labels.white:
-        items |= {"quantity": labels.quantity, "white": _listed(white)}
-    if labels.scale != 1:
-        items["reflectance_scale_factor"] = f"{1 / labels.scale:g}"
-    if here := labels.window:
-        items |= {"x_start": f"{here.col + 1}", "y_start": f"{here.row + 1}"}
-    return items
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return f"{{{', '.join(f'{value:g}' for value in values)}}}"
-
-
-def _fill(file: DatasetWriter, parts: Parts) -> None:
-    for part, raw in parts:
-        file.write(raw, window=window_of(part))
+        fill(file, parts)
 
 
 def write_npy(path: Path, labels: Labels, parts: Parts) -> None:

@@ -1,5 +1,6 @@
 """A camera fitted to a picture of a colour chart."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,3 +170,10 @@ def _channel(
     noise = _NOISE**2 * np.eye(reflectances.shape[1])
     gain = np.linalg.solve(reflectances.T @ across + noise, seen - reflectances.T @ mean)
     return mean + across @ gain
+
+
+def write_camera(camera: Camera, path: Path, about: str) -> None:
+    """Write a camera as a CSV that `load_camera` reads, below a comment."""
+    table = zip(camera.wavelengths, *camera.sensitivities.tolist(), strict=True)
+    rows = [",".join(f"{value:.7g}" for value in row) for row in table]
+    path.write_text("\n".join([f"# {' '.join(about.split())}", ",".join(COLUMNS), *rows, ""]))

@@ -36,7 +36,8 @@ def polygons(path: str) -> list[Shape]:
     try:
         top = json.loads(Path(path).read_text("utf-8-sig"))
         features = top["features"] if top["type"] == "FeatureCollection" else [top]
-        shapes = [f["geometry"] if f["type"] == "Feature" else f for f in features]
+        given = [f["geometry"] if f["type"] == "Feature" else f for f in features]
+        shapes = [shape for shape in given if shape is not None]  # a feature without a place
         kinds = {shape["type"] for shape in shapes}
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
@@ -45,7 +46,30 @@ def polygons(path: str) -> list[Shape]:
     for part in (top, *features, *shapes):
         _refuse_crs(part.get("crs"), path)
     bounds(path, shapes, within=_EARTH)
-    return shapes
+    _refuse_far_way(path, shapes)
+    # An empty one is no mistake, but GDAL takes none.
+    whole = [{**shape, "coordinates": _drawn(shape)} for shape in shapes]
+    return [shape for shape in whole if shape["coordinates"]]
+
+
+def _drawn(shape: Shape) -> Any:
+    """Coordinates of a shape without polygons that have no ring."""
+    if shape["type"] == "Polygon":
+        return shape["coordinates"]
+    return [polygon for polygon in parts(shape) if polygon]
+
+
+def _refuse_far_way(path: str, shapes: Iterable[Shape]) -> None:
+    """Refuse an edge that may as well go the other way around the Earth.
+
+    One of 360 degrees, along the whole of a parallel, is meant.
+    """
+    for ring in (ring for shape in shapes for ring in rings(shape)):
+        along = np.abs(np.diff(ring[:, 0]))
+        if ((along > 180) & (along < 360)).any():
+            rule = "an area that crosses 180 degrees is cut there (RFC 7946, 3.1.9)"
+            found = f"{path} with an edge over {along[along < 360].max():g} degrees of longitude"
+            raise Refusal(rule, found, "Cut it in two, or put points on the edge.")
 
 
 def _refuse_crs(crs: Any, path: str) -> None:
@@ -64,7 +88,7 @@ def bounds(path: str, shapes: Iterable[Shape], within: Box = _ANYWHERE) -> Box:
     """Those of all shapes. Raises Refusal where one is malformed or they are not ``within``."""
     try:
         # Looked through here: rasterio crashes on coordinates that are not numbers.
-        points = np.concatenate([ring for shape in shapes for ring in _rings(shape)])
+        points = np.concatenate([ring for shape in shapes for ring in rings(shape)])
     except (ValueError, TypeError, KeyError) as error:
         raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
     (left, bottom), (right, top) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
@@ -82,7 +106,7 @@ def parts(shape: Shape) -> list[list[Ring]]:
     return found
 
 
-def _rings(shape: Shape) -> Iterator[NDArray[np.float64]]:
+def rings(shape: Shape) -> Iterator[NDArray[np.float64]]:
     """The rings (points, 2) of a polygon or multipolygon; ValueError where one is not closed."""
     for polygon in parts(shape):
         for ring in polygon:

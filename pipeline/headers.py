@@ -79,16 +79,20 @@ def chunks(file: BinaryIO) -> Iterator[Part]:
 
 
 def segments(file: BinaryIO) -> Iterator[Part]:
-    """Those of a JPEG file before its pixels, to where it pads; an application's by its name.
+    """Those of a JPEG file before its pixels; an application's by its name.
 
-    After ISO/IEC 10918-1, B.1.
+    After ISO/IEC 10918-1, B.1, which lets any number of 0xFF stand before a marker: of `MOST` at
+    most.
     """
-    at = len(JPEG)
+    at, fill = len(JPEG), 0
     while True:
         file.seek(at)
         head = file.read(16)
-        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA, 0xFF):
+        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA) or fill > MOST:
             return
+        if head[1] == 0xFF:
+            at, fill = at + 1, fill + 1
+            continue
         stop = at + 2 + int.from_bytes(head[2:4])
         named = head[1] >> 4 == 0xE
         yield Part(head[4:].partition(b"\0")[0] if named else head[1:2], at + 4, stop)

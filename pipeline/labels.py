@@ -117,6 +117,19 @@ class Labels:
         return NODATA[self.dtype]
 
     @property
+    def profile(self) -> dict[str, Any]:
+        """What rasterio is told of a file of it."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "count": len(self.wavelengths),
+            "dtype": self.dtype,
+            "nodata": self.nodata,
+            "crs": self.crs_wkt,
+            "transform": self.transform,
+        }
+
+    @property
     def origin(self) -> str:
         """In words, where the values are from, and what they are."""
         camera, about = (self.settings.get(key, {}) for key in ("camera", "export"))

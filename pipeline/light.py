@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
-from pipeline.table import averaged, read_table
+from pipeline.table import averaged, is_csv, read_table
 
 EQUAL_ENERGY = "E"
 """Name of the light that has the same power at every wavelength."""
@@ -54,7 +54,7 @@ def load_light(name: str) -> Light:
     """
     if name == EQUAL_ENERGY:
         return Light(name, np.empty(0), np.empty(0))
-    if name.endswith(".csv"):
+    if is_csv(name):
         table = read_table(Path(name), ("wavelength_nm", "power"))
         return _light(Path(name).name, table[:, 0], table[:, 1])
     known = _named()

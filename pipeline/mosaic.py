@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.colours import Colours
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.ours import is_picture
+from pipeline.ours import is_made
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
 from pipeline.uri import is_file, local_path, renamed
@@ -37,7 +37,7 @@ def open_scene(uri: str, bands: tuple[int, int, int] | None = None) -> RasterSce
 
 
 def matching(pattern: str) -> list[str]:
-    """The files that a path or URI with * names, sorted, but for pictures of cubes.
+    """The files that a path or URI with * names, sorted, but for cubes and what lies beside them.
 
     Raises Refusal where there are none.
     """
@@ -47,11 +47,11 @@ def matching(pattern: str) -> list[str]:
         found = sorted(fs.glob(re.sub(r"[?[]", r"[\g<0>]", inside)))
         if local_path(pattern) is None:
             found = [renamed(pattern, fs.unstrip_protocol(name)) for name in found]
-        inputs = [name for name in found if not is_picture(name)]
+        inputs = [name for name in found if not is_made(name)]
     except storage_errors(ValueError, ImportError) as error:
         raise Refusal("files can be listed", f"{pattern} ({error})", "Check the path.") from error
     if not inputs:
-        rule = "a path with * matches a file, and not only pictures of cubes"
+        rule = "a path with * matches a file, and not only cubes and what lies beside them"
         raise Refusal(rule, pattern, "Check the path.")
     return inputs
 
@@ -72,7 +72,10 @@ class MosaicScene:
     transform: Affine
     crs_wkt: str | None
     declared_white: float | None
+    declared_end: float | None
     colours: Colours | None
+    unplaced = False
+    """Sheets have a place."""
     _used: _Recent = field(repr=False, compare=False)
 
     @classmethod
@@ -83,7 +86,7 @@ class MosaicScene:
         if first.transform is None:
             raise Refusal(_RULE, f"{first.uri} without a transform", "Georeference it.")
         for sheet in sheets[1:]:
-            for name in ("crs_wkt", "dtype", "declared_white", "colours"):
+            for name in ("crs_wkt", "dtype", "declared_white", "declared_end", "colours"):
                 if (found := _meant(sheet, name)) != (wanted := _meant(first, name)):
                     found = f"{name} {found} in {sheet.uri}, {wanted} before"
                     raise Refusal(_RULE, found, "Warp or convert the sheets alike.")
@@ -102,6 +105,7 @@ class MosaicScene:
             transform=first.transform @ Affine.translation(left, top),
             crs_wkt=first.crs_wkt,
             declared_white=first.declared_white,
+            declared_end=first.declared_end,
             colours=first.colours,
             _used=_Recent(),
         )

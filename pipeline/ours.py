@@ -11,8 +11,9 @@ from pipeline.layout import NOTE
 QUICKLOOK = ".quicklook.tif"
 LOOK, SPECTRA, REPORT = ".quicklook.png", ".spectra.png", ".report.html"
 """What `r2h look` and `r2h report` draw beside a cube."""
-PICTURES = (QUICKLOOK, LOOK, SPECTRA)
-"""How the names of pictures of cubes end."""
+_READ = (QUICKLOOK, LOOK, SPECTRA, ".vrt")
+_NO_RASTER = (".zarr", ".json", ".jsonl", REPORT)
+"""How the names of cubes, their items, records and reports end, and of no input."""
 PAGE = '<meta name="generator" content="r2h">'
 """What a page says: of an estimate may also speak one that somebody wrote."""
 _HEAD = 1 << 16
@@ -32,9 +33,9 @@ def refuse_foreign(uri: str, fix: str) -> None:
         raise Refusal("only what R2H made is replaced", uri, fix)
 
 
-def is_picture(uri: str) -> bool:
-    """Whether a file is the picture of a cube; only what is named so is read."""
-    return uri.endswith(PICTURES) and is_ours(uri)
+def is_made(uri: str) -> bool:
+    """Whether something is a cube or lies beside one; of what a raster may be named, it is read."""
+    return uri.rstrip("/").endswith(_NO_RASTER) or (uri.endswith(_READ) and is_ours(uri))
 
 
 def refuse_ours(dataset: DatasetReader) -> None:

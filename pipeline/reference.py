@@ -132,6 +132,7 @@ class ReferenceScene:
     crs_wkt = None
     dtype = np.dtype(np.float32)
     declared_white = 1.0
+    declared_end = None
     colours = None
 
     @classmethod

@@ -24,7 +24,7 @@ from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
 from pipeline import reach
-from pipeline.damage import heard
+from pipeline.damage import heard, opened
 from pipeline.errors import Refusal
 from pipeline.guard import refuse_hidden, refuse_many_tiles
 from pipeline.headers import JP2
@@ -139,6 +139,7 @@ class Source:
         if not self.local and (unheard := reach.unreached(said)):
             dataset.close()
             raise unheard
+        opened(dataset, said)
         return dataset
 
     def _by_gdal(self) -> DatasetReader:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
-from pipeline.bands import declared_white, refuse_not_rgb, rgb_bands, shared_dtype
+from pipeline.bands import declared_end, declared_white, refuse_not_rgb, rgb_bands, shared_dtype
 from pipeline.blocks import refuse_other_mask, says_nodata
 from pipeline.colours import Colours, declared_colours
 from pipeline.damage import readable
@@ -64,6 +64,10 @@ class Scene(Protocol):
         """The pixel value that the raster itself says is 1; None when it says nothing."""
 
     @property
+    def declared_end(self) -> float | None:
+        """The largest value of pixels with fewer bits than their type; None of others."""
+
+    @property
     def colours(self) -> Colours | None:
         """Whether it says that it is in sRGB; None when it says nothing of that."""
 
@@ -87,14 +91,16 @@ class RasterScene:
     transform: Affine | None
     crs_wkt: str | None
     declared_white: float | None
+    declared_end: float | None
     colours: Colours | None
     driver: str
     says_nodata: bool
     """Whether the bands have nodata, a mask or alpha; not whether any pixel is."""
     nodata: frozenset[float]
     """What the bands declare as nodata."""
-    only_points: bool
-    """Whether what it says of its place are control points or RPCs alone, which are not used."""
+    unplaced: bool
+    """Whether what it says of its place is no transform, but a CRS, control points or RPCs alone:
+    of these nothing is used."""
     multiplied: bool
     """Whether it says that its colours are multiplied by alpha: known where that is full alone."""
     _pixels: Pixels = field(repr=False, compare=False)
@@ -116,8 +122,8 @@ class RasterScene:
             refuse_not_rgb(dataset)
             refuse_bomb(dataset, local_path(uri))
             refuse_other_mask(dataset, uri)
-            crs_wkt = dataset.crs.to_wkt() if dataset.crs else None
-            refuse_elsewhere(crs_wkt, uri)
+            said = dataset.crs.to_wkt() if dataset.crs else None
+            refuse_elsewhere(said, uri)
             chosen = bands or rgb_bands(dataset)
             dtype, place = shared_dtype(dataset, chosen), _place(dataset, uri)
             decoded = dataset.height * dataset.width * dataset.count * dtype.itemsize
@@ -129,13 +135,15 @@ class RasterScene:
                 width=dataset.width,
                 dtype=dtype,
                 transform=place,
-                crs_wkt=crs_wkt,
+                # Without a transform readers would take pixels for its metres.
+                crs_wkt=None if place is None else said,
                 declared_white=declared_white(dataset, chosen),
+                declared_end=declared_end(dataset, chosen),
                 colours=declared_colours(dataset, head),
                 driver=dataset.driver,
                 says_nodata=says_nodata(dataset, chosen),
                 nodata=frozenset(n for n in dataset.nodatavals if n is not None),
-                only_points=place is None and bool(dataset.gcps[0] or dataset.rpcs),
+                unplaced=place is None and bool(said or dataset.gcps[0] or dataset.rpcs),
                 multiplied=(multiplied := bool(head and head.multiplied)),
                 _pixels=Pixels(
                     source, chosen, dataset.driver in UNTILED and decoded > LARGE, multiplied

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
-from pipeline.table import WAVELENGTH, header, linear, outside, parse_table, read_text
+from pipeline.table import WAVELENGTH, header, is_csv, linear, outside, parse_table, read_text
 
 SENSORS = {
     "sentinel-2a": {f"B{n}": f"S2A_MSI_{n:02}" for n in (1, 2, 3, 4)},
@@ -55,7 +55,7 @@ def load_sensor(name: str, wavelengths: tuple[float, ...]) -> Sensor:
     nothing beyond them. Raises Refusal for a table without these columns, and for a band that
     responds beyond the cube's wavelengths, or below 0.
     """
-    if name.endswith(".csv"):
+    if is_csv(name):
         return _sensor(Path(name).name, *_of_csv(Path(name)), wavelengths)
     if name not in SENSORS:
         fix = f"Choose one of {', '.join(SENSORS)}, or give a CSV file."
@@ -86,6 +86,8 @@ def gaussian_bands(text: str, wavelengths: tuple[float, ...]) -> Sensor:
     step = float(np.diff(wavelengths).max())
     try:
         pairs = [(float(nm), float(fwhm)) for nm, fwhm in (b.split(":") for b in text.split(","))]
+        if not all(np.isfinite(nm) for nm, _ in pairs):
+            raise ValueError
     except ValueError:
         fix = "Give centre:FWHM in nm, as 490:65,560:35."
         raise Refusal("bands must be pairs of numbers", text, fix) from None

@@ -168,10 +168,16 @@ def footprint(labels: Labels) -> dict[str, Any] | None:
 def _wrapped(part: list[Any]) -> list[list[Any]]:
     """A polygon in longitude and latitude, cut where it goes on beyond 180 degrees.
 
-    GDAL cuts what it projects, but leaves longitudes of a raster that counts on as they are.
+    GDAL cuts what it projects, but leaves longitudes of a raster that counts on as they are, and of
+    a cylinder, as Web Mercator, it lets an edge run around the Earth.
     """
     ring = np.asarray(part[0], np.float64)[:, :2]
-    if not np.isfinite(ring).all() or np.abs(ring[:, 0]).max() <= 180:
+    if not np.isfinite(ring).all():
+        return [part]
+    along = np.unwrap(ring[:, 0], period=360)
+    if np.isclose(along[0], along[-1]):  # it goes around no pole
+        ring = np.stack([along, ring[:, 1]], axis=1)
+    if np.abs(ring[:, 0]).max() <= 180:
         return [part]
     ring[:, 0] -= 360 * np.floor((ring[:, 0].min() + 180) / 360)
     if ring[:, 0].max() <= 180:

@@ -17,6 +17,11 @@ _PARTS = 1000
 """Most parts of one gap, or a mistyped wavelength would fill the memory."""
 
 
+def is_csv(name: str) -> bool:
+    """Whether a name is that of a CSV file, not of what comes with the package."""
+    return name.lower().endswith(".csv")
+
+
 def read_table(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     """(rows, columns) of a CSV file; see `parse_table`. Raises Refusal."""
     return parse_table(path.name, read_text(path), columns)
@@ -48,7 +53,12 @@ def parse_table(name: str, text: str, columns: Sequence[str]) -> NDArray[np.floa
         rule, fix = "a table's columns have names of their own", "Rename one."
         raise Refusal(rule, f"{name}: {','.join(named)}", fix)
     fix = f"Give columns {','.join(columns)}, a number in each cell, sorted by wavelength."
-    rows: list[dict[Any, Any]] = list(csv.DictReader(_lines(text), skipinitialspace=True))
+    if len(named) == 1 and (other := [mark for mark in ";\t" if mark in named[0]]):
+        rule = "a CSV's cells are parted by commas, and its numbers have decimal points"
+        raise Refusal(rule, f"{name} with {other[0]!r} between them", "Write it so.")
+    rows: list[dict[Any, Any]] = list(
+        csv.DictReader(_lines(text)[1:], named, skipinitialspace=True)
+    )
     # The csv module keeps them under None. A comma at the end of a line leaves an empty one.
     if any(cell for row in rows for cell in row.get(None, ())):
         rule, found = "a CSV has as many cells in a row as columns", f"more in {name}"
@@ -122,4 +132,4 @@ def outside(
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if not line.startswith("#")]
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]

@@ -661,3 +661,52 @@ def test_a_creation_that_a_kill_cut_short_holds_no_batch_up(r2h, scenes, tmp_pat
     assert code == 0, said
     assert [row["state"] for row in report(tmp_path)] == ["done"] * 3
     assert SpectralCube.open(str(place)).sealed
+
+
+def test_a_name_that_no_cube_can_have_fails_alone(r2h, scenes, tmp_path):
+    save(tmp_path / "in" / "d_10:30.tif")
+    code, _, err = r2h()
+    assert (code, "with ':'" in err) == (2, True)
+    code, _, err = r2h("--log", "json", keep_going=True)
+    assert (code, states(tmp_path)) == (1, ["done", "done", "done", "failed"])
+    lines = [json.loads(line) for line in err.splitlines()]
+    (failed,) = (line for line in lines if line["event"] == "scene failed")
+    assert failed["source"].endswith("d_10:30.tif")
+    assert "with ':'" in failed["reason"]
+    for line in lines:
+        assert datetime.fromisoformat(line["time"]).tzinfo
+
+
+def test_a_scenes_forecast_is_its_own(r2h, scenes, tmp_path):
+    save(scenes[0], size=(20, 60))
+    assert r2h()[0] == 0
+    records = [json.loads((tmp_path / f"out/{name}.run.json").read_text()) for name in "abc"]
+    large, small, other = (record["forecast_seconds"] for record in records)
+    assert small == other
+    assert large == pytest.approx(small * records[0]["tiles"] / records[1]["tiles"], rel=1e-3)
+
+
+def test_a_config_that_is_not_there_is_not_one_that_ships(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = command("batch", "batch.toml")
+    assert (code, f"no {tmp_path}/batch.toml" in err) == (2, True)
+
+
+def test_a_setting_of_scenes_that_stands_above_them_is_told_where_it_belongs(r2h, scenes):
+    code, _, err = r2h(overwrite=True)
+    assert (code, "It is a setting of [scene]." in err) == (2, True)
+
+
+def test_a_date_of_toml_is_a_datetime(r2h, scenes, tmp_path):
+    code, _, err = r2h(scene="datetime = 2026-07-01T10:30:00Z")
+    assert code == 0, err
+    item = json.loads((tmp_path / "out/a.json").read_text())
+    assert item["properties"]["datetime"] == "2026-07-01T10:30:00Z"
+
+
+def test_a_pattern_leaves_out_what_a_batch_wrote(r2h, scenes, tmp_path):
+    for _ in range(2):
+        code, _, err = r2h(inputs=[f"{tmp_path}/in/*"], output=f"{tmp_path}/in")
+        assert code == 0, err
+    rows = (tmp_path / "in/batch.jsonl").read_text().splitlines()
+    assert [json.loads(row)["state"] for row in rows] == ["skipped"] * 3

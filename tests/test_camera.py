@@ -16,10 +16,10 @@ from pipeline.camera import (
     library,
     load_camera,
     resampled,
-    write_camera,
 )
 from pipeline.curve import encoded, to_srgb
 from pipeline.errors import Refusal
+from pipeline.fit import write_camera
 from pipeline.light import Light
 from pipeline.table import averaged
 
@@ -336,3 +336,22 @@ def test_the_library_is_listed_and_shown(tmp_path: Path) -> None:
     np.testing.assert_allclose(facts["red"], load_camera("nikon-d700").sensitivities[0])
     assert facts["wavelengths_nm"] == list(WAVELENGTHS)
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+ROWS = "400,1,1,1\n500,1,2,1\n700,1,1,3\n"
+
+
+@pytest.mark.parametrize(
+    "head", ["\nwavelength_nm,red,green,blue\n", "wavelength_nm , red,green ,blue\n\n"]
+)
+def test_a_csvs_blank_lines_and_spaces_do_not_matter(tmp_path: Path, head: str) -> None:
+    (tmp_path / "mine.CSV").write_text(head + ROWS)
+    assert load_camera(str(tmp_path / "mine.CSV")).wavelengths == (400, 500, 700)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_that_is_parted_otherwise_is_told_so(tmp_path: Path, mark: str) -> None:
+    text = f"wavelength_nm,red,green,blue\n{ROWS}".replace(",", mark)
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(Refusal, match="parted by commas"):
+        load_camera(str(tmp_path / "mine.csv"))

@@ -6,11 +6,11 @@ import rasterio
 from typer.testing import CliRunner
 
 from flows.cli import app
-from pipeline.camera import Camera, Encoding, load_camera, resampled, write_camera
+from pipeline.camera import Camera, Encoding, load_camera, resampled
 from pipeline.chart import COLS, ROWS, chart_reflectances, corners_of, read_chart
 from pipeline.curve import encoded, from_srgb
 from pipeline.errors import Refusal
-from pipeline.fit import fit, fit_picture
+from pipeline.fit import fit, fit_picture, write_camera
 from pipeline.light import load_light
 from pipeline.scene import RasterScene
 
@@ -256,3 +256,11 @@ def test_the_chart_of_a_real_picture_is_explained(data_root: Path) -> None:
     corners = "253,103,661,103,655,358,250,358"
     # Glare: its black patch is a third brighter than black paint is.
     assert fit_picture(source, corners, "srgb").rms < 0.025
+
+
+@pytest.mark.parametrize(
+    "text", ["1,2,3", "a,b,c,d,e,f,g,h", "nan,1,2,3,4,5,6,7", "1,2,3,4,5,6,7,inf"]
+)
+def test_corners_are_eight_finite_numbers(text):
+    with pytest.raises(Refusal, match="eight numbers"):
+        corners_of(text)

@@ -16,8 +16,9 @@ from flows.scorebook import about
 from flows.settings import load as settings_of
 from model.checkpoint import SHIPPED, describe, load
 from model.train import Trainer
-from pipeline.camera import load_camera, write_camera
+from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
+from pipeline.fit import write_camera
 from tests.owners import cube_of, write_arad, write_harvard
 from tests.toys import write_scene
 

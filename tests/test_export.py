@@ -20,8 +20,9 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from pipeline.cube import SpectralCube
+from pipeline.envi import refuse_moved, write_envi
 from pipeline.errors import Refusal
-from pipeline.export import FORMS, SUFFIXES, export, refuse_moved, write_envi
+from pipeline.export import FORMS, SUFFIXES, export
 from pipeline.grid import Window
 from pipeline.labels import Labels
 from pipeline.light import load_light
@@ -403,3 +404,20 @@ def test_radiance_says_what_white_sends_back(tmp_path, form):
     assert white.shape == (31,)
     assert white.argmax() == 15
     assert white.mean() == pytest.approx(1, abs=1e-3)
+
+
+def test_envi_refuses_a_crs_that_it_cannot_name(tmp_path):
+    pole = "+proj=ob_tran +o_proj=longlat +o_lon_p=-162 +o_lat_p=39.25 +lon_0=180 +R=6371229"
+    crs = CRS.from_string(f"{pole} +to_meter=0.0174532925199433")
+    with pytest.raises(Refusal, match="can name the CRS"):
+        exported(tmp_path, "envi", crs_wkt=crs.to_wkt())
+
+
+def test_envi_band_names_hold_no_sign_of_its_lists(tmp_path):
+    names = ("Blue, 490", "{Green}", "a\nb")
+    labels = Labels.of(make(f"{tmp_path}/a.zarr", settings=SETTINGS))
+    few = replace(labels, height=1, width=1, wavelengths=(490.0, 560.0, 665.0), fwhm=(9.0,) * 3)
+    write_envi(tmp_path / "a.img", replace(few, bands=names), iter(()))
+    with rasterio.open(tmp_path / "a.img") as file:
+        names = [name.partition(" (")[0] for name in file.descriptions]
+        assert names == ["Blue 490", "Green", "a b"]

@@ -20,8 +20,10 @@ from flows import cli
 from flows.commands.common import STOPPED
 from flows.reconstruct import check
 from pipeline import chunks, store
+from pipeline.companion import _digest
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.place import COMPANION
 from pipeline.scene import RasterScene
 from pipeline.sums import Sums
 from tests.faults import ways
@@ -296,3 +298,17 @@ def test_verify_without_the_input_sees_that_all_is_there(copied, command):
 
 def test_verify_refuses_another_input(plain, command, tmp_path):
     assert command("verify", plain, "--source", raster(tmp_path / "source.tif", 96, 160))[0] == 2
+
+
+def test_verify_does_not_take_another_versions_cube_for_a_damaged_one(copied, command):
+    settings = json.loads((copied / ".zattrs").read_text())["r2h"] | {"format": 1}
+    for name in (".zattrs", ".zmetadata"):
+        whole = json.loads((copied / name).read_text())
+        (whole["metadata"][".zattrs"] if "metadata" in whole else whole)["r2h"] = settings
+        (copied / name).write_text(json.dumps(whole))
+    companion = zarr.open_group(aux(copied), mode="r+", use_consolidated=False)
+    companion.attrs[COMPANION] = _digest(settings)
+    ended, out, _ = command("verify", copied)
+    assert (ended, "the cube is of format 1, not" in out) == (0, True), out
+    (copied / "reflectance/0.1.2").unlink()
+    assert command("verify", copied)[0] == 1

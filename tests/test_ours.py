@@ -42,7 +42,7 @@ def test_a_pattern_leaves_out_quicklooks_and_nothing_that_is_only_named_so(folde
 
 
 def test_a_pattern_of_pictures_alone_matches_nothing(folder):
-    with pytest.raises(Refusal, match="not only pictures"):
+    with pytest.raises(Refusal, match="not only cubes"):
         matching(f"{folder}/cube.quicklook*")
 
 
@@ -50,8 +50,8 @@ def test_only_what_is_named_so_is_read_when_files_are_listed(folder, monkeypatch
     read = []
     monkeypatch.setattr("pipeline.ours.is_ours", lambda uri: read.append(uri) or False)
     matching(f"{folder}/*")
-    names = "cube.quicklook.png", "cube.quicklook.tif", "cube.spectra.png", "mine.quicklook.tif"
-    assert tuple(name.rpartition("/")[2] for name in read) == names
+    names = [f"cube.{of}" for of in ("quicklook.png", "quicklook.tif", "spectra.png", "vrt")]
+    assert [name.rpartition("/")[2] for name in read] == [*names, "mine.quicklook.tif"]
 
 
 def test_by_its_name_or_another_it_is_refused(folder):

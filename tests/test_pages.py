@@ -196,3 +196,13 @@ def test_alpha_in_the_colours_of_a_jpeg_2000_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(Refusal, match="alpha of JPEG 2000 is apart"):
         RasterScene.open(str(path))
+
+
+@pytest.mark.parametrize("fill", [1, 5, 900])
+def test_an_orientation_is_found_after_bytes_that_fill(tmp_path, fill):
+    """ISO/IEC 10918-1, B.1.1.2: any number of 0xFF may stand before a marker."""
+    path = turned(tmp_path / "a.jpg", 6)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + fill * b"\xff" + whole[2:])
+    with pytest.raises(Refusal, match=r"with 6\. Turn it"):
+        RasterScene.open(str(path))

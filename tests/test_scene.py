@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
@@ -18,6 +19,8 @@ from rasterio.rpc import RPC
 
 from flows.job import open_job
 from flows.settings import ReconstructSettings
+from pipeline.bands import say_other
+from pipeline.camera import load_camera
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.scene import RasterScene, Scene
@@ -433,7 +436,7 @@ def test_real_images_open_and_their_masks_are_rasterios(data_root: Path) -> None
         assert_reads_as_rasterio(RasterScene.open(str(path)), str(path))
 
 
-@pytest.mark.parametrize("given", ["points", "rpcs", "nothing"])
+@pytest.mark.parametrize("given", ["points", "rpcs", "crs", "nothing"])
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_place_by_control_points_or_rpcs_alone_is_known_not_to_be_used(
     tmp_path: Path, given: str
@@ -449,15 +452,18 @@ def test_a_place_by_control_points_or_rpcs_alone_is_known_not_to_be_used(
             dataset.gcps = points, CRS.from_epsg(32618)
         if given == "rpcs":
             dataset.rpcs = rpcs
+        if given == "crs":
+            dataset.crs = CRS.from_epsg(32618)
     scene = RasterScene.open(uri)
-    assert (scene.transform, scene.only_points) == (None, given != "nothing")
+    assert (scene.transform, scene.crs_wkt) == (None, None)
+    assert scene.unplaced == (given != "nothing")
     job = open_job(ReconstructSettings(source=uri, destination="-", engine="torch"))
-    assert ("control points" in job.assumptions) == scene.only_points
+    assert ("control points" in job.assumptions) == scene.unplaced
     with rasterio.open(uri, "r+") as dataset:
         dataset.transform = Affine(1, 0, 500, 0, -1, 900)
     placed = RasterScene.open(uri)
     assert placed.transform is not None
-    assert not placed.only_points
+    assert not placed.unplaced
 
 
 @pytest.mark.parametrize(
@@ -576,3 +582,79 @@ def test_a_run_says_that_alpha_is_in_the_colours(tmp_path: Path, weights: str) -
             source=source, destination=f"{tmp_path}/a.zarr", checkpoint=weights
         )
         assert "alpha is in their colours" in open_job(settings).assumptions
+
+
+@pytest.mark.parametrize("tag", ["-3.402823e+38", "-3.4028235e+38", "-3.4028234663852886e+38"])
+def test_nodata_of_floats_is_what_a_rounded_tag_means(tmp_path: Path, tag: str) -> None:
+    data = values("float32") / 200
+    data[:, 3, 4] = np.finfo(np.float32).min
+    uri = save(tmp_path / "a.tif", data, nodata=float(tag))
+    valid = RasterScene.open(uri).read(Window(0, 0, HEIGHT, WIDTH))[1]
+    assert set(zip(*np.nonzero(~valid), strict=True)) == {(3, 4)}
+
+
+def test_nodata_that_is_not_declared_is_told_with_all_its_digits(tmp_path: Path) -> None:
+    data = values("float32") / 200
+    data[:, 3, 4] = odd = np.finfo(np.float32).min
+    scene = RasterScene.open(save(tmp_path / "a.tif", data))
+    with pytest.raises(Refusal, match="a_nodata") as error:
+        load_camera("srgb").decode(scene.read(Window(0, 0, HEIGHT, WIDTH))[0])
+    declared = str(error.value).partition("a_nodata ")[2].partition(",")[0]
+    assert np.float32(declared) == odd
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (("665", "560", "490"), True),
+        (("490", "560", "665"), False),
+        (("0.665", "0.56", "0.49"), True),
+        (("0.49", "0.56", "0.665"), False),
+        (("Band 490", "Band 560", "Band 665"), False),
+        (("1", "2", "3"), True),
+        (("Band 3", "Band 2", "Band 1"), True),
+        (("Y", "Cb", "Cr"), False),
+        (("PC1", "PC2", "PC3"), False),
+        (("Rot", "Grün", "Blau"), True),
+        (("Blau", "Grün", "Rot"), False),
+        (("azul", "verde", "rojo"), False),
+        (("bleu", "vert", "rouge"), False),
+    ],
+)
+def test_bands_that_say_what_they_are_in_other_ways(names: Any, known: bool) -> None:
+    assert say_other(names, [None] * 3) != known
+
+
+def test_a_curve_ends_where_the_file_says(tmp_path: Path, weights: str) -> None:
+    data = values("uint16") * 5
+    about = {"crs": 32632, "transform": rasterio.Affine.scale(2, -2)}
+    told = {"encoding": "srgb", "destination": "-", "checkpoint": weights}
+    given = save(tmp_path / "a.tif", data, NBITS=12, **about)
+    job = open_job(ReconstructSettings(source=given, white=800, **told))
+    assert job.camera.end(job.scene.dtype) == 4095
+    given = save(tmp_path / "b.tif", data, scaling=([1e-4] * 3, [0] * 3), **about)
+    job = open_job(ReconstructSettings(source=given, **told))
+    assert job.camera.end(job.scene.dtype) == pytest.approx(1e4)
+    given = save(tmp_path / "c.tif", data, **about)
+    with pytest.raises(Refusal, match=r"end where its curve does: at 255.*got 995"):
+        open_job(ReconstructSettings(source=given, white=200, **told))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_what_a_header_says_beside_pixels_is_no_damage(tmp_path: Path, name: str) -> None:
+    """GDAL begins again where it reads backwards, and warns of the header again."""
+    path, data = tmp_path / name, np.random.default_rng(0).integers(0, 255, (1600, 256, 3))
+    if name == "a.png":
+        Image.fromarray(data.astype(np.uint8)).save(path)
+        whole, body = path.read_bytes(), b"tIME" + bytes((7, 234, 13, 40, 1, 1, 1))
+        chunk = struct.pack(">I", 7) + body + struct.pack(">I", zlib.crc32(body))
+        path.write_bytes(whole[:33] + chunk + whole[33:])
+    else:
+        Image.fromarray(data.astype(np.uint8)).save(path, tiffinfo={282: 72.0})
+        whole = path.read_bytes()
+        at = whole.index(struct.pack("<HHI", 282, 5, 1))
+        path.write_bytes(whole[: at + 8] + struct.pack("<I", 10**9) + whole[at + 12 :])
+    scene = RasterScene.open(str(path))
+    for row in (1500, 10, 900):
+        got = scene.read(Window(row, 0, 50, 256))[0]
+        np.testing.assert_array_equal(got, data[row : row + 50].transpose(2, 0, 1))

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
-from pipeline.sensor import SENSORS, load_sensor
+from pipeline.sensor import SENSORS, gaussian_bands, load_sensor
 
 NM = tuple(float(nm) for nm in range(400, 701, 10))
 
@@ -122,3 +122,9 @@ def test_a_response_below_zero_is_refused_but_for_noise(tmp_path: Path) -> None:
 def test_an_empty_csv_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="begins with wavelength_nm"):
         load_sensor(written(tmp_path, ""), NM)
+
+
+@pytest.mark.parametrize("text", ["nan:65", "inf:65", "490:nan", "490", "a:b"])
+def test_gaussian_bands_are_finite(text: str) -> None:
+    with pytest.raises(Refusal, match=r"pairs of numbers|nm wide or wider"):
+        gaussian_bands(text, NM)

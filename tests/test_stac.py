@@ -172,3 +172,12 @@ def test_a_footprint_of_grads_from_paris_is_in_degrees_from_greenwich(tmp_path):
 def test_a_mirrored_footprint_still_goes_counterclockwise(tmp_path):
     south_up = labels(tmp_path, transform=Affine(0.5, 0, 528000, 0, 0.5, 4978000))
     assert shape(footprint(south_up)).exterior.is_ccw
+
+
+@pytest.mark.parametrize("code", [3857, 3395])
+def test_a_footprint_on_a_cylinder_is_cut_at_180_degrees(tmp_path, code):
+    place = Affine(10, 0, 20037508.34 - 200, 0, -10, 1000)
+    found = footprint(labels(tmp_path, transform=place, crs_wkt=CRS.from_epsg(code).to_wkt()))
+    parts = shape(found).geoms
+    assert [round(part.bounds[0]) for part in parts] == [180, -180]
+    assert sum(part.bounds[2] - part.bounds[0] for part in parts) < 0.01

@@ -26,6 +26,7 @@ class ArrayScene:
     transform = None
     crs_wkt = None
     declared_white = 1.0
+    declared_end = None
     colours = None
 
     @property

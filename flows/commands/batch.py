@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from flows.commands.common import STOPPED, Json, Log, Metrics, figures, say, tell
 from flows.settings import BatchSettings, load
+from pipeline.errors import Refusal
 from pipeline.redact import redacted
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ app = typer.Typer()
 
 @app.command()
 def batch(
-    config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
+    config: Annotated[str, typer.Argument(help="TOML file.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     log: Log = None,
     metrics: Metrics = None,
@@ -44,6 +46,10 @@ def batch(
         with figures(metrics):
             if log:
                 log_as(log)
+            if not Path(config).exists():
+                # Not one that is shipped: a job begun in another folder would take what lies there.
+                rule, fix = "a batch's config is a TOML file", "Write one, after docs/cloud.md."
+                raise Refusal(rule, f"no {Path(config).absolute()}", fix)
             planned = plan_batch(load(BatchSettings, config), stop)
         _tell(planned, dry_run, as_json, log)
         if dry_run:
@@ -65,13 +71,16 @@ def batch(
 def _run(planned: "Batch", stop: Event, as_json: bool, log: str | None) -> list[dict[str, Any]]:
     """What became of each scene; shown as far as it is known where the report cannot be written."""
     from flows.batch import run_batch  # noqa: PLC0415
+    from flows.progress import log_end  # noqa: PLC0415
     from pipeline.store import storage_errors  # noqa: PLC0415
 
     ended: list[dict[str, Any]] = []
 
     def watch(row: dict[str, Any]) -> None:
         ended.append(row)
-        if not log:
+        if log:
+            log_end(row)
+        else:
             tell(_line(row))
 
     try:

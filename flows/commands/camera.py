@@ -14,6 +14,7 @@ group = typer.Typer(help="Cameras.", no_args_is_help=True)
 app.add_typer(group, name="camera")
 
 Plot = Annotated[Path | None, typer.Option(help="Picture to write, PNG or SVG.")]
+PICTURES = (".png", ".svg")
 Illuminant = Annotated[str, typer.Option(help="Light: E, D65, A, ... or a CSV file.")]
 
 
@@ -44,7 +45,7 @@ def show_camera(
     from pipeline.light import load_light  # noqa: PLC0415
     from pipeline.plots import plot_camera  # noqa: PLC0415
 
-    _refuse_taken(plot, overwrite=overwrite)
+    _refuse_unfit(plot, PICTURES, overwrite)
     camera = load_camera(name, load_light(illuminant))
     if plot is not None:
         plot_camera(camera, plot)
@@ -76,14 +77,11 @@ def fit(  # noqa: PLR0913, PLR0917 (a parameter is an option)
 
     Example: r2h camera fit shot.tif mine.csv --corners 253,103,661,103,655,358,250,358
     """
-    from pipeline.camera import write_camera  # noqa: PLC0415
-    from pipeline.fit import fit_picture  # noqa: PLC0415
+    from pipeline.fit import fit_picture, write_camera  # noqa: PLC0415
     from pipeline.plots import plot_camera  # noqa: PLC0415
 
-    if not out.name.endswith(".csv"):
-        rule = "a camera's file is a CSV, as --camera takes it"
-        raise Refusal(rule, out, "Give a name that ends in .csv.")
-    _refuse_taken(out, plot, overwrite=overwrite)
+    _refuse_unfit(out, (".csv",), overwrite)
+    _refuse_unfit(plot, PICTURES, overwrite)
     found = fit_picture(source, corners, encoding)
     white = ",".join(f"{value:.4g}" for value in found.white)
     write_camera(found.camera, out, f"fitted to {Path(source).name}, in its light; white {white}")
@@ -94,8 +92,16 @@ def fit(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     tell("white is that of the chart's place and exposure: fit again where the light differs")
 
 
-def _refuse_taken(*files: Path | None, overwrite: bool) -> None:
+def _refuse_unfit(path: Path | None, endings: tuple[str, ...], overwrite: bool) -> None:
+    """Before any work: a name that says another kind of file, a folder that is not there."""
     from pipeline.publish import refuse_there  # noqa: PLC0415
 
-    for path in filter(None, () if overwrite else files):
+    if path is None:
+        return
+    if path.suffix.lower() not in endings:
+        kinds = " or ".join(endings)
+        raise Refusal(f"the file's name ends in {kinds}", path, "Choose another name.")
+    if not path.parent.is_dir():
+        raise Refusal("the file's folder is there", path, "Make the folder.")
+    if not overwrite:
         refuse_there(path)

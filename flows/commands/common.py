@@ -1,6 +1,7 @@
 """What the commands share: how they tell, show and fail."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,8 +37,13 @@ def say(text: str, err: bool = False) -> None:
 
 
 def fail(error: object, code: int) -> None:
-    """One line on standard error, and the exit code."""
-    tell(f"r2h: {' '.join(str(error).split())}")
+    """One line on standard error, of a log where there is one, and the exit code."""
+    text, logger = " ".join(str(error).split()), logging.getLogger("r2h")
+    if logger.level == logging.NOTSET:  # nobody asked for a log
+        tell(f"r2h: {text}")
+    else:
+        level = logging.WARNING if code == STOPPED else logging.ERROR
+        logger.log(level, "%s", text, extra={"exit_code": code})
     sys.exit(code)
 
 

@@ -59,7 +59,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
         if log:
             log_as(log)
         if prefect:
-            record = _with_prefect(settings)
+            record = _with_prefect(settings, log)
         elif dask:
             record = _on_dask(settings, dask, log)
         else:
@@ -106,7 +106,7 @@ def _on_dask(settings: ReconstructSettings, cluster: str, log: str | None) -> di
     return reconstruct_on(cluster, settings, log)
 
 
-def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
+def _with_prefect(settings: ReconstructSettings, log: str | None) -> dict[str, Any]:
     from flows.forecast import line  # noqa: PLC0415
     from flows.job import open_job  # noqa: PLC0415
     from flows.progress import stopped_by_signals  # noqa: PLC0415
@@ -116,7 +116,9 @@ def _with_prefect(settings: ReconstructSettings) -> dict[str, Any]:
     # Bad input, and what does not fit, is told in a line before a server starts.
     with stopped_by_signals() as stop:
         job = open_job(settings, REGIONS, stop=stop)
-        tell(line(job, check(job, stop)))
+        planned = line(job, check(job, stop))
+        if not log:
+            tell(planned)
     if stop.is_set():
         raise Stopped
     with answered():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-SEEN = ["pipeline", "flows.inputs", "flows.settings", "pystac", "tomllib"]
+SEEN = ["pipeline", "flows.inputs", "flows.catalog", "flows.settings", "pystac", "tomllib"]
 with atheris.instrument_imports(include=SEEN):
     from tests.fuzz import targets
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from rasterio.enums import ColorInterp
 from scipy.io import savemat
 
-from flows.inputs import from_stac
+from flows.catalog import from_stac
 from flows.naming import destination
 from flows.settings import ReconstructSettings, load
 from model import NetworkConfig, R2HDiff
