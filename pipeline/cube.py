@@ -25,6 +25,7 @@ from pipeline.place import (
     SETTINGS,
     disown,
     is_vacant,
+    no_cube,
     refuse_foreign,
     remove,
     root_attributes,
@@ -76,11 +77,7 @@ class SpectralCube:
                 return cls(uri, group)
         except (ValueError, KeyError, RuntimeError, FileNotFoundError):
             pass  # a power loss cut its metadata
-        if {SETTINGS, BEGUN} & root_attributes(fs, root).keys():
-            fix = "Begin again with --overwrite."
-            raise Refusal("the URI is a cube, wholly created", uri, fix)
-        fix = "Check the path: NAME_aux.zarr belongs to the cube NAME.zarr."
-        raise Refusal("the URI is a cube, which says so", uri, fix)
+        raise no_cube(uri, root_attributes(fs, root))
 
     @classmethod
     def create(cls, uri: str, spec: CubeSpec) -> SpectralCube:

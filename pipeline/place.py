@@ -6,6 +6,7 @@ import glob
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,13 @@ def _in(fs: fsspec.AbstractFileSystem, root: str) -> list[str]:
     """Paths in a folder; of a bucket also lists the folder itself, where it has an object."""
     names = (str(name).rstrip("/") for name in fs.ls(root, detail=False))
     return [name for name in names if name != root.rstrip("/")]
+
+
+def no_cube(uri: str, attributes: Mapping[str, Any]) -> Refusal:
+    """What to say of a store that cannot be opened as a cube, by its root's attributes."""
+    if {SETTINGS, BEGUN} & attributes.keys():
+        return Refusal("the URI is a cube, wholly created", uri, "Begin again with --overwrite.")
+    fix = "Check the path; to make a cube there, delete it yourself."
+    if COMPANION in attributes:
+        fix = "Give the cube that it lies beside."
+    return Refusal("the URI is a cube, which says so", uri, fix)

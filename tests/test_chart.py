@@ -264,3 +264,12 @@ def test_the_chart_of_a_real_picture_is_explained(data_root: Path) -> None:
 def test_corners_are_eight_finite_numbers(text):
     with pytest.raises(Refusal, match="eight numbers"):
         corners_of(text)
+
+
+@pytest.mark.parametrize(("plot", "said"), [("a.foo", "PNG or SVG"), ("none/a.png", "folder")])
+def test_a_plot_is_looked_at_before_any_work(tmp_path: Path, plot: str, said: str) -> None:
+    out = tmp_path / "mine.csv"
+    words = ["camera", "fit", "shot.tif", str(out), "--corners", CORNERS]
+    with pytest.raises(Refusal, match=said):
+        CliRunner().invoke(app, [*words, "--plot", str(tmp_path / plot)], catch_exceptions=False)
+    assert not out.exists()

@@ -8,7 +8,7 @@ import pytest
 import zarr
 
 from pipeline.companion import Companion
-from pipeline.cube import SpectralCube
+from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
 from pipeline.store import open_store
 from pipeline.verify import damage
@@ -85,3 +85,11 @@ def test_a_run_is_not_resumed_beside_that_of_another_and_begins_again(tmp_path, 
     stored = json.loads((tmp_path / "b_aux.zarr/.zattrs").read_text())["r2h_companion"]
     assert len(stored) == 64
     assert CubeView.open(str(tmp_path / "b.zarr")).aux
+
+
+@FORMATS
+def test_who_names_the_companion_is_told_of_its_cube(tmp_path, zarr_format):
+    uri = str(tmp_path / "a.zarr")
+    SpectralCube.create(uri, CubeSpec(8, 8, (4e2, 5e2), 8, zarr_format=zarr_format))
+    with pytest.raises(Refusal, match="the cube that it lies beside"):
+        SpectralCube.open(Companion.uri(uri))

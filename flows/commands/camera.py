@@ -45,7 +45,7 @@ def show_camera(
     from pipeline.light import load_light  # noqa: PLC0415
     from pipeline.plots import plot_camera  # noqa: PLC0415
 
-    _refuse_unfit(plot, PICTURES, overwrite)
+    _refuse_unfit(plot, PICTURES, "a picture is PNG or SVG", overwrite)
     camera = load_camera(name, load_light(illuminant))
     if plot is not None:
         plot_camera(camera, plot)
@@ -80,8 +80,8 @@ def fit(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from pipeline.fit import fit_picture, write_camera  # noqa: PLC0415
     from pipeline.plots import plot_camera  # noqa: PLC0415
 
-    _refuse_unfit(out, (".csv",), overwrite)
-    _refuse_unfit(plot, PICTURES, overwrite)
+    _refuse_unfit(out, (".csv",), "a camera's file is a CSV, as --camera takes it", overwrite)
+    _refuse_unfit(plot, PICTURES, "a picture is PNG or SVG", overwrite)
     found = fit_picture(source, corners, encoding)
     white = ",".join(f"{value:.4g}" for value in found.white)
     write_camera(found.camera, out, f"fitted to {Path(source).name}, in its light; white {white}")
@@ -92,15 +92,14 @@ def fit(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     tell("white is that of the chart's place and exposure: fit again where the light differs")
 
 
-def _refuse_unfit(path: Path | None, endings: tuple[str, ...], overwrite: bool) -> None:
+def _refuse_unfit(path: Path | None, endings: tuple[str, ...], rule: str, overwrite: bool) -> None:
     """Before any work: a name that says another kind of file, a folder that is not there."""
     from pipeline.publish import refuse_there  # noqa: PLC0415
 
     if path is None:
         return
     if path.suffix.lower() not in endings:
-        kinds = " or ".join(endings)
-        raise Refusal(f"the file's name ends in {kinds}", path, "Choose another name.")
+        raise Refusal(rule, path, f"Give a name that ends in {' or '.join(endings)}.")
     if not path.parent.is_dir():
         raise Refusal("the file's folder is there", path, "Make the folder.")
     if not overwrite:
