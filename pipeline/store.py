@@ -28,6 +28,8 @@ for _protocol in ("s3", "gs", "abfs"):
     fsspec.config.conf.setdefault(_protocol, {}).setdefault("use_listings_cache", False)
 
 
+EARLY = 1 << 16
+"""Bytes of a file from which on it is sent to the disk at once (docs/decisions/0033)."""
 _before: list[tuple[str | None, str | None]] = []
 """Where S3 was said to be, to the environment and to s3fs, before `use_endpoint` said another."""
 
@@ -192,6 +194,8 @@ def move_in(target: Path, data: bytes, *, durable: bool = False) -> None:
         partial.write_bytes(data)
         if durable:
             _to_disk(partial)
+        elif len(data) > EARLY:
+            _begin_to_disk(partial)
         partial.replace(target)
     except OSError:
         partial.unlink(missing_ok=True)  # on a full disk its half would take room
@@ -222,5 +226,16 @@ def _to_disk(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _begin_to_disk(path: Path) -> None:
+    """Have Linux begin to write a file; else it waits for seconds, and the seal for all of it."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(handle)
