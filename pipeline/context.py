@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.camera import Camera, Floats
 from pipeline.errors import heed
-from pipeline.exposure import BRIGHT_AT, SHARE, Pixels, lattices, scene_scale, spread
+from pipeline.exposure import SHARE, Pixels, lattices, scene_scale, spread
 from pipeline.grid import Window
 
 SIDE = 128
@@ -19,6 +19,8 @@ ACROSS = 6
 """Windows side by side, at most; of a side of 1,150 pixels or less four (docs/decisions/0034)."""
 MOST = 16
 """Windows of finer lattices that are kept, at most."""
+BRIGHTEST = 8.0
+"""Times the scale, the most that a window shows: the brightest of the training scenes has 7.6."""
 SIDES = 32
 """What is told of them has sides that are multiples of this, as networks halve them."""
 
@@ -40,8 +42,8 @@ class Measured(NamedTuple):
     scale: float
     """See `pipeline.exposure`."""
     contexts: Sequence[Context] = ()
-    """What its tiles attend to; without any, each to itself. None is brighter than the scale lets
-    the 99th percentile be: one glint of the sun would outweigh all else (docs/decisions/0034)."""
+    """What its tiles attend to; without any, each to itself. No value is above `BRIGHTEST` scales:
+    one glint of the sun would outweigh all else (docs/decisions/0034)."""
 
 
 GREY = Context(Window(0, 0, SIDES, SIDES), np.full((3, SIDES, SIDES), 0.25, np.float32), 1.0)
@@ -68,7 +70,7 @@ def measured(scene: Pixels, camera: Camera, tile: int = 0, stop: Event | None = 
     """
     scene = _Stoppable(scene, stop)
     scale, whole = scene_scale(scene, camera), max(scene.height, scene.width) <= tile
-    most, found = np.float32(BRIGHT_AT * scale), [] if whole else contexts(scene, camera)
+    most, found = np.float32(BRIGHTEST * scale), [] if whole else contexts(scene, camera)
     return Measured(scale, [one._replace(rgb=np.minimum(one.rgb, most)) for one in found])
 
 

@@ -78,8 +78,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(r2h, scenes, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_on_a_screen_each_scene_is_told_once(r2h, scenes, monkeypatch):
-    monkeypatch.setattr("flows.commands.batch.on_a_screen", lambda: True)
+def test_where_all_is_read_as_one_each_scene_is_told_once(r2h, scenes, monkeypatch):
+    monkeypatch.setattr("flows.commands.batch.read_as_one", lambda: True)
     code, out, err = r2h()
     assert (code, out, err.count("done ")) == (0, "", 3)
     assert len(r2h("--json")[1].splitlines()) == 3

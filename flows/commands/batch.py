@@ -1,6 +1,7 @@
 """`r2h batch`: many rasters under one configuration."""
 
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -55,8 +56,8 @@ def batch(
         if dry_run:
             raise typer.Exit(STOPPED if stop.is_set() else 0)
         rows = _run(planned, stop, as_json, log)
-    # On a screen each was told as it ended.
-    told = not log and not as_json and on_a_screen()
+    # There each was told as it ended.
+    told = not log and not as_json and read_as_one()
     _show([row for row in rows if not told or row["state"] == "waiting"], as_json)
     if metrics:
         write_metrics(metrics, rows)
@@ -104,9 +105,12 @@ def _tell(planned: "Batch", dry_run: bool, as_json: bool, log: str | None) -> No
         )
 
 
-def on_a_screen() -> bool:
-    """Whether both answers and what is told beside them are read there."""
-    return sys.stdout.isatty() and sys.stderr.isatty()
+def read_as_one() -> bool:
+    """Whether answers and what is told beside them go to one screen or file."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):  # one of them is no file
+        return False
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
