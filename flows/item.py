@@ -21,14 +21,14 @@ class Item:
     """What a catalog says of it as a whole and of its bands, by the names of STAC 1.1."""
     bands: tuple[dict[str, Any], ...] = ()
     """What a catalog says that each of its bands shows."""
-    refused: str | None = None
-    """Why its cube can have no name, where others go on."""
     union: tuple[dict[str, Any], ...] = ()
     """What it says so of all its assets together: of a file's bands where these are as many."""
+    refused: str | None = None
+    """Why its cube can have no name, where others go on."""
 
 
 def read(uri: str) -> str:
-    """A text at a path or URI. Raises Refusal where it cannot be read."""
+    """A list or catalog at a path or URI. Raises Refusal where it cannot be read."""
     try:
         with fsspec.open(uri, "rt", encoding="utf-8") as file:
             return str(file.read())

@@ -17,7 +17,7 @@ from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
 
 from pipeline.errors import Refusal
-from pipeline.geojson import Box, Ring, Shape, parts, polygons, rings
+from pipeline.geojson import Box, Ring, Shape, bounds, parts, polygons, rings
 from pipeline.grid import Window
 from pipeline.remote import without_place
 from pipeline.scene import Scene
@@ -145,6 +145,7 @@ def load_area(scene: Scene, path: str) -> Area:
     else:
         turn = round(2 * np.pi / crs.units_factor[1], 6)  # 360 degrees, or 400 grads
         shapes = tuple(_around(shape, scene, transform, turn) for shape in shapes)
+    bounds(path, shapes)  # refuses what has no place in the CRS
     pixels = np.concatenate(
         [np.stack(~transform @ ring.T, axis=1) for shape in shapes for ring in rings(shape)]
     )
