@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import torch
 
 import model
@@ -16,6 +17,7 @@ from pipeline.ahead import cores
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.closure import Closure
 from pipeline.context import Context, Measured
+from pipeline.curve import declared, full
 from pipeline.errors import Refusal, heed
 from pipeline.light import load_light
 from pipeline.noise import noise
@@ -114,8 +116,9 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
     if white is None:
         rule = "it must be known which pixel value means reflectance 1"
         raise Refusal(rule, f"{scene.dtype} without a declared scale", "Give it with --white.")
-    # Of 8 bits the curve ends at 255, whatever they are scaled by.
-    said = None if eight_bit else scene.declared_white or scene.declared_end
+    told = settings.white is not None and bool(full(np.float32(np.max(settings.white))))
+    # Of 8 bits the curve ends at 255, whatever they are scaled by; else what is told goes first.
+    said = None if eight_bit or told else declared(scene.declared_white, scene.declared_end)
     return resampled(camera, bands).reading(encoding, white, said if encoding == "srgb" else None)
 
 

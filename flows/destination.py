@@ -84,12 +84,15 @@ def refuse_other_settings(job: Job) -> None:
     cube = SpectralCube.open(job.settings.destination)
     for key, (found, wanted) in other_settings(job, cube).items():
         change = f"{key} {found} in the cube, {wanted} now"
-        fix = "Resume as it was begun, or begin again with --overwrite."
+        how = "with the version that began it" if key == "format" else "as it was begun"
+        fix = f"Resume {how}, or begin again with --overwrite."
         raise Refusal("a cube is resumed under the settings it was begun with", change, fix)
 
 
 def other_settings(job: Job, cube: SpectralCube) -> dict[str, tuple[Any, Any]]:
     """Of settings that give another result than the cube's: its value, and the job's."""
     found, wanted = cube.settings, json.loads(json.dumps(dict(job.spec.settings)))
-    both = {key: (found.get(key), wanted.get(key)) for key in sorted(wanted.keys() | found.keys())}
+    # Of another version much may differ: that it is one is told first.
+    keys = sorted(wanted.keys() | found.keys(), key=lambda key: (key != "format", key))
+    both = {key: (found.get(key), wanted.get(key)) for key in keys}
     return {key: (there, now) for key, (there, now) in both.items() if there != now}

@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.catalog import from_stac
 from flows.item import Item, read
-from flows.naming import Fields, destination
+from flows.naming import Fields, OddSign, destination
 from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.bands import RATIOS, RGB, say_other
 from pipeline.companion import Companion
@@ -36,7 +36,7 @@ def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]
         known: Fields = {"index": index, **item.fields}
         try:
             cube = destination(settings.output, settings.name, item.source, known)
-        except Refusal as error:
+        except OddSign as error:
             if not settings.keep_going:
                 raise
             item, cube = replace(item, refused=f"{error}"), "-"  # noqa: PLW2901

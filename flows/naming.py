@@ -11,6 +11,10 @@ Fields = Mapping[str, str | int]
 """What a template may say of an input, by name."""
 
 
+class OddSign(Refusal):
+    """A name that no cube can have."""
+
+
 def destination(output: str, template: str, source: str, fields: Fields) -> str:
     """Where the cube of a source goes: below ``output``, by a template of its fields.
 
@@ -31,7 +35,7 @@ def destination(output: str, template: str, source: str, fields: Fields) -> str:
         raise Refusal(rule, name, fix)
     if odd := [s for s in name if s in '\\:*?"<>|#' or category(s) in ("Cc", "Cs")]:
         rule = "a cube's name stays below the output, with no sign that URIs or stores read"
-        raise Refusal(rule, f"{name} with {odd[0]!r}", "Rename the input, or name by {index}.")
+        raise OddSign(rule, f"{name} with {odd[0]!r} of {source}", "Rename it, or name by {index}.")
     return f"{output.rstrip('/')}/{name}"
 
 

@@ -1,33 +1,26 @@
 """A part of a scene: by bounding box or by polygons."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyproj
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj.exceptions import CRSError, ProjError
-from pyproj.transformer import TransformerGroup
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.features import geometry_mask
-from rasterio.warp import transform as warp
 from rasterio.warp import transform_geom
 
 from pipeline.errors import Refusal
 from pipeline.geojson import Box, Ring, Shape, bounds, parts, polygons, rings
 from pipeline.grid import Window
+from pipeline.lonlat import LONLAT, Points, blur, pixels_of, refuse_lost
 from pipeline.remote import without_place
 from pipeline.scene import Scene
 
 _BLOCK = 512
-_LONLAT = "OGC:CRS84"
 _BEND = 0.01  # of a pixel: how far an edge may be from its chord
-_EQUATOR = 6378137.0  # m, the radius there
 _HALVINGS, _POINTS = 40, 1_000_000  # of an edge, of a ring: where one jumps, no number is enough
-Points = NDArray[np.float64]
 
 
 def box_window(scene: Scene, box: Box) -> Window:
@@ -136,54 +129,26 @@ def load_area(scene: Scene, path: str) -> Area:
     crs = CRS.from_wkt(scene.crs_wkt)
     try:
         bent = [_bent(shape, crs, transform) for shape in polygons(path)]
-        shapes = tuple(transform_geom(_LONLAT, crs, shape) for shape in bent)
+        shapes = tuple(transform_geom(LONLAT, crs, shape) for shape in bent)
     except CPLE_BaseError as error:
         rule, fix = "the scene's CRS can be reached from longitude and latitude", "Give a window."
         raise Refusal(rule, error, fix) from None
-    if not crs.is_geographic:
-        _refuse_beyond(scene, crs, transform)
-    else:
+    if crs.is_geographic:
         turn = round(2 * np.pi / crs.units_factor[1], 6)  # 360 degrees, or 400 grads
         shapes = tuple(_around(shape, scene, transform, turn) for shape in shapes)
     bounds(path, shapes)  # refuses what has no place in the CRS
     pixels = np.concatenate(
         [np.stack(~transform @ ring.T, axis=1) for shape in shapes for ring in rings(shape)]
     )
+    if not crs.is_geographic:
+        refuse_lost(scene, crs, transform, pixels)
     window, cut = _touched(scene, pixels, path), _beyond(scene, pixels)
-    area = Area(shapes, transform, window, cut, _blur(crs, transform))
+    area = Area(shapes, transform, window, cut, blur(crs, transform, bent))
     blocks = (block.intersection(area.window) for block in _blocks(area.window))
     if not any(area(block).any() for block in blocks if block):
         rule, fix = "an area holds a pixel's centre", "Give a larger one, or a window."
         raise Refusal(rule, f"{path} with none in {area.window}", fix)
     return area
-
-
-def _refuse_beyond(scene: Scene, crs: CRS, transform: Affine) -> None:
-    """Refuse a scene that goes on beyond where its projection ends, as at 180 degrees.
-
-    What lies there comes back from longitude and latitude at the world's other side.
-    """
-    corners = np.array([(col, row) for col in (0, scene.width) for row in (0, scene.height)], float)
-    x, y = transform @ corners.T
-    back = _pixels(np.stack(warp(crs, _LONLAT, x, y), axis=1), crs, transform)
-    if (
-        np.abs(back - corners)[np.isfinite(back).all(axis=1)] > max(scene.height, scene.width)
-    ).any():
-        rule = "an area needs a scene within its projection: at 180 degrees this one begins anew"
-        raise Refusal(rule, "a scene that goes on beyond it", "Give a window in pixels.")
-
-
-def _blur(crs: CRS, transform: Affine) -> float:
-    """Pixels to which longitude and latitude in WGS 84 are known in a CRS, by PROJ's grids here."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of grids that are not here: see below
-            ways = TransformerGroup(_LONLAT, pyproj.CRS.from_wkt(crs.to_wkt()), always_xy=True)
-    except (CRSError, ProjError):
-        return 0.0
-    metres = ways.transformers[0].accuracy if ways.transformers else 0.0
-    unit = crs.units_factor[1] * (_EQUATOR if crs.is_geographic else 1)
-    return float(max(0.0, metres) / (unit * np.sqrt(abs(transform.determinant))))
 
 
 def _around(shape: Shape, scene: Scene, transform: Affine, turn: float) -> Shape:
@@ -234,17 +199,11 @@ def _filled(ring: Points, crs: CRS, transform: Affine) -> Points:
 def _sagittas(ring: Points, crs: CRS, transform: Affine) -> NDArray[np.float64]:
     """How far in the scene, in pixels, each edge (points - 1,) is from its chord."""
     start, end = ring[:-1], ring[1:]
-    first, last = (_pixels(points, crs, transform) for points in (start, end))
+    first, last = (pixels_of(points, crs, transform) for points in (start, end))
     # A curve may cross its chord, in the middle where it is symmetrical.
     off = [
-        _pixels(start + t * (end - start), crs, transform) - (first + t * (last - first))
+        pixels_of(start + t * (end - start), crs, transform) - (first + t * (last - first))
         for t in (0.25, 0.5, 0.75)
     ]
     farthest: NDArray[np.float64] = np.linalg.norm(np.array(off), axis=2).max(axis=0)
     return farthest
-
-
-def _pixels(points: Points, crs: CRS, transform: Affine) -> Points:
-    """Longitudes and latitudes (points, 2) as columns and rows of the scene."""
-    x, y = warp(_LONLAT, crs, *points.T)
-    return np.stack(~transform @ (np.array(x), np.array(y)), axis=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,29 +24,34 @@ _NOT_RGB_STORAGE = {"CMYK", "YCCK", "CIELAB", "ICCLAB", "ITULAB"}
 # Sentinel-2's, which Landsat 8 shares.
 _CODES = {"b02": "blue", "b03": "green", "b04": "red"}
 _WORDS = {
-    **dict.fromkeys(("rot", "rouge", "rojo", "rosso", "vermelho"), "red"),
-    **dict.fromkeys(("grün", "gruen", "vert", "verde"), "green"),
-    **dict.fromkeys(("blau", "bleu", "azul", "blu"), "blue"),
+    **dict.fromkeys(
+        ("rot", "rouge", "rojo", "roja", "rosso", "vermelho", "vermelha", "rood"), "red"
+    ),
+    **dict.fromkeys(("grün", "gruen", "vert", "verde", "groen"), "green"),
+    **dict.fromkeys(("blau", "bleu", "azul", "blu", "blauw"), "blue"),
 }
-"""Colours in other languages: of German, French, Spanish, Italian and Portuguese software."""
+"""Colours in German, French, Spanish, Italian, Portuguese and Dutch: of three bands together, as
+single ones are words of other things too."""
 _LETTERS = {"r": "red", "g": "green", "b": "blue", "n": "nir"}
 # With one digit a band says nothing, as B4 is red here and infrared there; but three do: these are
 # red, green and blue of Sentinel-2 and Landsat 8, of older Landsats, or a file's own numbers.
 _IN_ORDER = {"432", "321", "123"}
 _OTHERS = re.compile(
-    r"(nir|swir|lwir|rededge|edge)\d?|tir|infra|(near)?infrared|thermal|b(01|0[5-9]|1[0-2]|8a)"
-    r"|pc\d|cir\d?|cb|cr|pan|panchromatic|hue|saturation|lightness|[hv][hv]|dsm|dtm|dem|chm|elevation|ndvi|ndwi|ndre"
+    r"(nir|swir|lwir|rededge|edge)\d?|tir|infra|(near)?infrared|infrarot|infrarouge|infrarr?ojo|infrarosso|thermal|b(01|0[5-9]|1[0-2]|8a)"
+    r"|pan|panchromatic|hue|saturation|lightness|[hv][hv]|dsm|dtm|dem|chm|elevation|ndvi|ndwi|ndre"
 )
-_SPACES = {"lab", "xyz", "hsv", "hsl", "hsi", "yuv", "ycc"}
+_SPACES = {"lab", "xyz", "hsv", "hsl", "hsi", "yuv", "ycbcr"}
 """Other colours than RGB, by the first letters of three bands."""
 _NUMBERED = re.compile(r"\bband[ _-]?(?=\d)")
 _NM = re.compile(r"(\d+(?:\.\d+)?) *(nm\b|nanomet|um\b|µm|μm|micromet|micron)")
-_BARE = re.compile(r" *(?:band[ _-]?)?(\d+(?:\.\d+)?) *")
-"""A name that is a number, perhaps of nm from 300 on, or below 1 of micrometres."""
+_BARE = re.compile(r" *(?:band|wavelength|[bgr])?[ _-]*(\d+(?:\.\d+)?) *")
+"""A name that is a number of nm from 300 to 2500, or of micrometres below 1."""
+_CLOSEST = 5.0
+"""nm that centres of red, green and blue are apart at least: of 301, 302, 303 none is one."""
+_PARTS = re.compile(r" *(pc[ _-]?\d|cir[ _-]?\d?) *", re.IGNORECASE)
+"""A name of a principal component, or of a band of colour infrared."""
 _CENTRES = {"red": (590, 700), "green": (500, 600), "blue": (445, 520)}
 """nm at which a band that says its wavelength may be centred."""
-_FIRST = 300.0
-"""The least nm that a bare number is taken for."""
 _ROUNDED = 4 * np.finfo(np.float32).eps
 """How far a tag of nodata may be from the float that it means, as GDAL has it: it is rounded."""
 RATIOS = {None, "", "1", "reflectance", "unitless", "dimensionless"}
@@ -101,12 +108,17 @@ def say_other(names: Sequence[str | None], nm: Sequence[float | None]) -> bool:
     """
     words = [_words(name) for name in names]
     digits = [word[1] for each in words for word in each if re.fullmatch(r"b\d", word)]
-    said = [_named_wavelength(name, known) for name, known in zip(names, nm, strict=True)]
+    bare = _bare_wavelengths(names)
+    known = [one if one is not None else other for one, other in zip(bare, nm, strict=True)]
+    said = [_named_wavelength(name, at) for name, at in zip(names, known, strict=True)]
+    abroad = [_WORDS.get(each[0]) for each in words if len(each) == 1]
     return (
         any(described(name) not in {"undefined", is_} for name, is_ in zip(names, RGB, strict=True))
         or any(at is not None and not _seen(at, is_) for at, is_ in zip(said, RGB, strict=True))
         or (len(digits) == len(names) and "".join(digits) not in _IN_ORDER)
         or "".join(each[0] for each in words if len(each) == 1) in _SPACES
+        or all(_PARTS.fullmatch(name or "") for name in names)
+        or (set(abroad) == set(RGB) and abroad != list(RGB))
     )
 
 
@@ -116,12 +128,13 @@ def described(text: str | None) -> str:
     words = [_LETTERS.get(word, word) for word in words] if len(words) == 1 else words
     if any(_OTHERS.fullmatch(word) for word in words):
         return "other"
-    colours = {(_CODES | _WORDS).get(word, word) for word in words} & set(RGB)
+    colours = {_CODES.get(word, word) for word in words} & set(RGB)
     return colours.pop() if len(colours) == 1 else "undefined"
 
 
 def _words(text: str | None) -> list[str]:
-    return re.findall(r"[^\W_]+", _NUMBERED.sub("b", (text or "").lower()))
+    whole = normalize("NFKC", text or "").lower()
+    return re.findall(r"[^\W_]+", _NUMBERED.sub("b", whole))
 
 
 def _seen(nm: float, colour: str) -> bool:
@@ -134,10 +147,17 @@ def _named_wavelength(name: str | None, otherwise: float | None) -> float | None
     text = (name or "").lower()
     if found := _NM.search(text):
         return float(found[1]) * (1 if found[2][0] == "n" else 1000)
-    if bare := _BARE.fullmatch(text):
-        nm = float(bare[1]) * (1000 if "." in bare[1] and float(bare[1]) < 1 else 1)
-        return nm if nm >= _FIRST else otherwise
     return otherwise
+
+
+def _bare_wavelengths(names: Sequence[str | None]) -> list[float | None]:
+    """nm of three names that are different numbers, and do not merely count on."""
+    found = [_BARE.fullmatch((name or "").lower()) for name in names]
+    numbers = [float(bare[1]) for bare in found if bare]
+    nm = [1000 * n if n < 1 else n for n in numbers]
+    told = len(set(nm)) == len(names) and all(300 <= n <= 2500 for n in nm)
+    counted = any(abs(b - a) < _CLOSEST for a, b in pairwise(nm))
+    return list(nm) if told and not counted else [None] * len(names)
 
 
 def _wavelength(dataset: DatasetReader, band: int) -> float | None:
@@ -221,9 +241,7 @@ def _bits(dataset: DatasetReader, bands: tuple[int, int, int]) -> int | None:
 
 def holds(plane: NDArray[Any], value: float) -> NDArray[np.bool_]:
     """Where a band (...) holds its nodata: of floats to the last bits, for tags are rounded."""
-    exact = plane.dtype.kind != "f"
-    with np.errstate(over="ignore"):  # of a tag that no float32 holds
-        held: NDArray[np.bool_] = (
-            plane == value if exact else np.isclose(plane, value, rtol=_ROUNDED, atol=0)
-        )
+    held: NDArray[np.bool_] = plane == value
+    if plane.dtype.kind == "f" and abs(value) <= np.finfo(plane.dtype).max:
+        held = np.isclose(plane, value, rtol=_ROUNDED, atol=0)
     return held

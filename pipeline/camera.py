@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.curve import end, from_srgb, full
+from pipeline.curve import end, from_srgb, full, refuse_beyond
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
 from pipeline.table import averaged, is_csv, linear, outside, parse_table, read_text, refined
@@ -109,10 +109,7 @@ class Camera:
         if self.encoding == "linear":
             return values.astype(np.float32) / self._whites
         last = np.float32(self.end(values.dtype))
-        if values.dtype.kind == "u" and values.size and values.max() > last:
-            rule = f"values in sRGB end where its curve does: at {last:g}, of white {self.white}"
-            fix = "Give --white the value of all bits, as 4095, or convert the picture to 8 bits."
-            raise Refusal(rule, f"{values.max()}", fix)
+        refuse_beyond(values, last)
         return from_srgb(values.astype(np.float32) / last) / from_srgb(self._whites / last)
 
     def end(self, dtype: np.dtype[Any]) -> float:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import Refusal
+
 Floats = NDArray[np.float32]
 
 _ENDS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
@@ -27,6 +29,29 @@ def end(dtype: np.dtype[Any], white: float) -> float:
     if dtype.kind == "f":
         return next(known for known, most in _FLOATS.items() if white < most)
     return next((known for known in _ENDS if white <= known), _ENDS[-1])
+
+
+def declared(scale_end: float | None, bits_end: float | None) -> float | None:
+    """Where an image says that sRGB's curve ends, by the value that its scale makes 1, or its bits.
+
+    A scale is often rounded: what is within a thousandth of a value with all bits set is that.
+    """
+    if scale_end is None:
+        return bits_end
+    near = 2.0 ** np.rint(np.log2(scale_end + 1)) - 1
+    return float(near) if near >= 1 and abs(scale_end / near - 1) < 1e-3 else scale_end
+
+
+def refuse_beyond(values: NDArray[Any], last: np.float32) -> None:
+    """Raise Refusal for whole values beyond the end of sRGB's curve, which was guessed then.
+
+    Of floats they are light that is brighter than white.
+    """
+    if values.dtype.kind == "u" and values.size and (most := values.max()) > last:
+        rule = f"values in sRGB end where its curve does: at {last:g}"
+        nodata = f"If that is nodata, say so with gdal_edit.py -a_nodata {most}"
+        fix = f"{nodata}, else give --white its value of all bits, as 4095."
+        raise Refusal(rule, f"{most}", fix)
 
 
 def full(value: Floats | np.float32) -> NDArray[np.bool_]:

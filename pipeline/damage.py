@@ -16,10 +16,16 @@ from rasterio.io import DatasetReader
 from pipeline.errors import Refusal
 
 _KIND = re.compile(r"^CPLE_\w+(:| in )")
-_TAGS = re.compile(r"TIFF(ReadDirectory|FetchNormalTag)")
-"""Of tags that GDAL passes over when it opens a TIFF, and at times tells of later."""
+_HARMLESS = re.compile(
+    r'TIFFFetchNormalTag:.*"([XY]Resolution|ResolutionUnit|DateTime|Software|Artist|HostComputer'
+    r'|Make|Model|ImageDescription|Copyright|DocumentName|PageNumber|GDALMetadata|RichTIFFIPTC)"'
+    r"|TIFFReadDirectory:Warning, Unknown field with tag"
+    r"|ExtraSamples doesn't match SamplesPerPixel"
+)
+"""Of a TIFF's tags that do not decide the pixels. By others, as Predictor, libtiff goes on all the
+same, to other pixels."""
 _at_open: WeakKeyDictionary[DatasetReader, set[str]] = WeakKeyDictionary()
-"""What was heard as each raster was opened."""
+"""What libpng told as each PNG was opened: of chunks before the pixels."""
 
 
 class _Ear(logging.Handler):
@@ -52,8 +58,16 @@ def heard() -> Iterator[list[str]]:
 
 
 def opened(dataset: DatasetReader, said: list[str]) -> None:
-    """Keep what was heard as a raster was opened: of its header, which it is read by as it is."""
-    _at_open[dataset] = {_KIND.sub("", text) for text in said}
+    """Keep what was heard as a raster was opened.
+
+    Raises Refusal for a JPEG of whose header libjpeg warned: GDAL passes on one of its warnings
+    and no more, so that nobody would hear of an end that is missing.
+    """
+    texts = {_KIND.sub("", text) for text in said}
+    if dataset.driver == "JPEG" and (odd := [text for text in texts if "libjpeg" in text]):
+        fix = "Write it anew, with jpegtran -copy all."
+        raise Refusal("a JPEG's header is in order", f"{dataset.name} ({odd[0]})", fix)
+    _at_open[dataset] = {text for text in texts if text.startswith("libpng:")}
 
 
 @contextmanager
@@ -62,8 +76,8 @@ def undamaged(dataset: DatasetReader | None = None) -> Iterator[None]:
 
     A block of JPEG that ends early or is smaller than the header says is no error to GDAL: what is
     lacking is grey, or what memory held before. It warns of a block once; whoever reads again opens
-    the raster again. What it warned of when it opened the ``dataset`` is of the header, to which it
-    comes back where it reads backwards.
+    the raster again. What libpng warned of when it opened the ``dataset`` stands before the pixels;
+    it comes back to that where it reads backwards.
     """
     try:
         with heard() as said:
@@ -72,7 +86,7 @@ def undamaged(dataset: DatasetReader | None = None) -> Iterator[None]:
         raise RasterioIOError(str(error)) from error
     known = set() if dataset is None else _at_open.get(dataset, set())
     for text in said:
-        if _KIND.sub("", text) not in known and not _TAGS.search(text):
+        if _KIND.sub("", text) not in known and not _HARMLESS.search(text):
             raise RasterioIOError(text)
 
 

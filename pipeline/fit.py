@@ -17,7 +17,7 @@ from pipeline.camera import (
     resampled,
 )
 from pipeline.chart import NEUTRAL, chart_reflectances, corners_of, read_chart
-from pipeline.curve import encoded, end, from_srgb
+from pipeline.curve import declared, encoded, end, from_srgb
 from pipeline.errors import Refusal
 from pipeline.scene import RasterScene
 
@@ -53,7 +53,8 @@ def fit_picture(source: str, corners: str, encoding: str) -> Fit:
         raise Refusal(rule, f"{source}, whose header may say other colours", fix)
     values = read_chart(scene, corners_of(corners))
     kind: Encoding = "srgb" if encoding == "srgb" else "linear"
-    return fit(values, reflectances, wavelengths, kind, scene.dtype)
+    said = None if scene.dtype == np.uint8 else declared(scene.declared_white, scene.declared_end)
+    return fit(values, reflectances, wavelengths, kind, scene.dtype, said)
 
 
 def fit(
@@ -62,23 +63,25 @@ def fit(
     wavelengths: tuple[float, ...],
     encoding: Encoding,
     dtype: np.dtype[Any],
+    ends: float | None = None,
 ) -> Fit:
     """The camera that explains pixel ``values`` (3, 24) of ``reflectances`` (wavelengths, 24).
 
-    ``dtype`` is the picture's; NaN, what is clipped, is left out. White is read, as light, off the
-    grey patches as the prior's mean sees them, which hardly depends on the camera. Each channel is
-    then the most probable one, patches being seen with some error, under a Gaussian prior: for
-    linear pixel values what cameras of the library are like, whose sensitivities are a space of few
-    dimensions (Jiang et al., WACV 2013); for sRGB, a finished photograph, a 3 x 3 matrix near the
-    identity on linear sRGB. What it finds includes the picture's light. Raises Refusal where the
-    picture is no such chart, or its grey is clipped.
+    ``dtype`` is the picture's, and where sRGB's curve ``ends`` in it, if it says so; NaN, what is
+    clipped, is left out. White is read, as light, off the grey patches as the prior's mean sees
+    them, which hardly depends on the camera. Each channel is then the most probable one, patches
+    being seen with some error, under a Gaussian prior: for linear pixel values what cameras of the
+    library are like, whose sensitivities are a space of few dimensions (Jiang et al., WACV 2013);
+    for sRGB, a finished photograph, a 3 x 3 matrix near the identity on linear sRGB. What it finds
+    includes the picture's light. Raises Refusal where the picture is no such chart, or its grey is
+    clipped.
     """
     known = ~np.isnan(values)
     _refuse_clipped(known[:, NEUTRAL])
     means, covariances = _finished(wavelengths) if encoding == "srgb" else _raw(wavelengths)
     # Not their mean over wavelengths: grey paint is darker below 430 nm, where cameras see little.
     grey = means @ reflectances[:, NEUTRAL]
-    last = end(dtype, float(np.nanmax(values))) if encoding == "srgb" else 1.0
+    last = (ends or end(dtype, float(np.nanmax(values)))) if encoding == "srgb" else 1.0
     shares = (np.where(known, values, 0) / last).astype(np.float32)
     light = from_srgb(shares) if encoding == "srgb" else shares
     white = _white(light[:, NEUTRAL], grey)
@@ -101,7 +104,7 @@ def fit(
         raise Refusal(rule, f"{rms:.3f}", "Check --corners, their order, and --encoding.")
     if encoding == "linear":
         _refuse_offset(light[:, NEUTRAL], grey)
-    else:
+    elif ends is None:
         _refuse_other_end(dtype, last, max(red, green, blue))
     return Fit(camera, (red, green, blue), rms)
 

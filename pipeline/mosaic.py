@@ -86,7 +86,7 @@ class MosaicScene:
         if first.transform is None:
             raise Refusal(_RULE, f"{first.uri} without a transform", "Georeference it.")
         for sheet in sheets[1:]:
-            for name in ("crs_wkt", "dtype", "declared_white", "declared_end", "colours"):
+            for name in ("crs_wkt", "dtype", "declared_white", "colours"):
                 if (found := _meant(sheet, name)) != (wanted := _meant(first, name)):
                     found = f"{name} {found} in {sheet.uri}, {wanted} before"
                     raise Refusal(_RULE, found, "Warp or convert the sheets alike.")
@@ -105,7 +105,7 @@ class MosaicScene:
             transform=first.transform @ Affine.translation(left, top),
             crs_wkt=first.crs_wkt,
             declared_white=first.declared_white,
-            declared_end=first.declared_end,
+            declared_end=first.declared_end if len({s.declared_end for s in sheets}) == 1 else None,
             colours=first.colours,
             _used=_Recent(),
         )

@@ -25,5 +25,5 @@ def into_tiles(dataset: DatasetReader, path: str) -> None:
     if needed > (free := shutil.disk_usage(Path(path).parent).free):
         rule = f"a large PNG or JPEG needs {needed / 1e9:.1f} GB of temporary disk"
         raise Refusal(rule, f"{free / 1e9:.1f} GB", "Set TMPDIR to a larger disk.")
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), undamaged():
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), undamaged(dataset):
         rasterio.shutil.copy(dataset, path, driver="GTiff", **_LAYOUT)

@@ -321,14 +321,28 @@ def test_an_area_in_a_rotated_scene(tmp_path, turn):
     assert not area.cut
 
 
-def test_a_scene_beyond_the_end_of_its_projection_has_no_area(tmp_path):
+def test_what_lies_beyond_the_end_of_a_projection_is_not_lost(tmp_path):
     """Web Mercator ends at x = 20,037,508 m; what is east of it has no longitude of its own."""
     crs = CRS.from_epsg(3857).to_wkt()
     sheet = Sheet(Affine(10, 0, 20037400, 0, -10, 0), crs, 40, 40)
-    with pytest.raises(Refusal, match="within its projection"):
-        load_area(sheet, stored(tmp_path, square(179.998, -1, 180, 1)))
-    sheet = Sheet(Affine(10, 0, 20037000, 0, -10, 0), crs, 40, 40)
-    assert load_area(sheet, stored(tmp_path, square(179.99, -1, 180, 1))).window.width == 40
+    for east in (180.001, 180.1):
+        with pytest.raises(Refusal, match="within the scene's projection"):
+            load_area(sheet, stored(tmp_path, cut_at_180(179.998, -1, east, 1)))
+    # On this side nothing is lost, nor by a thousandth of a pixel that the sheet goes on.
+    assert load_area(sheet, stored(tmp_path, square(179.998, -1, 180, 1))).window.width == 11
+    edge = Sheet(Affine(10, 0, 20037508.34 - 399.99, 0, -10, 0), crs, 40, 40)
+    assert load_area(edge, stored(tmp_path, square(179.99, -1, 180, 1))).window.width == 40
+
+
+@pytest.mark.parametrize(
+    ("crs", "half"),
+    [("+proj=geos +h=35785831 +lon_0=0", 5.5e6), ("ESRI:54009", 1.8e7), ("ESRI:54030", 1.7e7)],
+)
+def test_a_scene_whose_corners_are_not_on_earth_has_areas(tmp_path, crs, half):
+    place = Affine(half / 100, 0, -half, 0, -half / 100, half)
+    sheet = Sheet(place, CRS.from_string(crs).to_wkt(), 200, 200)
+    area = load_area(sheet, stored(tmp_path, square(5, 5, 20, 20)))
+    assert area(area.window).any()
 
 
 def test_how_well_a_datum_is_known_is_told(tmp_path):

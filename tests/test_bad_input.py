@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
+from PIL import Image
 from rasterio.crs import CRS
 
 from pipeline import reach
@@ -319,3 +320,31 @@ def test_an_odd_scene_becomes_a_cube_that_verifies(tmp_path, command, weights, n
     valid = RasterScene.open(source).read(Window(0, 0, 40, 33))[1]
     assert (SpectralCube.open(str(cube)).read(Window(0, 0, 40, 33))[1] == valid).all()
     assert command("verify", cube, "--no-input")[0] == 0
+
+
+def test_a_jpeg_whose_header_warns_is_refused(tmp_path):
+    """GDAL passes on one warning of libjpeg: of an end that is missing nobody would hear."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 200, 3), np.uint8)).save(path)
+    whole = path.read_bytes()
+    at = whole.index(b"\xff\xdb")
+    path.write_bytes(whole[:at] + b"\0\0" + whole[at:])
+    with pytest.raises(Refusal, match="header is in order"):
+        RasterScene.open(str(path))
+
+
+def test_tags_that_decide_the_pixels_are_not_passed_over(tmp_path):
+    """libtiff goes on without a Predictor it cannot read: to differences that are not undone."""
+    path = tmp_path / "a.tif"
+    data = np.random.default_rng(0).integers(0, 255, (3, 300, 200), np.uint8)
+    about = {"compress": "deflate", "predictor": 2, "height": 300, "width": 200, "count": 3}
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="uint8", photometric="rgb", **about
+    ) as file:
+        file.write(data)
+    whole = path.read_bytes()
+    at = whole.index(struct.pack("<HHI", 317, 3, 1))
+    path.write_bytes(whole[: at + 4] + struct.pack("<I", 2) + whole[at + 8 :])
+    window = Window(0, 0, 300, 200)
+    with pytest.raises(Refusal):
+        RasterScene.open(str(path)).read(window)

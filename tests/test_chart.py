@@ -273,3 +273,18 @@ def test_a_plot_is_looked_at_before_any_work(tmp_path: Path, plot: str, said: st
     with pytest.raises(Refusal, match=said):
         CliRunner().invoke(app, [*words, "--plot", str(tmp_path / plot)], catch_exceptions=False)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("white", [900.0, 2000.0, 3800.0])
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_fit_ends_the_curve_where_a_run_does(tmp_path, reflectances, white):
+    """The file says 12 bits: by the values alone a dark picture would end at 1023."""
+    seen = pixels(load_camera("srgb").reading("srgb", 4095), reflectances, np.full(3, white))
+    with rasterio.open(shot(tmp_path, seen, np.uint16)) as file:
+        values = file.read()
+    out = tmp_path / "twelve.tif"
+    profile = {"driver": "GTiff", "dtype": "uint16", "nbits": 12, "count": 3}
+    profile |= {"height": values.shape[1], "width": values.shape[2]}
+    with rasterio.open(out, "w", **profile) as file:
+        file.write(values)
+    np.testing.assert_allclose(fit_picture(str(out), CORNERS, "srgb").white, white, rtol=0.01)
