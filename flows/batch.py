@@ -14,7 +14,7 @@ from flows.destination import is_there, other_settings
 from flows.finish import SeamError, ended
 from flows.forecast import GB, Forecast, forecast, room_of
 from flows.inputs import refuse_unsaid, scenes
-from flows.item import Item
+from flows.item import NAMELESS, Item
 from flows.job import Job, open_job
 from flows.progress import logged
 from flows.reconstruct import carry_out
@@ -54,9 +54,10 @@ class Entry:
     @property
     def row(self) -> Row:
         """Of the report, before anything is done."""
+        where = self.settings.destination
         return {
             "source": self.settings.source,
-            "destination": self.settings.destination,
+            "destination": None if where == NAMELESS else where,
             "state": self.state,
             "reason": self.reason,
             "assumptions": self.assumptions,

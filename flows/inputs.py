@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flows.catalog import from_stac
-from flows.item import Item, read
+from flows.item import NAMELESS, Item, read
 from flows.naming import Fields, OddSign, destination
 from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.bands import RATIOS, RGB, say_other
@@ -39,7 +39,7 @@ def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]
         except OddSign as error:
             if not settings.keep_going:
                 raise
-            item, cube = replace(item, refused=f"{error}"), "-"  # noqa: PLW2901
+            item, cube = replace(item, refused=f"{error}"), NAMELESS  # noqa: PLW2901
         for place in () if item.refused else (cube, Companion.uri(cube)):
             if place in taken:
                 found = f"{place} of {taken[place]} and of {item.source}"

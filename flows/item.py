@@ -9,6 +9,10 @@ from pipeline.errors import Refusal
 from pipeline.store import storage_errors
 
 
+NAMELESS = "-"
+"""Where the cube is of an input whose cube can have no name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One raster, and what a template may say of it."""

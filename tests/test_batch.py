@@ -673,6 +673,7 @@ def test_a_name_that_no_cube_can_have_fails_alone(r2h, scenes, tmp_path):
     (failed,) = (line for line in lines if line["event"] == "scene failed")
     assert failed["source"].endswith("d_10:30.tif")
     assert "with ':'" in failed["reason"]
+    assert report(tmp_path)[3]["destination"] is None
     for line in lines:
         assert datetime.fromisoformat(line["time"]).tzinfo
 

@@ -124,4 +124,4 @@ def _line(row: dict[str, Any]) -> str:
     size = f"{row['megapixels']:9.3f} Mpx {seconds}"
     said = row["assumptions"] if row["state"] != "skipped" else None
     taken = f"\n{'':<8}{said}" if said else ""
-    return f"{row['state']:<8}{size}  {row['source']} -> {row['destination']}{reason}{taken}"
+    return f"{row['state']:<8}{size}  {row['source']} -> {row['destination'] or '-'}{reason}{taken}"
