@@ -231,15 +231,7 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
     except storage_errors(Refusal, SeamError, RuntimeError, MemoryError) as error:
         reason = redact(" ".join(f"{error}".split()) or type(error).__name__)
         return {"state": "failed", "reason": reason, "seconds": _since(start)}
-    kept = (
-        "assumptions",
-        "seconds",
-        "stages",
-        "peak_bytes",
-        "read_bytes",
-        "stored_bytes",
-        "retries",
-    )
+    kept = "assumptions", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries"
     return {"state": "done", **{key: record[key] for key in kept}, "seconds": _since(start)}
 
 

@@ -8,7 +8,6 @@ import fsspec
 from pipeline.errors import Refusal
 from pipeline.store import storage_errors
 
-
 NAMELESS = "-"
 """Where the cube is of an input whose cube can have no name."""
 

@@ -1,6 +1,7 @@
 """`r2h report`: what is known of a cube or of an evaluation, in one HTML file."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.sidecar import stem
 from pipeline.source import known, state
 from pipeline.store import put
 from pipeline.view import CubeView
-from pipeline.whole import refuse_lost
+from pipeline.whole import kept, refuse_lost
 
 EVALUATION = "evaluation.report.html"
 
@@ -62,15 +63,17 @@ def write_report(uri: str, out: str | None, source: str | None) -> str:
 
     The input is shown where its header is the one that the cube was made from: from ``source``,
     or where the run found it, if that is a local file: no address that a record names is followed.
-    Raises Refusal where there is no cube, a finished one lacks chunks, ``source`` is not its input,
-    or something else has the report's place.
+    Raises Refusal where there is no cube, a finished one lacks chunks or is replaced meanwhile,
+    ``source`` is not its input, or something else has the report's place.
     """
     path = report_place(out or stem(uri) + REPORT)
     view = CubeView.open(uri)
     refuse_lost(view.cube, beside=True)
     record = record_of(uri)
     scene = input_of(view, record, source)
-    put(path, cube_report(view, record, scene).encode())
+    with kept(view.cube) if view.cube.sealed else nullcontext():
+        page = cube_report(view, record, scene)
+    put(path, page.encode())
     if scene:
         scene.close()
     return path

@@ -15,6 +15,8 @@ import uvicorn
 from flows.view import LOOPBACK, application
 from pipeline.view import CubeView
 
+EVERYWHERE = ("0.0.0.0", "::")
+
 
 def serve(uri: str, host: str, port: int, browser: bool, tell: Callable[[str], None]) -> None:
     """Show a cube at an address that is told, until a signal ends it.
@@ -26,12 +28,16 @@ def serve(uri: str, host: str, port: int, browser: bool, tell: Callable[[str], N
     token = secrets.token_urlsafe(24)
     names = (host, socket.gethostname()) if host else ()
     # Where it listens at all addresses any name may be meant, and the token alone decides.
-    hosts = ("*",) if host == "0.0.0.0" or ":" in host else (*LOOPBACK, *names)
+    hosts = ("*",) if host in EVERYWHERE or ":" in host else (*LOOPBACK, *names)
     config = uvicorn.Config(
         application(view, token, hosts), log_level="warning", access_log=False, ws="none"
     )
     with listening(host or LOOPBACK[0], port) as sock:
-        shown = socket.gethostname() if hosts == ("*",) else host or LOOPBACK[0]
+        shown = host or LOOPBACK[0]
+        if host in EVERYWHERE:
+            shown = socket.gethostname()
+        elif ":" in host:
+            shown = f"[{host}]"
         address = f"http://{shown}:{sock.getsockname()[1]}/{token}/"
         tell(f"{address}\nEstimated from RGB, not measured. Ctrl-C ends it.")
         with _shown(address) if browser else nullcontext():

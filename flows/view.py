@@ -10,8 +10,9 @@ import numpy as np
 from bokeh.embed import json_item
 from bokeh.util.paths import static_path
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
 
@@ -20,7 +21,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.picture import CLEAR, COLOURS, FALSE_COLOUR, FLAG_COLOURS, Palette, png, ramp
 from pipeline.view import FLAGS, MOST_CHUNKS, CubeView
-from pipeline.whole import lost, lost_beside, unfinished
+from pipeline.whole import lost, lost_beside, unfinished, watched
 
 PAGES = files("flows") / "pages"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -37,6 +38,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+OF_THE_CUBE = ("pixel.json", "region.json", "picture.png")
+"""What is read of the cube when it is asked for."""
 Position = Annotated[int, Query(ge=0)]
 Size = Annotated[int, Query(ge=1)]
 Side = Annotated[int, Query(ge=1, le=SIDE)]
@@ -54,16 +57,27 @@ def application(view: CubeView, token: str, hosts: tuple[str, ...] = LOOPBACK) -
     _add_pages(app, view.cube.wavelengths)
     _add_pictures(app, view, palette)
     _add_numbers(app, view, palette)
+    stays = watched(view.cube)
+
+    @app.exception_handler(Refusal)
+    def refused(_: Request, error: Refusal) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 500)
+
     app.mount("/", StaticFiles(directory=str(PAGES), html=True))
 
     @app.middleware("http")
     async def guard(request: Request, ask: Ask) -> Response:
-        first, _, rest = request.scope["path"].removeprefix("/").partition("/")
-        if secrets.compare_digest(first.encode(), token.encode()):
-            request.scope["path"] = f"/{rest}"
-            answer = await ask(request)
-        else:
+        first, slash, rest = request.scope["path"].removeprefix("/").partition("/")
+        request.scope["path"] = f"/{rest}"
+        answer: Response
+        if not secrets.compare_digest(first.encode(), token.encode()):
             answer = Response("Use the address that r2h view printed.", 403)
+        elif not slash:
+            answer = RedirectResponse(f"/{token}/")
+        elif rest in OF_THE_CUBE and not await run_in_threadpool(stays):
+            answer = JSONResponse({"detail": "The cube is another now: begin again."}, 409)
+        else:
+            answer = await ask(request)
         answer.headers.update(HEADERS)
         return answer
 

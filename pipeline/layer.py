@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from pipeline.chunks import undamaged
 from pipeline.grid import Window, regions
 
 Floats = NDArray[np.float32]
@@ -38,8 +39,12 @@ class Layer:
         return self.array.shape[-2], self.array.shape[-1]
 
     def read(self, window: Window) -> Floats:
-        """Values (k, height, width) of a window in the layer's own pixels, NaN where none are."""
-        raw = np.asarray(self.array[..., *window.slices])
+        """Values (k, height, width) of a window in the layer's own pixels, NaN where none are.
+
+        Raises Refusal where a stored chunk is damaged.
+        """
+        with undamaged(str(self.array.store_path)):
+            raw = np.asarray(self.array[..., *window.slices])
         about: dict[str, Any] = self.array.attrs.asdict()
         fill = about.get("_FillValue", self.array.fill_value)
         values = raw.astype(np.float32).reshape(-1, *raw.shape[-2:])

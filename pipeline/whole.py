@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -59,13 +59,23 @@ def refuse_lost(cube: SpectralCube, *, beside: bool = False) -> None:
 @contextmanager
 def kept(cube: SpectralCube) -> Iterator[None]:
     """Raise Refusal at the end where a run has begun or written the cube since it was opened."""
-    before = _sealings(cube)
+    stays = watched(cube)
     yield
-    fs, root = url_to_fs(cube.uri)
-    same = root_attributes(fs, root).get(SETTINGS) == cube.settings
-    if not (same and cube.sealed and _sealings(cube) == before):
-        fix = "Export it again when that run has ended."
-        raise Refusal("no run writes a cube while it is exported", cube.uri, fix)
+    if not (cube.sealed and stays()):
+        fix = "Do it again when that run has ended."
+        raise Refusal("no run writes a cube while it is exported or reported", cube.uri, fix)
+
+
+def watched(cube: SpectralCube) -> Callable[[], bool]:
+    """What tells whether a cube is the one that was opened; an unfinished one by its settings."""
+    before = _sealings(cube) if cube.sealed else None
+
+    def stays() -> bool:
+        fs, root = url_to_fs(cube.uri)
+        same = root_attributes(fs, root).get(SETTINGS) == cube.settings
+        return same and (before is None or _sealings(cube) == before)
+
+    return stays
 
 
 def _sealings(cube: SpectralCube) -> list[Any]:

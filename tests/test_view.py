@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -369,3 +370,40 @@ def test_names_from_outside_are_text(page):
 def test_a_socket_that_is_taken_is_an_error():
     with listening("127.0.0.1", 0) as sock, pytest.raises(OSError, match="in use"):
         listening("127.0.0.1", sock.getsockname()[1])
+
+
+def test_a_cube_that_is_damaged_or_replaced_is_told(tmp_path):
+    uri = str(tmp_path / "a.zarr")
+    made = make(uri)
+    made.seal()
+    with TestClient(application(CubeView.open(uri), TOKEN), "http://127.0.0.1") as asked:
+        pixel = f"/{TOKEN}/pixel.json?row=0&col=0"
+        assert asked.get(pixel).status_code == 200
+        chunk = tmp_path / "a.zarr/reflectance/0.0.0"
+        whole = chunk.read_bytes()
+        chunk.write_bytes(whole[:5])
+        answer = asked.get(pixel)
+        assert (answer.status_code, "r2h verify" in answer.json()["detail"]) == (500, True)
+        chunk.write_bytes(whole)
+        assert asked.get(pixel).status_code == 200
+        SpectralCube.remove(uri)
+        time.sleep(0.02)
+        make(uri).seal()
+        for path in (pixel, f"/{TOKEN}/region.json?row=0&col=0&height=2&width=2"):
+            answer = asked.get(path)
+            assert (answer.status_code, "another now" in answer.json()["detail"]) == (409, True)
+        assert asked.get(f"/{TOKEN}/facts.json").status_code == 200
+
+
+def test_the_address_without_its_last_slash_leads_to_it(client):
+    assert client.get(f"/{TOKEN}", follow_redirects=False).headers["location"] == f"/{TOKEN}/"
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"), [("", "127.0.0.1"), ("::1", "[::1]"), ("0.0.0.0", socket.gethostname())]
+)
+def test_the_address_that_is_told_is_one_that_answers(cube, monkeypatch, host, shown):
+    told = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_: None)
+    serve(cube.uri, host, 0, False, told.append)
+    assert told[0].startswith(f"http://{shown}:")

@@ -10,7 +10,10 @@ async function ask(path, values = {}) {
   for (const [key, value] of Object.entries(values))
     for (const one of [value].flat()) query.append(key, one);
   const answer = await fetch(`${path}?${query}`);
-  if (!answer.ok) throw new Error((await answer.json()).detail);
+  if (!answer.ok) {
+    const said = await answer.json().catch(() => ({ detail: `The server failed (${answer.status}).` }));
+    throw new Error(said.detail);
+  }
   return answer;
 }
 
