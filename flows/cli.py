@@ -16,7 +16,7 @@ from flows.commands import (
     verify,
     view,
 )
-from flows.commands.common import STOPPED, fail
+from flows.commands.common import STOPPED, begin, fail
 from model.checkpoint import CheckpointError
 from pipeline.errors import Busy, Refusal
 from pipeline.uri import at_home
@@ -33,6 +33,7 @@ for part in (run, batch, cube, view, verify, camera, export, data, learn, model)
 
 def main() -> None:
     """Run the command; bad input is one line on standard error and exit code 2."""
+    begin()
     try:
         app([_at_home(word) for word in sys.argv[1:]])
     except Busy as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.common import STOPPED, Json, Log, Metrics, figures, say, tell
+from flows.commands.common import STOPPED, Json, Log, Metrics, begin, figures, say, tell
 from flows.settings import BatchSettings, load
 from pipeline.errors import Refusal
 from pipeline.redact import redacted
@@ -39,14 +39,12 @@ def batch(
     Example: r2h batch batch.toml --dry-run
     """
     from flows.batch import plan_batch  # noqa: PLC0415
-    from flows.logs import log_as  # noqa: PLC0415
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import stopped_by_signals  # noqa: PLC0415
 
     with stopped_by_signals() as stop:
         with figures(metrics):
-            if log:
-                log_as(log)
+            begin(log)
             if not Path(config).exists():
                 # Not one that is shipped: a job begun in another folder would take what lies there.
                 rule, fix = "a batch's config is a TOML file", "Write one, after docs/cloud.md."

@@ -36,14 +36,28 @@ def say(text: str, err: bool = False) -> None:
     typer.echo(for_people(text), err=err)
 
 
+_asked: set[str] = set()
+"""The kind of log that this command was asked for."""
+
+
+def begin(log: str | None = None) -> None:
+    """Tell in lines of a ``log`` of that kind from here on; none: to the person at the screen."""
+    _asked.clear()
+    if log:
+        from flows.logs import log_as  # noqa: PLC0415
+
+        log_as(log)
+        _asked.add(log)
+
+
 def fail(error: object, code: int) -> None:
-    """One line on standard error, of a log where there is one, and the exit code."""
-    text, logger = " ".join(str(error).split()), logging.getLogger("r2h")
-    if logger.level == logging.NOTSET:  # nobody asked for a log
-        tell(f"r2h: {text}")
-    else:
+    """One line on standard error, of the log where one was asked for, and the exit code."""
+    text = " ".join(str(error).split())
+    if _asked:
         level = logging.WARNING if code == STOPPED else logging.ERROR
-        logger.log(level, "%s", text, extra={"exit_code": code})
+        logging.getLogger("r2h").log(level, "%s", text, extra={"exit_code": code})
+    else:
+        tell(f"r2h: {text}")
     sys.exit(code)
 
 

@@ -14,6 +14,7 @@ from flows.commands.common import (
     Log,
     Metrics,
     answered,
+    begin,
     fail,
     figures,
     say,
@@ -47,7 +48,6 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
 
     Example: r2h reconstruct ortho.tif ortho.zarr --window 0,0,512,512
     """
-    from flows.logs import log_as  # noqa: PLC0415
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
 
@@ -56,8 +56,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
         settings = load(ReconstructSettings, config, **given)
         if prefect and dask:
             raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
-        if log:
-            log_as(log)
+        begin(log)
         if prefect:
             record = _with_prefect(settings, log)
         elif dask:

@@ -12,7 +12,7 @@ async function ask(path, values = {}) {
   const answer = await fetch(`${path}?${query}`);
   if (!answer.ok) {
     const said = await answer.json().catch(() => ({ detail: `The server failed (${answer.status}).` }));
-    throw new Error(said.detail);
+    throw new Error(typeof said.detail === "string" ? said.detail : JSON.stringify(said.detail));
   }
   return answer;
 }
