@@ -12,6 +12,7 @@ from pipeline.cube_report import cube_report
 from pipeline.errors import Refusal
 from pipeline.evaluation_report import evaluation_report
 from pipeline.ours import REPORT, refuse_foreign
+from pipeline.publish import refuse_web
 from pipeline.scene import RasterScene
 from pipeline.sidecar import stem
 from pipeline.source import known, state
@@ -42,6 +43,7 @@ def report_place(uri: str) -> str:
     """The same URI. Raises Refusal where no page of ours may be written."""
     if not uri.endswith(".html"):
         raise Refusal("a report is an HTML file", uri, "Give a name that ends in .html.")
+    refuse_web(uri)
     refuse_foreign(uri, "Move it away, or choose another name with --out.")
     return uri
 

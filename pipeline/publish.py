@@ -19,13 +19,21 @@ def refuse_there(path: PurePath, fs: fsspec.AbstractFileSystem | None = None) ->
         raise Refusal("what is written goes to new files", path, fix)
 
 
+def refuse_web(uri: str) -> None:
+    """Raise Refusal for an address on a web server, which takes no files."""
+    if uri.startswith(("http://", "https://")):
+        fix = "Copy the cube first, or choose another place."
+        raise Refusal("what is written goes to a place that takes files", uri, fix)
+
+
 @contextmanager
 def published(uri: str) -> Iterator[Path]:
     """A local path to write a file at; it appears at ``uri`` once the body has ended well.
 
     What the body puts beside the path appears beside the file. A kill leaves a folder
-    ``NAME.partial``, which the next try replaces.
+    ``NAME.partial``, which the next try replaces. Raises Refusal for a place that takes no files.
     """
+    refuse_web(uri)
     fs, path = fsspec.core.url_to_fs(uri)
     target = PurePosixPath(path)
     if not isinstance(fs, LocalFileSystem):

@@ -12,6 +12,7 @@ from pipeline.report import write_quicklook, write_spectra
 from pipeline.scene import RasterScene
 from pipeline.sidecar import write_sidecars
 from tests.cubes import make
+from tests.servers import serving
 from tests.test_mosaic import save, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -97,3 +98,15 @@ def test_a_run_into_the_folder_of_its_sheets_can_be_made_again(tmp_path, command
         assert code == 0, said
     with rasterio.open(tmp_path / "out.quicklook.tif") as look:
         np.testing.assert_array_equal(look.read(), before)
+
+
+@pytest.mark.parametrize("words", [("look",), ("report",)])
+def test_a_web_server_takes_no_files(folder, command, words):
+    make(folder / "w.zarr").seal()
+    with serving("files", folder) as server:
+        code, _, said = command(*words, f"{server}/w.zarr")
+        assert (code, "a place that takes files" in said) == (2, True), said
+        if words == ("report",):
+            out = folder / "w.html"
+            assert command(*words, f"{server}/w.zarr", "--out", str(out))[0] == 0
+            assert out.exists()

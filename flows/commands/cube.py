@@ -28,7 +28,7 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
     """
     from pipeline.cube import SpectralCube  # noqa: PLC0415
     from pipeline.ours import LOOK, SPECTRA, refuse_foreign  # noqa: PLC0415
-    from pipeline.publish import published  # noqa: PLC0415
+    from pipeline.publish import published, refuse_web  # noqa: PLC0415
     from pipeline.report import write_quicklook, write_spectra  # noqa: PLC0415
     from pipeline.sidecar import stem  # noqa: PLC0415
     from pipeline.whole import refuse_lost, unfinished  # noqa: PLC0415
@@ -40,6 +40,7 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
     # Not NAME.png: that may be the very image the cube was made from.
     picture, spectra = stem(cube) + LOOK, stem(cube) + SPECTRA
     for uri in (picture, spectra):
+        refuse_web(uri)
         refuse_foreign(uri, "Move it away.")
     for uri, write in ((picture, write_quicklook), (spectra, write_spectra)):
         with published(uri) as path:
