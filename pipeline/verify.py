@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from pipeline.store import is_local, open_store
 
 _THREADS = 4
 Chunk = tuple[int, int]
+Index = tuple[int, ...]
 Mask = NDArray[np.bool_]
 
 
@@ -57,26 +58,33 @@ def damage(cube: SpectralCube, chunks: Iterable[Chunk]) -> list[Fault]:
     Raises Refusal where what is beside the cube is gone, or another's.
     """
     wanted = frozenset(chunks)
-    faults = []
+    faults: list[Fault] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         stores = {cube.uri: cube.group, Companion.uri(cube.uri): cube.companion.group}
         for uri, group in stores.items():
             for name, array in sorted(group.arrays()):
-                reading = _Reading(uri, name, array)
                 of = {index: _above(cube, name, array, index) & wanted
                       for index in np.ndindex(*array.cdata_shape)}  # fmt: skip
                 looked = [index for index, above in of.items() if above]
-                alike: dict[str, list[tuple[int, ...]]] = {}
-                for index, reason in zip(looked, pool.map(reading.reason, looked), strict=True):
-                    if reason:
-                        alike.setdefault(reason, []).append(index)
-                for reason, found in alike.items():
-                    # Of a run that was stopped thousands are missing: they are one fault.
-                    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-                    above = frozenset[Chunk]().union(*(of[index] for index in found))
-                    again = frozenset[Chunk]() if _coarser(cube, name) else above
-                    faults.append(Fault(f"{name} chunk {found[0]}{more}: {reason}", again))
+                if _coarser(cube, name):  # made again from others, not from the cube's chunks
+                    of = dict.fromkeys(of, frozenset())
+                reasons = pool.map(_Reading(uri, name, array).reason, looked)
+                faults += _alike(name, of, zip(looked, reasons, strict=True))
     return faults
+
+
+def _alike(
+    name: str, of: Mapping[Index, frozenset[Chunk]], told: Iterable[tuple[Index, str | None]]
+) -> Iterator[Fault]:
+    """A fault a reason: of a run that was stopped thousands of chunks are missing."""
+    found: dict[str, list[Index]] = {}
+    for index, reason in told:
+        if reason:
+            found.setdefault(reason, []).append(index)
+    for reason, those in found.items():
+        more = f" and {len(those) - 1} more" if len(those) > 1 else ""
+        again = frozenset[Chunk]().union(*(of[index] for index in those))
+        yield Fault(f"{name} chunk {those[0]}{more}: {reason}", again)
 
 
 class _Reading:

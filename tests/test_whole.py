@@ -8,6 +8,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from flows import report as reports
 from pipeline import export as exports
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
@@ -196,3 +197,19 @@ def test_a_cube_that_was_replaced_since_it_was_opened_is_told(tmp_path):
     make(uri, settings={"model": "another"})
     with pytest.raises(Refusal, match="no run writes"):
         export(cube, str(tmp_path / "out.npy"))
+
+
+def test_a_report_of_a_cube_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch):
+    uri = str(tmp_path / "a.zarr")
+    make(uri).seal()
+    page = reports.cube_report
+
+    def replaced(*given):
+        SpectralCube.remove(uri)
+        make(uri, settings={"other": 1})
+        return page(*given)
+
+    monkeypatch.setattr(reports, "cube_report", replaced)
+    with pytest.raises(Refusal, match="no run writes a cube while it is exported or reported"):
+        reports.write_report(uri, None, None)
+    assert not list(tmp_path.glob("*.html"))
