@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
+from urllib.parse import unquote
 
 from flows.item import Item, read
 from pipeline.errors import Refusal
-from pipeline.uri import local_path
+from pipeline.uri import is_file, local_path
 
 _MEANS = {"nodata", "offset", "scale", "unit"}
 """What says what values mean."""
@@ -72,7 +73,7 @@ def _of_item(item: Any, asset: str, uri: str) -> Item:
         "date": f"{date:%Y-%m-%d}" if date else None,
     }
     return Item(
-        source=href if local_path(here) and local_path(href) is None else _absolute(href, here),
+        source=href if local_path(here) and local_path(href) is None else _named(href, here),
         fields={key: value for key, value in known.items() if value},
         datetime=item.datetime.isoformat() if item.datetime else None,
         said=tuple(bands),
@@ -116,7 +117,11 @@ def _bare(said: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in said.items()}
 
 
-def _absolute(href: str, start: str) -> str:
+def _named(href: str, start: str) -> str:
+    """Where an asset is, whose ``href`` is relative to what lies at ``start``."""
     from pystac.utils import make_absolute_href  # noqa: PLC0415
 
-    return str(make_absolute_href(href, start, start_is_dir=False))
+    found = str(make_absolute_href(href, start, start_is_dir=False))
+    # A href is a URI, but of files many catalogs hold bare paths.
+    decoded = unquote(found)
+    return decoded if local_path(found) and not is_file(found) and is_file(decoded) else found

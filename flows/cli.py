@@ -1,6 +1,8 @@
 """The `r2h` command."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -22,11 +24,28 @@ from pipeline.errors import Busy, Refusal
 from pipeline.uri import at_home
 
 app = typer.Typer(
-    help="Large RGB images to hyperspectral cubes, estimated by a diffusion model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"r2h {version('r2h')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit."),
+    ] = False,
+) -> None:
+    """Large RGB images to hyperspectral cubes, estimated by a diffusion model."""
+
+
 for part in (run, batch, cube, view, verify, camera, export, data, learn, model):
     app.add_typer(part.app)
 

@@ -36,7 +36,7 @@ from pipeline.source import State, state
 from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
-FORMAT = 14
+FORMAT = 15
 """Of the provenance; a cube of another one is not resumed."""
 
 

@@ -72,7 +72,8 @@ def known(stored: NDArray[Any]) -> NDArray[np.bool_]:
 def halved(stored: NDArray[Any]) -> NDArray[Any]:
     """Stored values (C, h, w) to (C, ceil(h / 2), ceil(w / 2)).
 
-    Each is the mean of the valid ones of its four, rounded half up; nodata where none is.
+    Each is the mean of the valid ones of its four, rounded half to even, so that no level is brighter
+    than the one before; nodata where none is.
     """
     nodata, whole = NODATA[stored.dtype.name], stored.dtype.kind == "u"
     odd = [(0, 0), *((0, side % 2) for side in stored.shape[1:])]
@@ -80,17 +81,23 @@ def halved(stored: NDArray[Any]) -> NDArray[Any]:
     there = known(even)
     kind: Any = np.uint32 if whole else np.float64
     count, full = _of_four(there, kind), bool(there.all())
-    divisor: Any = 4 if full else np.maximum(count, 1)
+    divisor: Any = np.uint32(4) if full else np.maximum(count, 1)
     out = np.empty((len(even), *count.shape), stored.dtype)
     for few in planes(even):
         known_ones = even[few] if full else np.where(there, even[few], even.dtype.type(0))
         total = _of_four(known_ones, kind)
-        if whole:
-            total += divisor // 2
-        out[few] = total // divisor if whole else total / divisor
+        out[few] = _rounded(total, divisor) if whole else total / divisor
     if not full:
         out[:, count == 0] = nodata
     return out
+
+
+def _rounded(total: NDArray[Any], divisor: Any) -> NDArray[Any]:
+    """Whole numbers nearest to ``total`` / ``divisor`` (1 to 4), even ones where two are."""
+    # Of an odd divisor none is halfway; of 2 and 4 the half less one, and one more where it is odd.
+    total += (divisor - 1) // 2 + (divisor % 2 == 0) * ((total // divisor) & 1)
+    rounded: NDArray[Any] = total // divisor
+    return rounded
 
 
 def _of_four(values: NDArray[Any], kind: Any) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import fsspec
 import numpy as np
@@ -110,7 +111,7 @@ def _assets(uri: str, labels: Labels, factor: int) -> dict[str, Any]:
 
 
 def _asset(name: str, kind: str, title: str, *roles: str) -> dict[str, Any]:
-    return {"href": f"./{name}", "type": kind, "title": title, "roles": list(roles)}
+    return {"href": f"./{quote(name)}", "type": kind, "title": title, "roles": list(roles)}
 
 
 def _bands(labels: Labels) -> Iterator[dict[str, Any]]:

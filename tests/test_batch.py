@@ -522,6 +522,19 @@ def test_a_static_stac_catalog_names_inputs(r2h, scenes, tmp_path, kind):
     assert "asset 'data'" in err
 
 
+@pytest.mark.parametrize("href", ["../b c%25.tif", "../b%20c%2525.tif"])
+def test_an_href_is_a_uri_or_a_bare_path(r2h, scenes, tmp_path, href):
+    scenes[0].rename(tmp_path / "b c%25.tif")
+    uri = catalog(tmp_path / "in", scenes[1:2], "catalog")
+    path = next(uri.parent.rglob("item-*.json"))
+    item = json.loads(path.read_text())
+    item["assets"]["visual"]["href"] = "../../" + href
+    path.write_text(json.dumps(item))
+    code, out, err = r2h("--dry-run", "--json", inputs=[], catalog=str(uri))
+    assert code == 0, err
+    assert json.loads(out)["source"] == str(tmp_path / "b c%25.tif")
+
+
 def test_what_an_item_says_of_its_asset_counts(r2h, scenes, tmp_path):
     uri = catalog(tmp_path / "in", scenes[:1], "collection")
     plain = json.loads(uri.read_text())

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from urllib.parse import unquote, urljoin, urlsplit
 
 import numpy as np
 import pystac
@@ -88,6 +89,17 @@ def test_every_file_is_there_and_has_its_checksum(tmp_path):
             assert file.checksum == "1220" + hashlib.sha256(path.read_bytes()).hexdigest()
             assert file.size == path.stat().st_size
     assert checked == {"cube-metadata", "vrt", "quicklook"}
+
+
+def test_hrefs_are_uris(tmp_path):
+    cube = make(tmp_path / "b c#1%25.zarr")
+    write_sidecars(cube)
+    publish(cube, WHEN)
+    (tmp_path / "b c#1%25.run.json").write_text("{}")
+    for asset in json.loads((tmp_path / "b c#1%25.json").read_text())["assets"].values():
+        link = urlsplit(urljoin("https://example.org/item.json", asset["href"]))
+        assert not (link.query or link.fragment)
+        assert (tmp_path / unquote(link.path).lstrip("/")).exists(), asset["href"]
 
 
 def test_the_item_says_how_it_was_made(tmp_path):
