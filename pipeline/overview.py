@@ -72,8 +72,8 @@ def known(stored: NDArray[Any]) -> NDArray[np.bool_]:
 def halved(stored: NDArray[Any]) -> NDArray[Any]:
     """Stored values (C, h, w) to (C, ceil(h / 2), ceil(w / 2)).
 
-    Each is the mean of the valid ones of its four, rounded half to even, so that no level is brighter
-    than the one before; nodata where none is.
+    Each is the mean of the valid ones of its four, rounded half to even, as half up makes every
+    level brighter than the one before; nodata where none is.
     """
     nodata, whole = NODATA[stored.dtype.name], stored.dtype.kind == "u"
     odd = [(0, 0), *((0, side % 2) for side in stored.shape[1:])]
