@@ -43,7 +43,7 @@ def report_place(uri: str) -> str:
     """The same URI. Raises Refusal where no page of ours may be written."""
     if not uri.endswith(".html"):
         raise Refusal("a report is an HTML file", uri, "Give a name that ends in .html.")
-    refuse_web(uri)
+    refuse_web(uri, "Name a file with --out.")
     refuse_foreign(uri, "Move it away, or choose another name with --out.")
     return uri
 

@@ -19,10 +19,9 @@ def refuse_there(path: PurePath, fs: fsspec.AbstractFileSystem | None = None) ->
         raise Refusal("what is written goes to new files", path, fix)
 
 
-def refuse_web(uri: str) -> None:
+def refuse_web(uri: str, fix: str = "Choose another place.") -> None:
     """Raise Refusal for an address on a web server, which takes no files."""
     if uri.startswith(("http://", "https://")):
-        fix = "Copy the cube first, or choose another place."
         raise Refusal("what is written goes to a place that takes files", uri, fix)
 
 

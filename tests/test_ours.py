@@ -100,13 +100,18 @@ def test_a_run_into_the_folder_of_its_sheets_can_be_made_again(tmp_path, command
         np.testing.assert_array_equal(look.read(), before)
 
 
-@pytest.mark.parametrize("words", [("look",), ("report",)])
-def test_a_web_server_takes_no_files(folder, command, words):
+@pytest.mark.parametrize(
+    ("word", "out", "made"),
+    [
+        ("look", "", ["w.quicklook.png", "w.spectra.png"]),
+        ("look", "new/", ["new/w.quicklook.png", "new/w.spectra.png"]),
+        ("report", "w.html", ["w.html"]),
+    ],
+)
+def test_a_web_server_takes_no_files(folder, command, word, out, made):
     make(folder / "w.zarr").seal()
     with serving("files", folder) as server:
-        code, _, said = command(*words, f"{server}/w.zarr")
+        code, _, said = command(word, f"{server}/w.zarr")
         assert (code, "a place that takes files" in said) == (2, True), said
-        if words == ("report",):
-            out = folder / "w.html"
-            assert command(*words, f"{server}/w.zarr", "--out", str(out))[0] == 0
-            assert out.exists()
+        assert command(word, f"{server}/w.zarr", "--out", f"{folder}/{out}")[0] == 0
+    assert all((folder / name).exists() for name in made)

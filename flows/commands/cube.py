@@ -1,5 +1,6 @@
 """`r2h info` and `r2h look`: what a cube is."""
 
+from pathlib import PurePosixPath
 from typing import Annotated
 
 import typer
@@ -21,7 +22,11 @@ def info(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
 
 
 @app.command()
-def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = False) -> None:
+def look(
+    cube: Annotated[str, typer.Argument(help="Cube.")],
+    out: Annotated[str | None, typer.Option(help="Folder (default: beside the cube).")] = None,
+    as_json: Json = False,
+) -> None:
     """Draw a cube: a picture rendered back to sRGB, and spectra at distinct pixels.
 
     Example: r2h look ortho.zarr
@@ -38,9 +43,12 @@ def look(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
     if missing := unfinished(opened):
         tell(f"NOT complete: {missing} chunks are not made yet, and look like nodata.")
     # Not NAME.png: that may be the very image the cube was made from.
-    picture, spectra = stem(cube) + LOOK, stem(cube) + SPECTRA
+    at = stem(cube)
+    if out is not None:
+        at = f"{out.rstrip('/')}/{PurePosixPath(at).name}"
+    picture, spectra = at + LOOK, at + SPECTRA
     for uri in (picture, spectra):
-        refuse_web(uri)
+        refuse_web(uri, "Name a folder with --out.")
         refuse_foreign(uri, "Move it away.")
     for uri, write in ((picture, write_quicklook), (spectra, write_spectra)):
         with published(uri) as path:
