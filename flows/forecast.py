@@ -22,7 +22,7 @@ from pipeline.plan import refuse_too_big
 
 GB = 1e9
 BLOCKS = 256e6
-"""Most bytes that GDAL keeps of blocks it has read (pipeline.scene)."""
+"""Most bytes that are kept of blocks: by GDAL (pipeline.remote), or of remote ones by us."""
 MARGIN = 1.05
 """What a forecast of memory is raised by, to be within 20 % either way: without it runs took 0.88
 to 1.12 times as much, narrow, high scenes and many regions the most."""

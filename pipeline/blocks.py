@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import count
 from threading import Lock
 from typing import Any
 
@@ -22,15 +21,12 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import beside
 from pipeline.reach import patiently
+from pipeline.recent import Found, Key, Pixels, recent
 from pipeline.redact import redact
 from pipeline.remote import Source
 from pipeline.stored import Stored
 from pipeline.uri import gdal_path, local_path
 
-KEPT = 256e6
-"""Most bytes of decoded blocks that are kept."""
-Key = tuple[int, int]
-Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
 _UNMASKED = ([MaskFlags.all_valid], [MaskFlags.nodata])
 _COLOUR = {MaskFlags.per_dataset, MaskFlags.nodata}
 """What GDAL says of one colour as nodata: PNG's tRNS, or NODATA_VALUES."""
@@ -111,6 +107,9 @@ def _has_mask(kinds: list[MaskFlags]) -> bool:
     return kinds not in _UNMASKED and MaskFlags.alpha not in kinds
 
 
+_numbers = count()
+
+
 class Blocks:
     """Windows of a remote raster, put together from its own blocks.
 
@@ -121,14 +120,13 @@ class Blocks:
     def __init__(self, source: Source, bands: tuple[int, int, int], multiplied: bool) -> None:
         self.retries = 0
         self._source, self._bands, self._multiplied = source, bands, multiplied
-        self._lock, self._file = Lock(), Lock()
+        self._file, self._number = Lock(), next(_numbers)
         self._open: DatasetReader | None = None
-        self._kept: OrderedDict[Key, Future[Pixels]] = OrderedDict()
         with source.open() as dataset:
             self._size = Window(0, 0, dataset.height, dataset.width)
             self._rows, self._cols = dataset.block_shapes[bands[0] - 1]
-            bytes_each = self._rows * self._cols * (3 * np.dtype(dataset.dtypes[0]).itemsize + 1)
-        self._most = max(1, int(KEPT // bytes_each))
+            each = 3 * np.dtype(dataset.dtypes[0]).itemsize + 1
+        self._bytes = self._rows * self._cols * each
 
     def read(self, window: Window) -> Pixels:
         """Values (3, height, width) and mask (height, width) of a window inside."""
@@ -147,46 +145,42 @@ class Blocks:
 
     def close(self) -> None:
         """Forget all blocks and close what is open."""
-        with self._file, self._lock:
-            self._kept.clear()
-            if self._open is not None:
-                self._open.close()
-                self._open = None
+        recent.forget(self._number)
+        with self._file:
+            self._close()
 
-    def _found(self, window: Window) -> dict[Key, Future[Pixels]]:
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _found(self, window: Window) -> Found:
         """The blocks a window touches, those that nobody has asked for yet fetched here."""
         keys = [
             (row, col)
             for row in range(window.row // self._rows, -(-window.row_stop // self._rows))
             for col in range(window.col // self._cols, -(-window.col_stop // self._cols))
         ]
-        with self._lock:
-            missing = {key: Future[Pixels]() for key in keys if key not in self._kept}
-            self._kept |= missing
-            found = {key: self._kept[key] for key in keys}
-            for key in keys:
-                self._kept.move_to_end(key)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+        found, missing = recent.ask(self._number, keys, self._bytes)
         for first, last in _rectangles(set(missing)):
             self._fetch(first, last, missing)
         return found
 
-    def _fetch(self, first: Key, last: Key, wanted: dict[Key, Future[Pixels]]) -> None:
+    def _fetch(self, first: Key, last: Key, wanted: Found) -> None:
         area = self._window(first, last)
         try:
             values, mask = self._patiently(area)
+            for row in range(first[0], last[0] + 1):
+                for col in range(first[1], last[1] + 1):
+                    rows, cols = self._window((row, col), (row, col)).relative_to(area).slices
+                    part = values[:, rows, cols].copy(), mask[rows, cols].copy()
+                    wanted[row, col].set_result(part)
         except BaseException as error:
-            with self._lock:
-                for key in [key for key, future in wanted.items() if not future.done()]:
-                    self._kept.pop(key, None)
-                    wanted[key].set_exception(error)
+            lacking = {key: future for key, future in wanted.items() if not future.done()}
+            recent.forget(self._number, lacking)
+            for future in lacking.values():
+                future.set_exception(error)
             raise
-        for row in range(first[0], last[0] + 1):
-            for col in range(first[1], last[1] + 1):
-                rows, cols = self._window((row, col), (row, col)).relative_to(area).slices
-                part = values[:, rows, cols].copy(), mask[rows, cols].copy()
-                wanted[row, col].set_result(part)
 
     def _patiently(self, area: Window) -> Pixels:
         try:
@@ -216,8 +210,7 @@ class Blocks:
             try:
                 yield self._open
             except RasterioIOError:
-                self._open.close()
-                self._open = None
+                self._close()
                 raise
 
     def _window(self, first: Key, last: Key) -> Window:

@@ -4,6 +4,7 @@ import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import fsspec
@@ -12,7 +13,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from pipeline import blocks, reach, scene
+from pipeline import blocks, reach, recent, scene
 from pipeline.colours import declared_colours
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
@@ -173,13 +174,57 @@ def test_a_region_fetches_the_blocks_it_touches_and_little_more(
 
 
 def test_threads_share_blocks_and_forget_the_oldest(folder, server, monkeypatch):
-    monkeypatch.setattr(blocks, "KEPT", 5 * 128 * 128 * 4)
+    monkeypatch.setattr(recent, "KEPT", 5 * 128 * 128 * 4)
     near, far = (RasterScene.open(f"{at}/cog128.tif") for at in (folder, server))
     places = [Window(r, c, 100, 120) for r in range(0, 400, 60) for c in range(0, 390, 70)]
     with ThreadPoolExecutor(4) as pool:
         for place, got in zip(places, pool.map(far.read, places), strict=True):
             np.testing.assert_equal(got, near.read(place))
-    assert len(far._pixels._blocks._kept) <= 5
+    assert len(recent.recent._kept) <= 5
+
+
+def test_rasters_share_what_is_kept(folder, server, monkeypatch):
+    size = 128 * 128 * 4
+    monkeypatch.setattr(recent, "KEPT", 5 * size)
+    scenes = [RasterScene.open(f"{server}/cog128.tif?{n}") for n in range(6)]
+    for far in scenes:
+        far.read(Window(0, 0, 250, 250))
+        held = [future.result() for future, _ in recent.recent._kept.values()]
+        assert sum(values.nbytes + mask.nbytes for values, mask in held) <= 5 * size
+    scenes[-1].close()
+    assert len(recent.recent._kept) <= 1
+    for far in scenes:
+        far.close()
+    assert recent.recent._bytes == len(recent.recent._kept) == 0
+
+
+def test_memory_that_is_lacking_leaves_nobody_waiting(folder, server, monkeypatch):
+    far = RasterScene.open(f"{server}/cog128.tif?lacking")
+    reading, full = Event(), Event()
+
+    class Lacking(np.ndarray):
+        def copy(self, *_):
+            raise MemoryError
+
+    def read(*args):
+        reading.set()
+        full.wait(10)
+        values, mask = plain(*args)
+        return values.view(Lacking), mask
+
+    plain = blocks.read_pixels
+    monkeypatch.setattr(blocks, "read_pixels", read)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(far.read, Window(0, 0, 100, 100))
+        reading.wait(10)
+        second = pool.submit(far.read, Window(10, 10, 100, 100))
+        full.set()
+        for each in (first, second):
+            with pytest.raises(MemoryError):
+                each.result(10)
+    monkeypatch.setattr(blocks, "read_pixels", plain)
+    near = RasterScene.open(str(folder / "cog128.tif"))
+    np.testing.assert_equal(far.read(Window(0, 0, 9, 9)), near.read(Window(0, 0, 9, 9)))
 
 
 def test_a_read_that_fails_is_tried_again_and_counted(folder, server, monkeypatch):
