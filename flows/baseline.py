@@ -9,6 +9,7 @@ from torch import Tensor
 from flows.learn_settings import TrainSettings
 from flows.scenes import scenes_of, seen_by
 from model.baseline import RootPolynomial
+from model.checkpoint import CheckpointError
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
@@ -25,15 +26,24 @@ def fit_baseline(settings: TrainSettings, root: str | Path, folder: Path) -> Pat
     that are of networks alone.
     """
     _refuse_unused(settings)
+    path = folder / "checkpoint.safetensors"
+    if path.exists():
+        _refuse_other(path)
     dataset, names = scenes_of(settings, settings.dataset, root)
     camera = _one_camera(settings, dataset.wavelengths)
     scenes = _scenes(dataset, names, camera)
     fitted = RootPolynomial.fit(scenes, camera.wavelengths, camera.name)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "checkpoint.safetensors"
     # A split may be of what is there today: names say what was fitted on, now and later.
     fitted.save(path, settings.model_dump(mode="json", include=USED) | {"scenes": list(names)})
     return path
+
+
+def _refuse_other(path: Path) -> None:
+    try:
+        RootPolynomial.load(path)
+    except CheckpointError as error:
+        raise Refusal("a fit replaces a fit alone", error, "Choose another folder.") from error
 
 
 def _refuse_unused(settings: TrainSettings) -> None:

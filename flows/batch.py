@@ -5,9 +5,10 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from threading import Event
+from traceback import format_exception
 from typing import Any
 
 from flows.destination import is_there, other_settings
@@ -33,6 +34,8 @@ from pipeline.uri import local_path
 from pipeline.whole import lost, lost_beside
 
 Row = dict[str, Any]
+_SIGN = b'{"source": '
+"""How a report begins."""
 logger = logging.getLogger("r2h")
 
 
@@ -99,7 +102,7 @@ def plan_batch(settings: BatchSettings, stop: Event) -> Batch:
         fix = "Mend them, or set keep_going."
         raise Refusal(rule, f"{len(bad)} of {len(entries)} that cannot ({first})", fix)
     report = settings.report or f"{settings.output.rstrip('/')}/batch.jsonl"
-    refuse_unwritable(report, "a batch's report")
+    refuse_unwritable(report, "a batch's report", _SIGN)
     batch = Batch(entries, None, report)
     with suppress(Stopped):
         if batch.todo and not stop.is_set():
@@ -115,10 +118,8 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
         job = open_job(settings, seen=Measured(1.0))
         refuse_unsaid(item, job.scene, settings.bands is not None)
         state = _state(job)
-    except storage_errors(Refusal) as error:
-        return Entry(
-            settings, "failed", redact(" ".join(f"{error}".split()) or type(error).__name__)
-        )
+    except Exception as error:
+        return Entry(settings, "failed", _why(error))
     return Entry(
         settings=settings,
         state=state,
@@ -206,7 +207,8 @@ def run_batch(batch: Batch, stop: Event, watch: Callable[[Row], None]) -> list[R
             rows[number] = redacted(rows[number])
             watch(rows[number])
     finally:
-        _write(batch.report, rows)
+        lines = [json.dumps(redacted(row)) + "\n" for row in rows]
+        write(batch.report, "".join(lines).encode())
     return rows
 
 
@@ -217,27 +219,31 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
     own = replace(batch.forecast, seconds=batch.forecast.seconds * entry.tiles / tiles)
     try:
         job = open_job(entry.settings, stop=stop)
-        # Another run may have been at it since the batch was planned.
-        if (state := _state(job)) == "done":
-            return {"state": "skipped"}
-        way = {"resume": state == "resume", "overwrite": state == "replace"}
-        job = replace(job, settings=entry.settings.model_copy(update=way))
-        record = carry_out(job, own, logged, stop, start)
-        job.scene.close()
+        with closing(job.scene):
+            # Another run may have been at it since the batch was planned.
+            if (state := _state(job)) == "done":
+                return {"state": "skipped"}
+            way = {"resume": state == "resume", "overwrite": state == "replace"}
+            job = replace(job, settings=entry.settings.model_copy(update=way))
+            record = carry_out(job, own, logged, stop, start)
     except Stopped:
         return {"state": "stopped", "seconds": _since(start)}
     except Busy as error:
         return {"state": "busy", "reason": f"{error}", "seconds": _since(start)}
-    except storage_errors(Refusal, SeamError, RuntimeError, MemoryError) as error:
-        reason = redact(" ".join(f"{error}".split()) or type(error).__name__)
-        return {"state": "failed", "reason": reason, "seconds": _since(start)}
+    except Exception as error:
+        return {"state": "failed", "reason": _why(error), "seconds": _since(start)}
     kept = "assumptions", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries"
     return {"state": "done", **{key: record[key] for key in kept}, "seconds": _since(start)}
 
 
+def _why(error: Exception) -> str:
+    """Why a scene failed. What nobody foresaw, which ends no batch, is logged as it was raised."""
+    said = " ".join(f"{error}".split())
+    if isinstance(error, storage_errors(Refusal, SeamError, RuntimeError, MemoryError)):
+        return redact(said or type(error).__name__)
+    logger.error("not foreseen, please report it: %s", redact("".join(format_exception(error))))
+    return redact(f"{type(error).__name__}: {said}")
+
+
 def _since(start: float) -> float:
     return round(time.perf_counter() - start, 3)
-
-
-def _write(uri: str, rows: list[Row]) -> None:
-    write(uri, "".join(json.dumps(redacted(row)) + "\n" for row in rows).encode())

@@ -15,7 +15,7 @@ from flows.forecast import peak_resident
 from flows.learn_settings import EvaluateSettings
 from flows.report import EVALUATION, error_map_name, report_place, write_evaluation
 from flows.scenes import scenes_of, seen_by
-from flows.scorebook import FITTED, Row, about, cautions, differences, means, write
+from flows.scorebook import FITTED, Row, about, cautions, differences, means, refuse_other, write
 from flows.sigma import checkpoint_of
 from model.baseline import RootPolynomial
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
@@ -47,6 +47,7 @@ def evaluate(
     told, where it was fitted for another camera. One scene is in memory at a time.
     """
     report_place(str(out / EVALUATION))  # not when all is scored
+    refuse_other(out)
     opened, names = scenes_of(settings, dataset, root)
     table = load_camera(settings.camera)
     camera = resampled(table, seen_by(table, opened.wavelengths))

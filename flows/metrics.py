@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from flows.written import write
 
+SIGN = b"# HELP r2h_"
+"""How they begin."""
 FIGURES = {
     "megapixels": "Megapixels reconstructed",
     "seconds": "Seconds of the scenes",

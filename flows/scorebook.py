@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flows.scenes import shortfall
 from flows.sigma import checkpoint_of
 from model.checkpoint import SHIPPED, describe
 from model.cost import multiply_adds
+from pipeline.errors import Refusal
 from pipeline.reference import DataSet
 from pipeline.scores import ANGLES, bootstrap
 
@@ -24,6 +26,7 @@ Row = dict[str, Any]
 METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas")
 SHOWN = (*METRICS, "tiles", "seconds")
 FORMAT = 1
+JSON = "evaluation.json"
 FITTED = SHIPPED.with_name("root-polynomial-basler.safetensors")
 """The baseline's fit."""
 
@@ -115,9 +118,42 @@ def differences(rows: list[Row]) -> list[Row]:
     return found
 
 
+def refuse_other(out: Path) -> None:
+    """Raise Refusal where a folder's evaluation.json is none of ours."""
+    path = out / JSON
+    if path.exists() and b'"angle_edges"' not in path.read_bytes():
+        raise Refusal("only what R2H made is replaced", path, "Choose another folder.")
+
+
+def json_of(whole: dict[str, Any], indent: int | None = None) -> str:
+    """An evaluation as JSON, which has no number that is not finite: null in its place."""
+
+    def finite(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(_each(whole, finite), indent=indent, allow_nan=False)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What `write` wrote, with NaN for null among its figures."""
+    whole: dict[str, Any] = json.loads((folder / JSON).read_text("utf-8"))
+    figures = {key: whole[key] for key in ("scenes", "means", "differences") if key in whole}
+    known: dict[str, Any] = _each(figures, lambda value: math.nan if value is None else value)
+    return whole | known
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same lists and dictionaries, every value in them changed."""
+    if isinstance(value, dict):
+        return {key: _each(inner, change) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each(inner, change) for inner in value]
+    return change(value)
+
+
 def write(whole: dict[str, Any], out: Path) -> None:
     """Write evaluation.json, and evaluation.csv with a row a scene and method."""
-    (out / "evaluation.json").write_text(json.dumps(whole, indent=2))
+    (out / JSON).write_text(json_of(whole, 2))
     with (out / "evaluation.csv").open("w", newline="") as file:
         keys = ["scene", "method", *SHOWN, "peak_bytes"]
         writer = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")

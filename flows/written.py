@@ -1,5 +1,6 @@
 """Reports and figures of a run: told before it begins where they cannot be written, then whole."""
 
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -10,17 +11,28 @@ from pipeline.errors import Refusal
 from pipeline.store import put, reason, storage_errors
 
 _FIX = "Choose another place."
+_HEAD = 1 << 12
 
 
-def refuse_unwritable(uri: str, what: str) -> None:
-    """Raise Refusal where a file cannot be written; of a store, only that it has a driver."""
+def refuse_unwritable(uri: str, what: str, sign: bytes) -> None:
+    """Raise Refusal where a file cannot be written; of a store, only that it has a driver.
+
+    Or where one is that R2H did not write: near its beginning there is no ``sign``.
+    """
     rule = f"{what} must be writable"
     try:
         fs, path = url_to_fs(uri)
-        if not isinstance(fs, LocalFileSystem) or _special(path):
+        local = isinstance(fs, LocalFileSystem)
+        if local and _special(path):
             return
-        if Path(path).is_dir():
+        if local and Path(path).is_dir():
             raise Refusal(rule, f"{uri}, a folder", _FIX)
+        # A store may let in who may not read it.
+        with suppress(*(() if local else storage_errors())):
+            if fs.isfile(path) and (head := fs.cat_file(path, 0, _HEAD)) and sign not in head:
+                raise Refusal("only what R2H made is replaced", uri, _FIX)
+        if not local:
+            return
         with TemporaryFile(dir=next(p for p in Path(path).absolute().parents if p.exists())):
             return
     except Refusal:

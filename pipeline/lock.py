@@ -22,7 +22,7 @@ LEASE = 120.0
 """Seconds that a lock in an object store outlives its owner; clocks may differ by less."""
 _BEATS = 6
 _REACHED = "the destination must be reachable"
-_RULE = "one run at a time writes a cube"
+_RULE = "one run at a time writes a file or cube"
 Check = Callable[[], None]
 """Raises Busy where the lock was lost."""
 
@@ -37,12 +37,13 @@ def locked(cube: str, run: str | None = None) -> Iterator[Check]:
     """
     uri = cube.rstrip("/").removesuffix(".zarr") + ".r2h.lock"
     fs, path = fsspec.core.url_to_fs(uri)
-    with _file(Path(path)) if is_local(uri) else _lease(fs, path, run) as check:
+    with alone(Path(path)) if is_local(uri) else _lease(fs, path, run) as check:
         yield check
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[Check]:
+def alone(path: Path) -> Iterator[Check]:
+    """Keep a local lock file at ``path`` for this process. Raises Busy where another has it."""
     while True:
         with _opened(path) as file:
             try:

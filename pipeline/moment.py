@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,7 +37,7 @@ def given(text: str) -> Moment:
     """A moment in ISO 8601. Raises Refusal for what is none."""
     try:
         return _moment(datetime.fromisoformat(text), "given")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         fix = "Give it like 2026-07-01T10:30:00Z."
         raise Refusal("a datetime is in ISO 8601", text, fix) from error
 
@@ -54,11 +55,10 @@ def recorded(dataset: DatasetReader) -> Moment | None:
     """What a raster's EXIF or TIFF tags say; None where they say nothing that can be read."""
     tags = {**dataset.tags(), **dataset.tags(ns="EXIF")}
     for name, offset in _TAGS:
-        try:
+        # In the first year a time may have none in UTC.
+        with suppress(ValueError, OverflowError):
             local = datetime.strptime(tags.get(name, "").strip("\0 "), _EXIF)
-        except ValueError:
-            continue
-        return _moment(local.replace(tzinfo=_zone(tags.get(offset or "", ""))), name)
+            return _moment(local.replace(tzinfo=_zone(tags.get(offset or "", ""))), name)
     return None
 
 
@@ -74,5 +74,5 @@ def _zone(offset: str) -> timezone | None:
         hours, minutes = offset.strip("\0 ").split(":")
         size = timedelta(hours=abs(int(hours)), minutes=int(minutes))
         return timezone(-size if hours.startswith("-") else size)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

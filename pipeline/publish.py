@@ -10,6 +10,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import Refusal
+from pipeline.lock import alone
 
 
 def refuse_there(path: PurePath, fs: fsspec.AbstractFileSystem | None = None) -> None:
@@ -30,7 +31,8 @@ def published(uri: str) -> Iterator[Path]:
     """A local path to write a file at; it appears at ``uri`` once the body has ended well.
 
     What the body puts beside the path appears beside the file. A kill leaves a folder
-    ``NAME.partial``, which the next try replaces. Raises Refusal for a place that takes no files.
+    ``.NAME.r2h-draft``, which the next try replaces. Raises Refusal for a place that takes no
+    files, Busy where another process is writing it.
     """
     refuse_web(uri)
     fs, path = fsspec.core.url_to_fs(uri)
@@ -42,12 +44,13 @@ def published(uri: str) -> Iterator[Path]:
                 fs.put_file(str(made), str(target.with_name(made.name)))
         return
     # On the same disk, so that a rename is enough.
-    partial = Path(target.with_name(f"{target.name}.partial"))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial / target.name
-        for made in sorted(partial.iterdir()):
-            made.replace(target.with_name(made.name))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    draft = Path(target.with_name(f".{target.name}.r2h-draft"))
+    with alone(draft.with_suffix(".r2h-lock")):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        try:
+            yield draft / target.name
+            for made in sorted(draft.iterdir()):
+                made.replace(target.with_name(made.name))
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)

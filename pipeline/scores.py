@@ -145,7 +145,8 @@ def bootstrap(values: Sequence[float], seed: int = 0, share: float = 0.95) -> tu
     """
     random = np.random.default_rng(seed)
     drawn = random.choice(np.asarray(values, np.float64), (10_000, len(values)))
-    low, high = np.quantile(drawn.mean(axis=1), [(1 - share) / 2, (1 + share) / 2])
+    with np.errstate(invalid="ignore"):
+        low, high = np.quantile(drawn.mean(axis=1), [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
 
 

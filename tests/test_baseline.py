@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,20 @@ def test_a_baseline_is_fitted_on_whole_scenes_seen_by_one_camera(tmp_path: Path)
     rgb, cube = whole_scenes(tmp_path)
     error = (found(rgb, NO_NOISE) - cube).square().mean()
     assert error < (cube - cube.mean(dim=(0, 2, 3), keepdim=True)).square().mean()
+
+
+def test_a_fit_replaces_a_fit_and_no_network(tmp_path: Path) -> None:
+    made_up_database(tmp_path)
+    asked = TrainSettings(
+        kind="root-polynomial", scenes=("one", "two"), cameras={"srgb": 1}, iterations=1
+    )
+    out = tmp_path / "out"
+    for _ in range(2):
+        path = baseline.fit_baseline(asked, tmp_path, out)
+    shutil.copy(checkpoint.SHIPPED, path)
+    with pytest.raises(Refusal, match="a fit replaces a fit alone"):
+        baseline.fit_baseline(asked, tmp_path, out)
+    assert path.read_bytes() == checkpoint.SHIPPED.read_bytes()
 
 
 def whole_scenes(root: Path) -> tuple[Tensor, Tensor]:

@@ -401,7 +401,7 @@ def test_a_report_that_fails_at_the_end_takes_no_rows_with_it(r2h, scenes, monke
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(batch, "_write", full)
+    monkeypatch.setattr(batch, "write", full)
     code, out, err = r2h("--json")
     assert (code, [json.loads(line)["state"] for line in out.splitlines()]) == (1, ["done"] * 3)
     assert "No space left" in err
@@ -415,13 +415,40 @@ def test_figures_that_cannot_be_written_are_told_before_any_work(r2h, scenes, tm
 
 
 def test_figures_and_report_appear_in_one_move(r2h, scenes, tmp_path):
-    for name in ("run.prom", "report.jsonl"):
-        (tmp_path / name).write_text("before")
+    before = {"run.prom": "# HELP r2h_scenes before\n", "report.jsonl": '{"source": "before"}\n'}
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
         os.link(tmp_path / name, tmp_path / f"{name}.read")
     assert r2h("--metrics", f"{tmp_path}/run.prom", report=f"{tmp_path}/report.jsonl")[0] == 0
-    for name in ("run.prom", "report.jsonl"):
-        assert (tmp_path / f"{name}.read").read_text() == "before"
+    for name, text in before.items():
+        assert (tmp_path / f"{name}.read").read_text() == text
         assert "done" in (tmp_path / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["run.prom", "report.jsonl"])
+def test_neither_figures_nor_report_replace_what_is_not_theirs(r2h, scenes, tmp_path, name):
+    (tmp_path / name).write_bytes(scenes[0].read_bytes())
+    code, _, err = r2h("--metrics", f"{tmp_path}/run.prom", report=f"{tmp_path}/report.jsonl")
+    assert (code, "only what R2H made is replaced" in err) == (2, True)
+    assert (tmp_path / name).read_bytes() == scenes[0].read_bytes()
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_nobody_foresaw_ends_a_scene_and_no_batch(r2h, scenes, monkeypatch, caplog):
+    plain = batch.carry_out
+
+    def odd(job, *more):
+        if job.settings.source == str(scenes[0]):
+            raise AttributeError("odd https://me:S3CRET@example.org")
+        return plain(job, *more)
+
+    monkeypatch.setattr(batch, "carry_out", odd)
+    code, out, _ = r2h("--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, [row["state"] for row in rows]) == (1, ["failed", "done", "done"])
+    assert rows[0]["reason"].startswith("AttributeError: odd")
+    assert "in carry_out" in caplog.text or "in odd" in caplog.text
+    assert "S3CRET" not in out + caplog.text
 
 
 BAD = {

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.figures import figures
@@ -19,6 +21,7 @@ from model.train import Trainer
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
 from pipeline.fit import write_camera
+from pipeline.scores import PROTOCOLS, Protocol
 from tests.owners import cube_of, write_arad, write_harvard
 from tests.toys import write_scene
 
@@ -113,6 +116,40 @@ def test_evaluate_scores_every_method(monkeypatch, cave, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [row["scene"] for row in rows] == ["first"] * 3 + ["second"] * 3
     assert float(rows[0]["psnr"]) == tiled["psnr"]
+
+
+def test_figures_that_are_no_numbers_are_null(monkeypatch, cave, tmp_path, capsys):
+    dark = tmp_path / "dark"
+    shutil.copytree(cave, dark)
+    for band in dark.rglob("*_10.png"):
+        Image.fromarray(np.zeros((SIDE, SIDE), np.uint16)).save(band)
+    out, settings = tmp_path / "out", tmp_path / "evaluate.toml"
+    settings.write_text(EVALUATION)
+    given = ("evaluate", "cave", "--root", dark, "--out", out, "--config", settings, "--json")
+    monkeypatch.setitem(PROTOCOLS, "full", Protocol("full", 0, 0.0))
+    assert r2h(monkeypatch, *given) == 0
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    for text in (capsys.readouterr().out, (out / "evaluation.json").read_text()):
+        found = json.loads(text, parse_constant=refuse)
+        assert found["scenes"][0]["mrae"] is None
+        assert found["scenes"][0]["rmse"] > 0
+    (out / "evaluation.report.html").unlink()
+    assert r2h(monkeypatch, "report", out) == 0
+    assert (out / "evaluation.report.html").exists()
+
+
+def test_an_evaluation_replaces_none_but_its_own(monkeypatch, cave, tmp_path, capsys):
+    settings = tmp_path / "evaluate.toml"
+    settings.write_text(EVALUATION)
+    mine = tmp_path / "evaluation.json"
+    mine.write_text('{"mine": 1}')
+    given = ("evaluate", "cave", "--root", cave, "--out", tmp_path, "--config", settings)
+    assert r2h(monkeypatch, *given) == 2
+    assert "only what R2H made" in capsys.readouterr().err
+    assert mine.read_text() == '{"mine": 1}'
 
 
 @pytest.mark.parametrize("option", ["--uncertainty=fast", "--samples=2"])

@@ -89,3 +89,11 @@ def test_what_is_kept_says_whether_a_zone_was_given(text, kept):
     # Settings are made of settings, and read again.
     assert SceneSettings(**settings.model_dump()) == settings
     assert given(kept) == given(text)
+
+
+def test_a_time_that_is_none_in_utc_is_no_time(tmp_path):
+    assert photograph(tmp_path / "a.jpg", "0001:01:01 00:00:00", "+02:00").taken is None
+    far = photograph(tmp_path / "b.jpg", "2026:07:01 10:30:00", "+99999999999999:00").taken
+    assert far.source.endswith("taken as UTC")
+    with pytest.raises(Refusal, match="ISO 8601"):
+        given("0001-01-01T00:00:00+02:00")

@@ -15,8 +15,9 @@ from pipeline.camera import load_camera, resampled
 from pipeline.cog import cog
 from pipeline.cube import SpectralCube
 from pipeline.curve import to_srgb
-from pipeline.errors import Refusal
+from pipeline.errors import Busy, Refusal
 from pipeline.moment import given
+from pipeline.publish import published
 from pipeline.sidecar import Sidecars, publish, refuse_foreign, withdraw, write_sidecars
 from tests.cubes import (
     CHUNK,
@@ -144,16 +145,19 @@ def test_writing_again_changes_no_byte_and_leaves_nothing_else(tmp_path, where):
     cube = make_all(uri)
     fs, _ = fsspec.core.url_to_fs(uri)
     before = {place: fs.cat_file(fs._strip_protocol(place)) for place in Sidecars.of(uri)}
-    (folder := Path(f"{tmp_path}/a.vrt.partial")).mkdir()
+    (folder := Path(f"{tmp_path}/.a.vrt.r2h-draft")).mkdir()
     (folder / "stray").write_text("of a killed run")
+    (other := Path(f"{tmp_path}/a.vrt.partial")).mkdir()
+    (other / "stray").write_text("of its owner")
     write_sidecars(cube)
     publish(cube, WHEN)
     assert before == {place: fs.cat_file(fs._strip_protocol(place)) for place in Sidecars.of(uri)}
     names = {path["name"].rsplit("/", 1)[-1] for path in fs.ls(str(tmp_path), detail=True)}
     whole = {"a.zarr", "a_aux.zarr", "a.vrt", "a.quicklook.tif", "a.json"}
-    assert names - {"a.vrt.partial"} == whole
+    assert (other / "stray").exists()
+    assert names - {"a.vrt.partial", ".a.vrt.r2h-draft"} == whole
     if "memory" not in where:
-        assert names == whole
+        assert names == whole | {"a.vrt.partial"}
 
 
 def test_a_sidecar_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
@@ -167,7 +171,16 @@ def test_a_sidecar_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_sidecars(cube)
     assert (tmp_path / "a.quicklook.tif").read_bytes() == before
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_two_do_not_write_one_file_at_once(tmp_path):
+    uri = str(tmp_path / "a.vrt")
+    with published(uri) as path:
+        path.write_text("first")
+        with pytest.raises(Busy, match="one run at a time"), published(uri):
+            pass
+    assert Path(uri).read_text() == "first"
 
 
 @pytest.mark.parametrize("name", ["a.vrt", "a.json", "a.quicklook.tif"])

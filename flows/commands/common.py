@@ -85,12 +85,12 @@ def figures(uri: str | None) -> Iterator[None]:
 
     Raises Refusal where they cannot be written.
     """
-    from flows.metrics import write_metrics  # noqa: PLC0415
+    from flows.metrics import SIGN, write_metrics  # noqa: PLC0415
     from flows.written import refuse_unwritable  # noqa: PLC0415
     from pipeline.store import storage_errors  # noqa: PLC0415
 
     if uri:
-        refuse_unwritable(uri, "--metrics")
+        refuse_unwritable(uri, "--metrics", SIGN)
     try:
         yield
     except BaseException as error:

@@ -1,6 +1,5 @@
 """`r2h train`, `r2h calibrate` and `r2h evaluate`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -36,14 +35,14 @@ def evaluate(
     Example: r2h evaluate cave --root CAVE --out runs/evaluation
     """
     from flows.evaluate import evaluate as score  # noqa: PLC0415
-    from flows.scorebook import table  # noqa: PLC0415
+    from flows.scorebook import json_of, table  # noqa: PLC0415
 
     if dataset not in get_args(Name):
         names = ", ".join(get_args(Name))
         raise Refusal(f"the data set must be one of {names}", dataset, "Choose one.")
     settings = load(EvaluateSettings, config or f"evaluate-{dataset}.toml", **given)
     whole = score(settings, dataset, root, out, tell)  # type: ignore[arg-type]
-    typer.echo(json.dumps(whole) if as_json else table(whole))
+    typer.echo(json_of(whole) if as_json else table(whole))
 
 
 @app.command()
