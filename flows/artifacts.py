@@ -6,12 +6,10 @@ Artifacts of one key are shown as the history of a deployment, so each kind has 
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from io import BytesIO
 from string import punctuation
 from typing import Any, cast
 from uuid import UUID
 
-import matplotlib.image
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -19,10 +17,10 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from pipeline.camera import SRGB, load_camera
-from pipeline.cube import SpectralCube
+from pipeline.layout import NOTE
+from pipeline.picture import png, true_picture
 from pipeline.redact import printable
-from pipeline.report import NOTE, quicklook
+from pipeline.view import CubeView
 
 EVERY = 2.0
 """Seconds between two updates of the progress, at least: each is a request to the server."""
@@ -87,7 +85,6 @@ def _text(value: object) -> str:
 
 
 def picture(cube: str) -> str:
-    """A small quicklook of a cube as a data URI: PNG, every n-th pixel."""
-    image = quicklook(SpectralCube.open(cube), load_camera(SRGB), PICTURE)
-    matplotlib.image.imsave(buffer := BytesIO(), image, format="png")
-    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
+    """A small picture of a cube as a data URI: PNG."""
+    drawn = png(true_picture(CubeView.open(cube), PICTURE))
+    return f"data:image/png;base64,{b64encode(drawn).decode()}"

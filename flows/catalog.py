@@ -29,8 +29,12 @@ def from_stac(uri: str, asset: str) -> Iterator[Item]:
 
 def _items(uri: str) -> Iterable[Any]:
     """The STAC items of a document, and of those it links to, through fsspec."""
-    import pystac  # noqa: PLC0415 (the extra `stac`)
-    from pystac.stac_io import DefaultStacIO  # noqa: PLC0415
+    try:
+        import pystac  # noqa: PLC0415
+        from pystac.stac_io import DefaultStacIO  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        fix = "Install it with: pip install 'r2h[stac]'"
+        raise Refusal("a catalog needs the extra 'stac'", f"no {error.name}", fix) from error
 
     class Io(DefaultStacIO):
         """Reads through fsspec, so that a catalog may lie where rasters do."""

@@ -24,10 +24,12 @@ from flows.record import (
     write_record,
 )
 from flows.settings import ReconstructSettings
+from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, heed
 from pipeline.grid import Window
 from pipeline.labels import Labels
+from pipeline.layout import NOTE
 from pipeline.lock import locked
 from pipeline.place import is_free
 from pipeline.sidecar import withdraw
@@ -193,7 +195,7 @@ def describe_cube(uri: str) -> dict[str, Any]:
         "finished_chunks": f"{there} of {chunks}",
         "sealed": cube.sealed,
         "lost_chunks": missing,
-        "lost_beside": beside,
-        "note": "estimated from RGB, not measured",
+        "lost_beside": beside if Companion.is_there(cube.uri) else "all",
+        "note": NOTE,
         **cube.settings,
     }

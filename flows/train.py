@@ -170,7 +170,8 @@ def _keep_seen(settings: TrainSettings, root: str | Path, folder: Path) -> None:
         names, beside = settings.beside_scenes or tuple(others.paths), Folder(settings.beside)
         now |= {f"beside {name}": beside.digest(others.paths[name]) for name in names}
     for path in map(Path, filter(None, (settings.reflectances, settings.illuminants))):
-        now[path.name] = Folder(path.parent).digest(path.name)
+        key = f"illuminants {path.name}" if path.name in now else path.name
+        now[key] = Folder(path.parent).digest(path.name)
     kept = folder / "seen.json"
     begun = json.loads(kept.read_text()) if kept.exists() else now
     if other := [name for name in begun | now if begun.get(name) != now.get(name)]:

@@ -32,10 +32,13 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     its run, or another input.
     """
     cube = SpectralCube.open(uri)
-    faults = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
+    report: Report = {"cube": uri, "chunks": len(cube.chunks()), "input": "not looked at"}
+    try:
+        faults = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
+    except Refusal as error:  # what belongs beside it is gone, or another's
+        return report | {"faults": [f"{error}"]}
     # What cannot be read cannot be looked at further.
     whole = cube.chunks() - set().union(*(fault.chunks for fault in faults))
-    report: Report = {"cube": uri, "chunks": len(cube.chunks()), "input": "not looked at"}
     if not with_input:
         faults += verify.contents(cube, whole, None)
         return report | {"faults": [fault.what for fault in faults]}

@@ -15,7 +15,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.light import load_light
 from pipeline.page import Picture, Section, flat, number, page
-from pipeline.picture import FALSE_COLOUR, Palette, Pixels, true_colour
+from pipeline.picture import FALSE_COLOUR, Palette, Pixels, opaque, shape_of, true_colour
 from pipeline.report import distinct_pixels, spectra_figure
 from pipeline.scene import Scene
 from pipeline.seam import certificate
@@ -70,14 +70,8 @@ def run_camera(view: CubeView) -> Camera | None:
     return camera if same else None
 
 
-def _shape(view: CubeView) -> tuple[int, int]:
-    height, width = view.cube.height, view.cube.width
-    scale = min(1, LONGEST / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def _colours(palette: Palette, scene: Scene | None) -> Section:
-    view, shape = palette.view, _shape(palette.view)
+    view, shape = palette.view, shape_of(palette.view, LONGEST)
     size, camera = (view.cube.height, view.cube.width), run_camera(view)
     pictures = []
     if scene is not None and camera is not None:
@@ -130,13 +124,12 @@ def input_picture(view: CubeView, scene: Scene, camera: Camera, shape: tuple[int
         rgb = to_srgb(
             camera.decode(np.where(known, values[:, down][:, :, cols], 0).astype(values.dtype))
         )
-        opaque = np.rint(255 * np.concatenate([rgb, np.ones_like(rgb[:1])])).astype(np.uint8)
-        image[inside] = np.where(known, opaque, 0).transpose(1, 2, 0)
+        image[inside] = opaque(rgb, known).transpose(1, 2, 0)
     return image
 
 
 def _spectra(palette: Palette) -> Section:
-    view, shape = palette.view, _shape(palette.view)
+    view, shape = palette.view, shape_of(palette.view, LONGEST)
     pixels = distinct_pixels(view)
     known = "uncertainty" in view.aux
     caption = "Spectra of the pixels that differ most by spectral angle, marked on the picture" + (
@@ -153,7 +146,7 @@ def _spectra(palette: Palette) -> Section:
 
 
 def _layers(palette: Palette) -> Iterator[Section]:
-    view, shape = palette.view, _shape(palette.view)
+    view, shape = palette.view, shape_of(palette.view, LONGEST)
     size, pictures = (view.cube.height, view.cube.width), []
     for name, scale in palette.scales.items():
         figure = charts.picture(palette.layer(name, view.whole, shape), size, scale)

@@ -20,7 +20,6 @@ from pipeline.grid import Window
 
 ARRAY = "reflectance"
 NOTE = "estimated from RGB, not measured"
-COORDINATES = ("wavelength", "fwhm", "good_wavelengths", "y", "x", "spatial_ref")
 SCALE = 1e-4  # reflectance of one uint16 count
 PEAK = 6.5534  # the largest reflectance that uint16 holds beside its nodata value
 ZSTD: dict[str, Any] = {"level": 1, "checksum": True}  # how chunks are compressed

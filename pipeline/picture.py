@@ -52,7 +52,7 @@ def true_colour(camera: Camera | None = None) -> Reduce:
 
     def reduce(values: Floats) -> Pixels:
         known = ~np.isnan(values[0])  # nodata is nodata at every wavelength
-        return _opaque(to_srgb(seen.render(np.where(known, values, 0))), known)
+        return opaque(to_srgb(seen.render(np.where(known, values, 0))), known)
 
     return reduce
 
@@ -62,6 +62,18 @@ def seen_by(view: CubeView) -> Reduce:
     return true_colour(resampled(load_camera(SRGB), view.cube.wavelengths))
 
 
+def true_picture(view: CubeView, longest: int) -> Pixels:
+    """The whole cube through the sRGB camera, at most ``longest`` pixels a side."""
+    return _pixels(view.picture(view.whole, shape_of(view, longest), seen_by(view)))
+
+
+def shape_of(view: CubeView, longest: int) -> tuple[int, int]:
+    """Rows and columns of a picture of the whole cube, at most ``longest`` a side."""
+    height, width = view.cube.height, view.cube.width
+    scale = min(1, longest / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def three(indices: tuple[int, int, int], high: Floats) -> Reduce:
     """Three wavelengths as red, green and blue: 0 is black, ``high`` (3,) full, sRGB-encoded."""
 
@@ -69,7 +81,7 @@ def three(indices: tuple[int, int, int], high: Floats) -> Reduce:
         chosen = values[list(indices)]
         known = ~np.isnan(chosen[0])
         scaled = np.where(known, chosen, 0) / high[:, None, None]
-        return _opaque(to_srgb(scaled.astype(np.float32)), known)
+        return opaque(to_srgb(scaled.astype(np.float32)), known)
 
     return reduce
 
@@ -81,7 +93,7 @@ def heat(high: float) -> Reduce:
         one = values.mean(axis=0)
         known = ~np.isnan(one)
         colours = colormaps["cividis"](np.where(known, one, 0) / high)[..., :3]
-        return _opaque(colours.transpose(2, 0, 1), known)
+        return opaque(colours.transpose(2, 0, 1), known)
 
     return reduce
 
@@ -94,7 +106,7 @@ def flags(values: Floats) -> Pixels:
     lowest = np.zeros(bits.shape, np.int64)
     for place, flag in reversed(list(enumerate(FLAGS, 1))):
         lowest[(bits & flag) != 0] = place
-    return _opaque(table[lowest].transpose(2, 0, 1), known)
+    return opaque(table[lowest].transpose(2, 0, 1), known)
 
 
 class Palette:
@@ -161,10 +173,10 @@ def _pixels(planes: NDArray[Any]) -> Pixels:
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def _opaque(rgb: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Pixels:
-    """RGBA planes (4, n, m) of RGB in [0, 1]."""
+def opaque(rgb: NDArray[Any], known: NDArray[np.bool_]) -> Pixels:
+    """RGBA planes (4, n, m) of RGB in [0, 1], nothing where it is not ``known`` (n, m)."""
     planes = np.rint(255 * np.concatenate([rgb, np.ones_like(rgb[:1])])).astype(np.uint8)
-    return planes if known is None else np.where(known, planes, 0).astype(np.uint8)
+    return np.where(known, planes, np.uint8(0))
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

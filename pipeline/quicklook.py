@@ -15,6 +15,7 @@ from pipeline.curve import to_srgb
 from pipeline.grid import regions
 from pipeline.labels import Labels
 from pipeline.layout import NOTE
+from pipeline.picture import opaque
 
 LONGEST = 4096
 """Pixels of its long side, at most, where the cube has overviews to draw it from."""
@@ -55,6 +56,4 @@ def drawn_from(cube: SpectralCube) -> tuple[int, zarr.Array[Any] | None]:
 
 def _rgba(raw: NDArray[Any], camera: Camera) -> NDArray[np.uint8]:
     values, valid = unpack(raw)
-    rgb = to_srgb(camera.render(np.where(valid, values, 0)))
-    rgba = np.rint(255 * np.concatenate([rgb, np.ones_like(rgb[:1])])).astype(np.uint8)
-    return np.where(valid, rgba, 0)
+    return opaque(to_srgb(camera.render(np.where(valid, values, 0))), valid)

@@ -1,7 +1,6 @@
 """What a cube looks like: a colour quicklook, and spectra of a few distinct pixels."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,31 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
+from pipeline.camera import Floats
 from pipeline.charts import REFLECTANCE, WAVELENGTH, draw_picture, plain_axes
 from pipeline.cube import SpectralCube
-from pipeline.curve import to_srgb
-from pipeline.grid import regions
-from pipeline.picture import COLOURS
+from pipeline.layout import NOTE
+from pipeline.picture import COLOURS, true_picture
 from pipeline.view import CubeView
 
-NOTE = "estimated from RGB, not measured"
 LONGEST = 2048
 """Pixels of a quicklook's long side, at most."""
 
 _CANDIDATES = 64  # a side of the coarse grid that the pixels of the spectra come from
 _DARK = 0.15  # of the bright pixels' reflectance; below, quantisation and noise bend a spectrum
 _SAME = np.cos(np.radians(0.5))
-
-
-class _Part(NamedTuple):
-    """What one chunk gives to a decimated cube."""
-
-    slices: tuple[slice, slice]
-    """Rows and columns in the decimated cube."""
-    values: Floats
-    """(wavelength, row, col), NaN where not valid."""
-    valid: NDArray[np.bool_]
 
 
 class Pixel(NamedTuple):
@@ -49,40 +36,21 @@ class Pixel(NamedTuple):
     """Standard deviation (wavelength,), None where the cube holds none."""
 
 
-def quicklook(cube: SpectralCube, camera: Camera, longest: int = LONGEST) -> NDArray[np.uint8]:
-    """The cube as sRGB through a camera: RGBA (h, w, 4), transparent where there is nodata.
-
-    At most ``longest`` pixels a side: of a larger cube every n-th pixel, unsmoothed. Nothing is
-    stretched: reflectance 1 is white, and what is brighter clips. Reads chunk by chunk, so
-    memory does not grow with the cube. Raises Refusal where the camera does not span the
-    cube's wavelengths.
-    """
-    seen = resampled(camera, cube.wavelengths)
-    step = _step(cube, longest)
-    image = np.zeros((-(-cube.height // step), -(-cube.width // step), 4), np.uint8)
-    for part in _decimated(cube, step):
-        rgb = to_srgb(seen.render(np.where(part.valid, part.values, 0)))
-        opaque = np.rint(255 * np.concatenate([rgb, np.ones_like(rgb[:1])])).astype(np.uint8)
-        image[part.slices] = np.where(part.valid, opaque, 0).transpose(1, 2, 0)
-    return image
+def write_quicklook(view: CubeView, path: Path) -> None:
+    """Write the cube as the eye sees it as a PNG that says what it is in its text."""
+    image = true_picture(view, LONGEST)
+    matplotlib.image.imsave(path, image, format="png", metadata=_text(view.cube))
 
 
-def write_quicklook(cube: SpectralCube, path: Path) -> None:
-    """Write the quicklook through the sRGB camera as a PNG that says what it is in its text."""
-    image = quicklook(cube, load_camera(SRGB))
-    matplotlib.image.imsave(path, image, format="png", metadata=_text(cube))
-
-
-def write_spectra(cube: SpectralCube, path: Path) -> None:
+def write_spectra(view: CubeView, path: Path) -> None:
     """Write a PNG: the quicklook with up to 6 numbered pixels, and the spectra of these.
 
     The pixels are the ones of a coarse grid that differ most by spectral angle, without dark
     ones. There are fewer, or none, where the cube holds no more.
     """
-    image = quicklook(cube, load_camera(SRGB))
-    figure = spectra_figure(cube, image, _distinct_pixels(cube))
+    figure = spectra_figure(view.cube, true_picture(view, LONGEST), distinct_pixels(view))
     figure.suptitle(NOTE)
-    figure.savefig(path, format="png", dpi=150, metadata=_text(cube))
+    figure.savefig(path, format="png", dpi=150, metadata=_text(view.cube))
 
 
 def spectra_figure(cube: SpectralCube, image: NDArray[np.uint8], pixels: list[Pixel]) -> Figure:
@@ -124,32 +92,6 @@ def _text(cube: SpectralCube) -> dict[str, str]:
     return {"Description": NOTE, "Comment": json.dumps(cube.settings, default=str)}
 
 
-def _step(cube: SpectralCube, longest: int) -> int:
-    return -(-max(cube.height, cube.width) // longest)
-
-
-def _decimated(cube: SpectralCube, step: int) -> Iterator[_Part]:
-    """Every step-th row and column of a cube, part by part; reads only chunks that hold one."""
-    for window in regions(cube.height, cube.width, cube.chunk, cube.chunk):
-        rows = _multiples(window.row, window.row_stop, step)
-        cols = _multiples(window.col, window.col_stop, step)
-        if rows.start < rows.stop and cols.start < cols.stop:
-            values, valid = cube.read(window)
-            kept = slice(-window.row % step, None, step), slice(-window.col % step, None, step)
-            yield _Part((rows, cols), values[:, *kept], valid[kept])
-
-
-def _multiples(start: int, stop: int, step: int) -> slice:
-    """The n for which n * step lies in the half-open [start, stop)."""
-    return slice(-(-start // step), -(-stop // step))
-
-
-def _distinct_pixels(cube: SpectralCube, count: int = 6) -> list[Pixel]:
-    step = _step(cube, _CANDIDATES)
-    pixels = [pixel for part in _decimated(cube, step) for pixel in _pixels(part, step)]
-    return _most_distinct(pixels, count)
-
-
 def _most_distinct(pixels: list[Pixel], count: int) -> list[Pixel]:
     if not pixels:
         return []
@@ -158,15 +100,6 @@ def _most_distinct(pixels: list[Pixel], count: int) -> list[Pixel]:
     # A zero spectrum has no direction, however dark the scene.
     lit = [p for p, b in zip(pixels, brightness, strict=True) if b >= bright and p.spectrum.any()]
     return [lit[i] for i in _farthest(np.array([pixel.spectrum for pixel in lit]), count)]
-
-
-def _pixels(part: _Part, step: int) -> Iterator[Pixel]:
-    """The valid pixels of a part, with their place in the cube."""
-    rows, cols = part.slices
-    for row, col in np.argwhere(part.valid):
-        # A copy: a view would keep its whole chunk in memory.
-        spectrum = part.values[:, row, col].copy()
-        yield Pixel((rows.start + int(row)) * step, (cols.start + int(col)) * step, spectrum)
 
 
 def _farthest(spectra: Floats, count: int) -> list[int]:

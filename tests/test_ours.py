@@ -11,6 +11,7 @@ from pipeline.mosaic import matching, open_scene
 from pipeline.report import write_quicklook, write_spectra
 from pipeline.scene import RasterScene
 from pipeline.sidecar import write_sidecars
+from pipeline.view import CubeView
 from tests.cubes import make
 from tests.servers import serving
 from tests.test_mosaic import save, whole
@@ -24,8 +25,9 @@ def folder(tmp_path):
     for name in ("a.tif", "mine.quicklook.tif"):
         save(tmp_path / name, whole())
     write_sidecars(cube := make(tmp_path / "cube.zarr"))
-    write_quicklook(cube, tmp_path / "cube.quicklook.png")
-    write_spectra(cube, tmp_path / "cube.spectra.png")
+    view = CubeView.open(cube.uri)
+    write_quicklook(view, tmp_path / "cube.quicklook.png")
+    write_spectra(view, tmp_path / "cube.spectra.png")
     return tmp_path
 
 

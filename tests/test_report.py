@@ -10,9 +10,12 @@ from pipeline import report
 from pipeline.camera import SRGB, load_camera
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.curve import to_srgb
-from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.report import NOTE, quicklook, write_quicklook, write_spectra
+from pipeline.layout import NOTE
+from pipeline.overview import halved
+from pipeline.picture import true_picture
+from pipeline.report import distinct_pixels, write_quicklook, write_spectra
+from pipeline.view import CubeView
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
 CAMERA = load_camera(SRGB)
@@ -20,13 +23,17 @@ NM = np.array(WAVELENGTHS)
 _SERIAL = count()
 
 
-def cube_of(values: np.ndarray, valid: np.ndarray | None = None, chunk: int = 16) -> SpectralCube:
+def view_of(values: np.ndarray, valid: np.ndarray | None = None, chunk: int = 16) -> CubeView:
     _, height, width = values.shape
     spec = CubeSpec(height, width, WAVELENGTHS, chunk, "float32", settings={"model": "toy"})
     cube = SpectralCube.create(f"memory://report-{next(_SERIAL)}.zarr", spec)
     mask = np.ones((height, width), bool) if valid is None else valid
     cube.write(Window(0, 0, height, width), values, mask)
-    return cube
+    return CubeView.open(cube.uri)
+
+
+def picture(values: np.ndarray, valid: np.ndarray | None = None, longest: int = 2048) -> np.ndarray:
+    return true_picture(view_of(values, valid), longest)
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -43,7 +50,7 @@ def humps(height: int, width: int) -> np.ndarray:
 
 def test_a_quicklook_is_the_cube_through_the_camera() -> None:
     values = noise(40, 50)
-    image = quicklook(cube_of(values), CAMERA)
+    image = picture(values)
     expected = np.rint(255 * to_srgb(CAMERA.render(values))).transpose(1, 2, 0)
     assert (image.shape, image.dtype) == ((40, 50, 4), np.uint8)
     assert np.abs(image[..., :3] - expected).max() <= 1  # a last bit, where it rounds
@@ -52,58 +59,41 @@ def test_a_quicklook_is_the_cube_through_the_camera() -> None:
 
 def test_a_quicklook_is_not_stretched() -> None:
     for value, pixel in ((1, 255), (4, 255), (0.0, 0), (0.2, 124)):
-        image = quicklook(cube_of(np.full((31, 3, 3), value, np.float32)), CAMERA)
+        image = picture(np.full((31, 3, 3), value, np.float32))
         np.testing.assert_array_equal(image[..., :3], pixel)
 
 
 def test_nodata_is_transparent_black() -> None:
     valid = np.random.default_rng(1).random((40, 50)) < 0.5
-    image = quicklook(cube_of(noise(40, 50), valid), CAMERA)
+    image = picture(noise(40, 50), valid)
     np.testing.assert_array_equal(image[..., 3], np.where(valid, 255, 0))
     assert not image[~valid].any()
 
 
-@pytest.mark.parametrize(("longest", "step"), [(50, 1), (49, 2), (17, 3), (2, 25), (1, 50)])
-@pytest.mark.parametrize("chunk", [16, 64])
-def test_a_large_cube_is_decimated(longest: int, step: int, chunk: int) -> None:
-    values = noise(40, 50)
-    valid = np.random.default_rng(1).random((40, 50)) < 0.8
-    cube = cube_of(values, valid, chunk)
-    whole = quicklook(cube, CAMERA)
-    np.testing.assert_array_equal(quicklook(cube, CAMERA, longest), whole[::step, ::step])
-
-
-def test_a_quicklook_reads_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    cube, read = cube_of(noise(40, 50)), []
-    plain = SpectralCube.read
-
-    def watched(self: SpectralCube, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        read.append(window)
-        return plain(self, window)
-
-    monkeypatch.setattr(SpectralCube, "read", watched)
-    quicklook(cube, CAMERA)
-    assert len(read) == 12
-    assert max(window.height * window.width for window in read) == 16 * 16
-    read.clear()
-    quicklook(cube, CAMERA, 1)
-    assert read == [Window(0, 0, 16, 16)]
-
-
-def test_a_camera_that_does_not_span_the_cube_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.csv").write_text(
-        "wavelength_nm,red,green,blue\n500,0,0,1\n600,0,1,1\n700,2,1,0"
+@pytest.mark.parametrize(
+    ("longest", "factor"), [(64, 1), (63, 1), (32, 2), (31, 2), (16, 4), (8, 4)]
+)
+def test_a_large_cube_is_drawn_from_an_overview(longest: int, factor: int) -> None:
+    values = noise(48, 64)
+    valid = np.random.default_rng(1).random((48, 64)) < 0.8
+    level = np.where(valid, values, np.float32(np.nan))
+    for _ in range(factor // 2):
+        level = halved(level)
+    rows, cols = (
+        ((np.arange(round(longest * n / 64)) + 0.5) * n / round(longest * n / 64) // factor)
+        for n in (48, 64)
     )
-    with pytest.raises(Refusal, match="span"):
-        quicklook(cube_of(noise(3, 3)), load_camera(str(tmp_path / "mine.csv")))
+    part = level[:, rows.astype(int)[:, None], cols.astype(int)]
+    found = picture(values, valid, longest)
+    np.testing.assert_array_equal(found, picture(np.nan_to_num(part), ~np.isnan(part[0])))
 
 
 def test_a_written_quicklook_is_the_same_and_says_what_it_is(tmp_path: Path) -> None:
     valid = np.ones((20, 30), bool)
     valid[:4] = False
-    cube = cube_of(noise(20, 30), valid)
-    write_quicklook(cube, tmp_path / "a.png")
-    np.testing.assert_array_equal(imread(tmp_path / "a.png"), quicklook(cube, CAMERA))
+    view = view_of(noise(20, 30), valid)
+    write_quicklook(view, tmp_path / "a.png")
+    np.testing.assert_array_equal(imread(tmp_path / "a.png"), true_picture(view, 30))
     assert NOTE.encode() in (tmp_path / "a.png").read_bytes()
     assert b'{"model": "toy"}' in (tmp_path / "a.png").read_bytes()
 
@@ -119,7 +109,7 @@ def test_spectra_are_those_of_the_distinct_pixels(
         return plain(self, nm, spectrum, **style)
 
     monkeypatch.setattr(Axes, "plot", watched)
-    write_spectra(cube_of(values), tmp_path / "a.png")
+    write_spectra(view_of(values), tmp_path / "a.png")
     assert len(drawn) == len({color for *_, color in drawn}) == 6
     for nm, spectrum, label, _ in drawn:
         row, col = (int(word.strip(",")) for word in label.split()[2::2])
@@ -133,7 +123,7 @@ def test_dark_and_invalid_pixels_are_not_chosen() -> None:
     values, valid = humps(24, 32), np.ones((24, 32), bool)
     values[:, 0, 0] *= 0.01
     valid[0, 4] = False
-    places = {(pixel.row, pixel.col) for pixel in report._distinct_pixels(cube_of(values, valid))}
+    places = {(pixel.row, pixel.col) for pixel in distinct_pixels(view_of(values, valid))}
     assert {(0, 8), (0, 12), (0, 16), (0, 20)} < places
     assert not {(0, 0), (0, 4)} & places
 
@@ -141,21 +131,22 @@ def test_dark_and_invalid_pixels_are_not_chosen() -> None:
 def test_chosen_pixels_are_in_the_cubes_own_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "_CANDIDATES", 8)
     values = noise(40, 50)
-    pixels = report._distinct_pixels(cube_of(values))
+    pixels = distinct_pixels(view_of(values))
     assert len(pixels) == 6
     for pixel in pixels:
-        assert pixel.row % 7 == pixel.col % 7 == 0
+        assert pixel.row in range(2, 40, 5)
+        assert pixel.col in (np.arange(8) * 2 + 1) * 50 // 16
         np.testing.assert_array_equal(pixel.spectrum, values[:, pixel.row, pixel.col])
 
 
 def test_a_uniform_cube_has_one_distinct_spectrum() -> None:
-    assert len(report._distinct_pixels(cube_of(np.full((31, 9, 9), 0.3, np.float32)))) == 1
+    assert len(distinct_pixels(view_of(np.full((31, 9, 9), 0.3, np.float32)))) == 1
 
 
 def test_the_figure_is_the_same_each_time(tmp_path: Path) -> None:
-    cube = cube_of(noise(20, 30))
+    view = view_of(noise(20, 30))
     for name in ("a.png", "b.png"):
-        write_spectra(cube, tmp_path / name)
+        write_spectra(view, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert NOTE.encode() in (tmp_path / "a.png").read_bytes()
 
@@ -166,8 +157,8 @@ def test_no_cube_is_too_small_or_too_empty(
     tmp_path: Path, shape: tuple[int, int], content: str
 ) -> None:
     values = noise(*shape) * (content != "black")
-    cube = cube_of(values, np.full(shape, content != "nodata"))
-    write_quicklook(cube, tmp_path / "a.png")
-    write_spectra(cube, tmp_path / "b.png")
+    view = view_of(values, np.full(shape, content != "nodata"))
+    write_quicklook(view, tmp_path / "a.png")
+    write_spectra(view, tmp_path / "b.png")
     assert imread(tmp_path / "a.png").shape == (*shape, 4)
     assert imread(tmp_path / "b.png").shape == (750, 1800, 4)

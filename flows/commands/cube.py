@@ -31,16 +31,16 @@ def look(
 
     Example: r2h look ortho.zarr
     """
-    from pipeline.cube import SpectralCube  # noqa: PLC0415
     from pipeline.ours import LOOK, SPECTRA, refuse_foreign  # noqa: PLC0415
     from pipeline.publish import published, refuse_web  # noqa: PLC0415
     from pipeline.report import write_quicklook, write_spectra  # noqa: PLC0415
     from pipeline.sidecar import stem  # noqa: PLC0415
+    from pipeline.view import CubeView  # noqa: PLC0415
     from pipeline.whole import refuse_lost, unfinished  # noqa: PLC0415
 
-    opened = SpectralCube.open(cube)
-    refuse_lost(opened, beside=True)
-    if missing := unfinished(opened):
+    view = CubeView.open(cube)
+    refuse_lost(view.cube, beside=True)
+    if missing := unfinished(view.cube):
         tell(f"NOT complete: {missing} chunks are not made yet, and look like nodata.")
     # Not NAME.png: that may be the very image the cube was made from.
     at = stem(cube)
@@ -52,5 +52,5 @@ def look(
         refuse_foreign(uri, "Move it away.")
     for uri, write in ((picture, write_quicklook), (spectra, write_spectra)):
         with published(uri) as path:
-            write(opened, path)
+            write(view, path)
     show({"cube": cube, "quicklook": picture, "spectra": spectra}, as_json)

@@ -51,7 +51,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import in_sight  # noqa: PLC0415 (torch takes a second to import)
 
-    with figures(metrics), _told(destination):
+    with figures(metrics), _told(destination, far=dask is not None):
         given |= {"source": source, "destination": destination}
         settings = load(ReconstructSettings, config, **given)
         if prefect and dask:
@@ -73,8 +73,11 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
 
 
 @contextmanager
-def _told(destination: str) -> Iterator[None]:
-    """What ends a run early, in a line and with its exit code."""
+def _told(destination: str, far: bool) -> Iterator[None]:
+    """What ends a run early, in a line and with its exit code.
+
+    The destination may be another machine's, whose workers are ``far``: then it is not looked at.
+    """
     from flows.finish import SeamError  # noqa: PLC0415
     from pipeline.device import out_of_memory  # noqa: PLC0415
     from pipeline.place import is_free  # noqa: PLC0415
@@ -90,7 +93,7 @@ def _told(destination: str) -> Iterator[None]:
     except Stopped:
         begun = True
         with suppress(*storage_errors(Refusal)):  # a store that is out of reach takes no exit code
-            begun = not is_free(destination)
+            begun = far or not is_free(destination)
         fail(f"stopped; {kept if begun else 'nothing was begun: run again'}", STOPPED)
     except Exception as error:
         if not out_of_memory(error):
