@@ -133,18 +133,17 @@ class Camera:
         return Refusal(rule, f"{odd:g}, where white is {self.white}", fix)
 
     def top(self, dtype: np.dtype[Any]) -> Floats:
-        """Linear values (3, 1, 1) at which pixel values of this type end; infinite for floats.
+        """Linear values (3, 1, 1) at which pixel values of this type end; infinite: nobody knows.
 
         They end where sRGB's curve does; linear ones at white where that is 2^n - 1, as 255 or
-        4095, else at the type's largest value.
+        4095, else at the type's largest value. Of floats that is none.
         """
-        if dtype.kind not in "ui":
-            return np.full((3, 1, 1), np.inf, np.float32)
-        whites, most = self._whites, np.float32(np.iinfo(dtype).max)
+        whites = self._whites
+        most = np.float32(np.iinfo(dtype).max if dtype.kind in "ui" else np.inf)
         last = self.end(dtype) if self.encoding == "srgb" else np.where(full(whites), whites, most)
-        # What is brighter is refused.
         light = self._light(np.broadcast_to(np.minimum(last, most), (3, 1, 1)).astype(dtype))
-        return np.minimum(light, np.float32(BRIGHTEST))
+        # What is brighter is refused.
+        return np.where(np.isinf(light), light, np.minimum(light, np.float32(BRIGHTEST)))
 
     def reading(self, encoding: Encoding, white: White, ends: float | None = None) -> "Camera":
         """The same camera for pixel values of this encoding and white."""

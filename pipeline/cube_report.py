@@ -169,7 +169,7 @@ def _census(view: CubeView) -> list[tuple[str, str]]:
     if not found["pixels"]:
         return []
     shares = [
-        (name, f"{found[flag]:.3%}")
+        (name, "not known" if found[flag] is None else f"{found[flag]:.3%}")
         for flag, name in zip(layers.FLAGS, FLAGS.values(), strict=True)
     ]
     inside = "closure residual inside the camera's gamut, linear RGB: "

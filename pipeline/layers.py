@@ -38,6 +38,8 @@ EDGES = np.unique(np.concatenate([np.arange(1, 33), EDGES[EDGES > 32]]))
 CENSUS = 2 + len(FLAGS) + len(EDGES) + 1
 """Fields of a record: valid pixels; those of each flag; of valid pixels inside the gamut the sum of
 closure and its histogram, whose first bin is 0."""
+_UNTOLD = -1
+"""For the count of saturated pixels where nobody knows where values end."""
 _BIN_OF = np.searchsorted(EDGES, np.arange(65536), side="right").astype(np.uint8)
 
 
@@ -118,7 +120,7 @@ def layers(off: Floats, seen: Seen, closure: Closure, deviation: Floats | None =
     counts = np.rint(np.minimum(residual, np.float32(0.65534)) * np.float32(1 / CLOSURE))
     counts = np.where(valid, counts, 65535).astype(np.uint16)
     code = None if deviation is None else _code(deviation, valid)
-    return Layers(quality, counts, code, _census(quality, counts, valid))
+    return Layers(quality, counts, code, _census(quality, counts, valid, seen.top))
 
 
 def _code(deviation: Floats, valid: Mask) -> Bytes:
@@ -129,8 +131,10 @@ def _code(deviation: Floats, valid: Mask) -> Bytes:
     return coded
 
 
-def _census(quality: Bytes, closure: NDArray[np.uint16], valid: Mask) -> Counts:
+def _census(quality: Bytes, closure: NDArray[np.uint16], valid: Mask, top: Floats) -> Counts:
     flagged = [int(np.count_nonzero(quality & bit)) for bit in FLAGS.values()]
+    if np.isinf(top).any():
+        flagged[0] = _UNTOLD
     inside = closure[valid & (quality & FLAGS["outside_gamut"] == 0)]
     bins = np.bincount(_BIN_OF[inside], minlength=len(EDGES) + 1)
     start = [int(valid.sum()), *flagged, int(inside.sum(dtype=np.int64))]
@@ -141,7 +145,8 @@ def certificate(census: Counts) -> dict[str, Any]:
     """What a census says: shares of the valid pixels, and closure in linear RGB, white = 1.
 
     Closure is that of pixels inside the camera's gamut; its percentile and maximum are upper edges
-    of bins, exact up to 3.2e-4. None where there was no pixel.
+    of bins, exact up to 3.2e-4. None where there was no pixel, and for saturated ones where nobody
+    knows where pixel values end.
     """
     pixels, bins = int(census[0]), census[2 + len(FLAGS) :]
     flagged = zip(FLAGS, census[1 : 1 + len(FLAGS)], strict=True)
@@ -149,7 +154,7 @@ def certificate(census: Counts) -> dict[str, Any]:
     mean = float(census[1 + len(FLAGS)]) * CLOSURE / inside if inside else None
     return {
         "pixels": pixels,
-        **{name: int(count) / pixels if pixels else None for name, count in flagged},
+        **{name: int(count) / pixels if pixels and count >= 0 else None for name, count in flagged},
         "closure_mean": mean,
         "closure_p99": percentile(bins, EDGES, 0.99) * CLOSURE if inside else None,
         "closure_max": percentile(bins, EDGES, 1) * CLOSURE if inside else None,

@@ -45,7 +45,7 @@ def add_layers(uri, factors=(2, 4)):
         stored = np.where(np.isnan(counts), NODATA["uint16"], counts).astype(np.uint16)
         names = ("wavelength", f"y_{factor}", f"x_{factor}")
         put(group, f"overview_{factor}", names, stored, {"scale_factor": SCALE})
-    group["census"][0, 0] = _census(quality, closure, valid)
+    group["census"][0, 0] = _census(quality, closure, valid, np.ones(3))
     if cube.sealed:
         consolidate(group)
     known = FLOOR * np.exp(STEP * codes.astype(np.float32))

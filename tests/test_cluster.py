@@ -43,7 +43,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def workers():
-    options = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    options = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": ":0"}
     with LocalCluster(n_workers=2, **options) as local, Client(local) as client:
         yield client
 

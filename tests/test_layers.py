@@ -90,6 +90,17 @@ def test_encodings_end_where_they_end():
     assert CAMERA.reading("linear", twelve).top(np.dtype(np.uint16)).max() == 1
     assert CAMERA.reading("linear", 10000).top(np.dtype(np.uint16)).max() == pytest.approx(6.5535)
     assert CAMERA.top(np.dtype(np.float32)).min() == np.inf
+    for white in (1.0, 255.0, 65535.0):
+        assert (eight.reading("srgb", white).top(np.dtype(np.float32)) == 1).all()
+    assert (eight.reading("linear", 4095.0).top(np.dtype(np.float32)) == 1).all()
+
+
+def test_where_nobody_knows_an_end_no_share_is_told():
+    rgb = np.full((3, 2, 3), 2.0)
+    chunk = of(rgb, top=np.float32(np.inf))
+    assert not (chunk.quality & FLAGS["saturated"]).any()
+    told = certificate(chunk.census + chunk.census)
+    assert (told["pixels"], told["saturated"], told["near_black"]) == (12, None, 0)
 
 
 class Spread(Toy):
