@@ -9,7 +9,7 @@ FROM ${BASE} AS build
 ARG VARIANT=cpu
 ARG PIP_EXTRA_INDEX_URL=
 # Of the project's extras, with commas.
-ARG EXTRAS=cloud,cluster
+ARG EXTRAS=cloud,cluster,stac
 # requirements/container.txt: every file must have its hash there. It holds the CPU build and the
 # extras above; what another image needs is not in it, and then none is built. Empty: versions only.
 ARG LOCKED=

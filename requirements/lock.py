@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
-EXTRAS = ("cloud", "cluster")
+EXTRAS = ("cloud", "cluster", "stac")
 ABOUT = """\
 # Made by `make lock`: Python 3.11 from 3.11.3 on, Linux x86-64, torch for CPUs, extras {extras}.
 # docker build --build-arg LOCKED=requirements/container.txt --build-arg PIP_EXTRA_INDEX_URL=...
@@ -26,7 +26,7 @@ def main() -> None:
     wanted = sum((project["optional-dependencies"][e] for e in EXTRAS), project["dependencies"])
     done = subprocess.run([*command, *wanted], check=True, stdout=subprocess.PIPE, text=True)
     lines = [_line(item) for item in json.loads(done.stdout)["install"]]
-    about = ABOUT.format(extras=" and ".join(EXTRAS))
+    about = ABOUT.format(extras=", ".join(EXTRAS))
     (HERE / "container.txt").write_text(about + "".join(sorted(lines, key=str.lower)))
 
 
