@@ -47,7 +47,7 @@ class Errors:
 def calibrate(
     settings: CalibrateSettings,
     checkpoint: Path,
-    root: Path,
+    root: str,
     out: Path,
     tell: Callable[[str], None],
 ) -> Path:
@@ -84,6 +84,9 @@ def _refuse_unfit(settings: CalibrateSettings, about: dict[str, Any]) -> None:
         rule = "sigma is fitted on CAVE's scenes, at their wavelengths"
         found = f"a checkpoint at {len(nm)} from {nm[0]:g} to {nm[-1]:g} nm"
         raise Refusal(rule, found, f"Give one at {WAVELENGTHS[0]:g} to {WAVELENGTHS[-1]:g} by 10.")
+    if settings.train.dataset != "cave":
+        rule, fix = "sigma is fitted on CAVE", "Set dataset to cave."
+        raise Refusal(rule, settings.train.dataset, fix)
     if settings.train.kind != KIND:
         raise Refusal("the folds' networks are of one kind", settings.train.kind, f"Use {KIND}.")
     if unknown := [name for name in settings.train.cameras if name not in library()]:
@@ -91,7 +94,7 @@ def _refuse_unfit(settings: CalibrateSettings, about: dict[str, Any]) -> None:
         raise Refusal(rule, unknown, "Name cameras of configs/cameras.")
 
 
-def _reader(settings: CalibrateSettings, root: Path) -> Callable[[str], Reference]:
+def _reader(settings: CalibrateSettings, root: str) -> Callable[[str], Reference]:
     """Reads a scene of the folds by its name, from CAVE or from beside it."""
     of, folds = settings.train, [name for fold in settings.folds for name in fold]
     wanted = {*of.scenes, *of.beside_scenes}
@@ -99,8 +102,13 @@ def _reader(settings: CalibrateSettings, root: Path) -> Callable[[str], Referenc
         fix = "Name them as beside_scenes, and each in a fold."
         raise Refusal("scenes of a folder beside are named", of.beside, fix)
     if len(folds) != len(set(folds)) or set(folds) != wanted:
+        twice = {name for name in folds if folds.count(name) > 1}
         rule, fix = "every scene of the training is in one fold", "Name each once."
-        raise Refusal(rule, sorted(wanted.symmetric_difference(folds)), fix)
+        raise Refusal(rule, sorted(twice | wanted.symmetric_difference(folds)), fix)
+    if not all(fold and {*of.scenes} - {*fold} for fold in settings.folds):
+        # Of none that are named a training would take all that are there.
+        rule, fix = "a fold leaves out some scenes of CAVE, and not all", "Share them out."
+        raise Refusal(rule, [list(fold) for fold in settings.folds], fix)
     indoors, others = cave(root), beside_of(of, WAVELENGTHS)
     return lambda name: (others if others and name in of.beside_scenes else indoors).read(name)
 
@@ -108,7 +116,7 @@ def _reader(settings: CalibrateSettings, root: Path) -> Callable[[str], Referenc
 def _network(
     settings: CalibrateSettings,
     fold: tuple[str, ...],
-    root: Path,
+    root: str,
     out: Path,
     tell: Callable[[str], None],
 ) -> model.R2HDiff:

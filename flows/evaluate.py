@@ -1,7 +1,7 @@
 """Benchmarks: a data set's scenes through the same tiles as any image, scored on their truth."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pipeline.datasets import Name
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
 from pipeline.picture import Pixels, true_colour
-from pipeline.reference import Reference, ReferenceScene
+from pipeline.reference import DataSet, Reference, ReferenceScene
 from pipeline.scores import PROTOCOLS, Scores
 from pipeline.stream import Reconstructor, Stream
 
@@ -44,7 +44,8 @@ def evaluate(
     """Score model and baseline on every scene; write cubes, figures, JSON, CSV and HTML to ``out``.
 
     Returns what evaluation.json holds (docs/evaluation.md). The baseline is left out, and that is
-    told, where it was fitted for another camera. One scene is in memory at a time.
+    told, where it was fitted for another camera. One scene is in memory at a time. What cannot be
+    read is told, and the others are scored. Raises Refusal where no scene is.
     """
     report_place(str(out / EVALUATION))  # not when all is scored
     refuse_other(out)
@@ -58,11 +59,35 @@ def evaluate(
     eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
     bench = _Bench(settings, network, camera, eye, out, tell)
-    rows = [row for name in names for row in bench.rows(opened.read(name))]
+    rows, failed = _scored(bench, opened, names)
+    known["failed"] = failed
     whole = {**known, "scenes": rows, "means": means(rows), "differences": differences(rows)}
     write(whole, out)
     write_evaluation(out)
     return whole
+
+
+def _scored(
+    bench: "_Bench", opened: DataSet, names: Sequence[str]
+) -> tuple[list[Row], dict[str, str]]:
+    """The rows of all scenes that can be read, and why others cannot: that costs no hours.
+
+    Raises Refusal where none can.
+    """
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for name in names:
+        try:
+            reference = opened.read(name)
+        except Refusal as error:
+            failed[name] = f"{error}"
+            bench.tell(f"{name}: {error}")
+            continue
+        rows += bench.rows(reference)
+    if not rows:
+        rule, fix = "a scene can be read", "r2h data check says more."
+        raise Refusal(rule, f"none of {len(names)}", fix)
+    return rows, failed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from flows.settings import Settings, TileSettings
 from pipeline.camera import SRGB
@@ -63,9 +63,9 @@ class NetworkSettings(Settings):
 
     target: Literal["residual", "cube"] = "residual"
     schedule: Literal["linear", "cosine"] = "linear"
-    widths: tuple[int, ...] = (16, 32, 64, 104)
-    heads: tuple[int, ...] = (1, 2, 4, 8)
-    bottom: int = 2
+    widths: tuple[PositiveInt, ...] = (16, 32, 64, 104)
+    heads: tuple[PositiveInt, ...] = (1, 2, 4, 8)
+    bottom: int = Field(default=2, ge=0)
     hata: bool = True
     gsrm: bool = True
     normalise: bool = False

@@ -6,7 +6,7 @@ from typing import Any
 from model.checkpoint import SHIPPED, describe
 
 Link = dict[str, Any]
-"""One training: the model's ``digest``, its ``dataset``, ``scenes`` and ``beside_scenes``.
+"""One training: the model's ``digest``, its ``dataset``, ``scenes``, and those ``beside`` it.
 
 ``scenes`` is empty where nobody says them.
 """
@@ -34,16 +34,26 @@ def _link(digest: str, training: Mapping[str, Any]) -> Link:
         "digest": digest,
         "dataset": training.get("dataset", "cave"),
         "scenes": list(training.get("scenes", ())),
+        "beside": training.get("beside"),
         "beside_scenes": list(training.get("beside_scenes", ())),
     }
 
 
 def seen(links: Sequence[Link], dataset: str, names: Iterable[str]) -> list[str]:
-    """Those of a data set's scenes that any of the trainings names."""
-    known = {name for link in links if link["dataset"] == dataset for name in link["scenes"]}
-    return [name for name in names if name in known]
+    """Those of a data set's scenes that any of the trainings names, there or beside it.
+
+    A part of the data set, which may have been its root, is no part of a scene's name here.
+    """
+    known = {name for link in links for name in link.get("beside_scenes", ())}
+    known |= {name for link in links if link["dataset"] == dataset for name in link["scenes"]}
+    bare = {name.rpartition("/")[2] for name in known}
+    return [name for name in names if name.rpartition("/")[2] in bare]
 
 
 def untold(links: Sequence[Link]) -> list[str]:
     """Digests of those whose scenes nobody says."""
-    return [link["digest"] for link in links if not link["scenes"]]
+    return [
+        link["digest"]
+        for link in links
+        if not link["scenes"] or (link.get("beside") and not link["beside_scenes"])
+    ]

@@ -28,12 +28,13 @@ def write_evaluation(folder: Path, out: str | None = None) -> str:
 
     Raises Refusal where the folder holds no evaluation, or something else has the place.
     """
-    from flows.scorebook import read  # noqa: PLC0415 (torch takes seconds to import)
+    from flows.scorebook import cautions, read  # noqa: PLC0415 (torch takes seconds to import)
 
     path = report_place(out or str(folder / EVALUATION))
     try:
         whole = read(folder)
-        html = evaluation_report(folder.resolve().name, whole, _error_maps(folder, whole))
+        told = cautions(whole, len({row["scene"] for row in whole["scenes"]}))
+        html = evaluation_report(folder.resolve().name, whole, _error_maps(folder, whole), told)
     except (ValueError, LookupError, TypeError) as error:
         rule, fix = "evaluation.json is what r2h evaluate writes", "Evaluate again."
         raise Refusal(rule, repr(error), fix) from error

@@ -70,6 +70,10 @@ def cautions(whole: dict[str, Any], count: int) -> list[str]:
     if silent := whole["untold"]:
         which = ", ".join(digest[:12] for digest in silent)
         found.append(f"perhaps no test: it is not said which scenes {which} was trained on")
+    if failed := whole.get("failed"):
+        found.append(f"NOT scored, as they could not be read: {', '.join(failed)}")
+    if whole["settings"]["rgb"] == "published":
+        found.append("more than others are given: photographs' exposure, taken from the references")
     return found
 
 

@@ -20,10 +20,11 @@ from flows.scenes import SHOWN, scenes_of
 from flows.shown import beside_of, crops_of
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, named, save
-from model.train import Batch, TrainConfig, Trainer
+from model.train import STATE, Batch, TrainConfig, Trainer
 from pipeline.crops import Crops, spectral_prior
 from pipeline.errors import Refusal
 from pipeline.reference import Folder
+from pipeline.store import put
 
 MACHINE = {"device", "tensorboard"}
 """Settings that a run may go on under other values of: they say where, not what."""
@@ -51,7 +52,10 @@ def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
 
 def _network(settings: TrainSettings, crops: Crops) -> NetworkConfig:
     bands = len(crops.cameras[0].wavelengths)
-    return NetworkConfig(bands=bands, **settings.network.model_dump())
+    try:
+        return NetworkConfig(bands=bands, **settings.network.model_dump())
+    except ValueError as error:
+        raise Refusal("[network] must be one that there is", error, "Change it.") from error
 
 
 def new_model(settings: TrainSettings, crops: Crops) -> R2HDiff:
@@ -85,8 +89,11 @@ def train(
     Refusal, or Diverged where training breaks.
     """
     # A split may be of what is there today: names say what was trained on, now and later.
-    names = scenes_of(settings, settings.dataset, root)[1]
-    settings = settings.model_copy(update={"scenes": names, "split": None})
+    dataset, names = scenes_of(settings, settings.dataset, root)
+    others = beside_of(settings, dataset.wavelengths)
+    beside = settings.beside_scenes or (tuple(others.paths) if others else ())
+    told = {"scenes": names, "split": None, "beside_scenes": beside}
+    settings = settings.model_copy(update=told)
     crops = crops_of(settings, root)
     # Crops are made beside the steps, which keep the cores busy: their products have a thread each.
     with _processes(settings) as device, threadpool_limits(1, user_api="blas"):
@@ -167,18 +174,18 @@ def _keep_seen(settings: TrainSettings, root: str | Path, folder: Path) -> None:
     dataset = scenes_of(settings, settings.dataset, root)[0]
     now = {name: Folder(root).digest(dataset.paths[name]) for name in settings.scenes}
     if others := beside_of(settings, dataset.wavelengths):
-        names, beside = settings.beside_scenes or tuple(others.paths), Folder(settings.beside)
-        now |= {f"beside {name}": beside.digest(others.paths[name]) for name in names}
+        of, beside = others.paths, Folder(settings.beside)
+        now |= {f"beside {name}": beside.digest(of[name]) for name in settings.beside_scenes}
     for path in map(Path, filter(None, (settings.reflectances, settings.illuminants))):
         key = f"illuminants {path.name}" if path.name in now else path.name
         now[key] = Folder(path.parent).digest(path.name)
     kept = folder / "seen.json"
-    begun = json.loads(kept.read_text()) if kept.exists() else now
+    begun = _begun(kept) or now
     if other := [name for name in begun | now if begun.get(name) != now.get(name)]:
         found = f"{', '.join(other[:SHOWN])}: {len(other)} of {len(now)} are others in {root} now"
         fix = "Give the data it was begun with, or train in another folder."
         raise Refusal("training goes on with the data it was begun with", found, fix)
-    kept.write_text(json.dumps(now, indent=2))
+    put(str(kept), json.dumps(now, indent=2).encode())
 
 
 def provenance(settings: TrainSettings) -> dict[str, Any]:
@@ -200,10 +207,23 @@ def _keep_settings(settings: TrainSettings, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path, wanted = folder / "settings.json", settings.model_dump(mode="json", exclude=MACHINE)
     # What an earlier version did not know had today's default.
-    begun = TrainSettings(**json.loads(path.read_text())) if path.exists() else settings
+    before = _begun(path)
+    begun = TrainSettings(**before) if before else settings
     for key, value in begun.model_dump(mode="json", exclude=MACHINE).items():
         if wanted[key] != value:
             change = f"{key} {value} when it was begun, {wanted[key]} now"
             fix = "Train in another folder, or as it was begun."
             raise Refusal("training goes on under the settings it was begun with", change, fix)
-    path.write_text(json.dumps(wanted, indent=2))
+    put(str(path), json.dumps(wanted, indent=2).encode())
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """What is kept at a path of the training that a state beside it is of; nothing without one."""
+    if not (path.exists() and path.with_name(STATE).exists()):
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        rule, fix = "what a training keeps can be read", "Train in another folder."
+        raise Refusal(rule, f"{path}: {error}", fix) from error
+    return found

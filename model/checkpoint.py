@@ -69,12 +69,21 @@ def write(
     about = {"config": config, "wavelengths_nm": nm, "training": training}
     metadata = {key: json.dumps(about[key], sort_keys=True) for key in _JSON}
     identity = digest(whole, metadata["config"])
-    partial = path.with_suffix(".partial")
-    save_file(whole, partial, {**metadata, "kind": kind, "digest": identity})
-    # safetensors writes for the owner alone; weights are for every user of a machine or image.
-    partial.chmod(0o644)
-    partial.replace(path)
+    put(path, whole, {**metadata, "kind": kind, "digest": identity})
     return identity
+
+
+def put(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file in one move. Raises OSError where there is no room or no leave for it."""
+    partial = path.with_suffix(".partial")
+    try:
+        save_file(tensors, partial, metadata)
+        # safetensors writes for the owner alone; weights are for every user of a machine or image.
+        partial.chmod(0o644)
+        partial.replace(path)
+    except SafetensorError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{path}: {error}") from error
 
 
 def describe(path: Path = SHIPPED) -> dict[str, Any]:

@@ -9,16 +9,19 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from model.checkpoint import CheckpointError, put
 from model.diagnosis import Diverged, Watch
 from model.loss import loss
 from model.precision import compute_in_bfloat16
 from model.reconstructor import R2HDiff
 from model.record import Record
+
+STATE = "state.safetensors"
+"""What is kept between runs, in the training's folder."""
 
 
 class Batch(NamedTuple):
@@ -116,7 +119,7 @@ class Trainer:
     @property
     def state_path(self) -> Path:
         """Where the state is kept between runs."""
-        return self.folder / "state.safetensors"
+        return self.folder / STATE
 
     def run(
         self, batches: Callable[[int], Iterator[Batch]], report: Callable[[int, float], None]
@@ -196,20 +199,29 @@ class Trainer:
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
-        partial = self.state_path.with_suffix(".partial")
         tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-        save_file(tensors, partial, {"iteration": str(self.iteration)})
-        partial.replace(self.state_path)
+        put(self.state_path, tensors, {"iteration": str(self.iteration)})
 
     def resume(self) -> bool:
-        """Take up the state of an earlier run, if there is one; False where there is none."""
-        if not self.state_path.exists():
-            return False
-        with safe_open(self.state_path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.iteration = int(file.metadata()["iteration"])
+        """Take up the state of an earlier run, if there is one; False where there is none.
+
+        Raises CheckpointError where it cannot be read.
+        """
+        tensors: dict[str, Tensor] = {}
+        try:
+            if there := self.state_path.exists():
+                with safe_open(self.state_path, "pt") as file:
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                    self.iteration = int(file.metadata()["iteration"])
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"training goes on from a state that can be read; got {self.state_path}: {error}. "
+                "Train in another folder."
+            ) from error
         if self.rank == 0:
             self._record.forget_after(self.iteration)
+        if not there:
+            return False
         self.model.load_state_dict(_under(tensors, "model."))
         self.average.load_state_dict(_under(tensors, "average."))
         moments: dict[int, dict[str, Tensor]] = {}

@@ -4,6 +4,7 @@
 ``Train_RGB/ARAD_1K_0001.jpg`` and lists of names in ``split_txt``; 482 x 512 pixels, 31 bands.
 """
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from PIL import Image
 
 from pipeline.camera import Floats
 from pipeline.errors import Refusal
-from pipeline.reference import DataSet, Folder, Reference
+from pipeline.reference import DataSet, Folder, NoLayout, Reference
 from pipeline.rendering import Bytes
 
 WAVELENGTHS = tuple(float(w) for w in range(400, 701, 10))
 SIZE = (482, 512)
+BRIGHTEST = 2.0
+"""A cube that is brighter is in other units, as per cent."""
 MOST = 2**26
 """Most values of an array: nine times a cube's."""
 PREFIX = "ARAD_1K_"
@@ -36,7 +39,7 @@ def arad(root: str | Path) -> DataSet:
     paths = inside(folder, _SPECTRA, ".mat")
     if not paths:
         fix = "Give the folder that holds Train_Spec/ARAD_1K_0001.mat, ..."
-        raise Refusal("an ARAD_1K root must hold Train_Spec with .mat files", root, fix)
+        raise NoLayout("an ARAD_1K root must hold Train_Spec with .mat files", root, fix)
     photographs = inside(folder, PHOTOGRAPHS, ".jpg")
 
     def read(name: str) -> Reference:
@@ -53,10 +56,10 @@ def arad(root: str | Path) -> DataSet:
 def inside(folder: Folder, parts: tuple[str, ...], ending: str) -> dict[str, str]:
     """Scenes and their files of one ending in some of the folders."""
     return {
-        name.removesuffix(ending): f"{part}/{name}"
+        name[: -len(ending)]: f"{part}/{name}"
         for part in parts
         for name in folder.names(part)
-        if name.startswith(PREFIX) and name.endswith(ending)
+        if name.startswith(PREFIX) and name.lower().endswith(ending)
     }
 
 
@@ -69,11 +72,16 @@ def splits(folder: Folder) -> dict[str, tuple[str, ...]]:
     }
     there = folder.names("split_txt")
     return {
-        use: folder.lines(f"split_txt/{file}")
+        use: _listed(folder.lines(f"split_txt/{file}"))
         if file in there
         else tuple(f"{PREFIX}{number:04d}" for number in numbers[use])
         for use, file in _LISTS.items()
     }
+
+
+def _listed(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of a list, each once; lists of files name their endings too."""
+    return tuple(dict.fromkeys(re.sub(r"\.(mat|jpg)$", "", line) for line in lines))
 
 
 def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
@@ -92,15 +100,20 @@ def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
         raise Refusal(rule, f"{path}: {type(error).__name__}: {error}", fix) from None
     wavelengths = WAVELENGTHS if bands is None else tuple(bands.tolist())
     if cube.ndim != 3 or len(cube) != len(WAVELENGTHS) or wavelengths != WAVELENGTHS:
-        found = f"{path}: {cube.shape} at {wavelengths[0]:g} to {wavelengths[-1]:g} nm"
+        found = f"{path}: {cube.shape} at {list(wavelengths)} nm"
         raise Refusal("an ARAD_1K cube has 31 bands, 400 to 700 nm", found, fix)
     if not np.isfinite(cube).all():
         raise Refusal("an ARAD_1K cube has finite values", path, fix)
+    if cube.max() > BRIGHTEST:
+        found, fix = f"{path}: up to {cube.max():g}", "Divide it by what white is in it."
+        raise Refusal("an ARAD_1K cube is reflectance, 0 to 1", found, fix)
     return np.ascontiguousarray(cube.transpose(0, 2, 1)), wavelengths
 
 
 def _own(mat: Any, name: str) -> Any:
     """A data set of a file that lies in that file, and not in another that it names."""
+    if name not in mat:
+        raise ValueError(f"no `{name}`")
     # Asked of the link before it is followed.
     kind = mat.get(name, getclass=True, getlink=True).__name__
     if kind != "HardLink" or mat[name].external or mat[name].is_virtual:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.camera import Floats
 from pipeline.errors import Refusal
-from pipeline.reference import DataSet, Folder, Reference
+from pipeline.reference import DataSet, Folder, NoLayout, Reference
 
 WAVELENGTHS = tuple(float(w) for w in range(400, 701, 10))
 SIZE = (512, 512)
@@ -23,7 +23,7 @@ def cave(root: str | Path) -> DataSet:
     paths = _scenes(folder)
     if not paths:
         fix = "Give the folder that holds balloons_ms, beads_ms, ..."
-        raise Refusal("a CAVE root must hold folders named <scene>_ms", root, fix)
+        raise NoLayout("a CAVE root must hold folders named <scene>_ms", root, fix)
 
     def read(name: str) -> Reference:
         cube = _cube(folder, paths[name])
@@ -43,12 +43,12 @@ def _scenes(folder: Folder) -> Mapping[str, str]:
 def _cube(folder: Folder, inside: str) -> Floats:
     """Reflectance (31, height, width) of a scene's folder: value / 65535."""
     stem = inside.rsplit("/", 1)[-1]
-    wanted = [f"{stem}_{band:02d}.png" for band in range(1, len(WAVELENGTHS) + 1)]
-    there = {*folder.names(inside)}
+    wanted = [f"{stem}_{band:02d}.png".lower() for band in range(1, len(WAVELENGTHS) + 1)]
+    there = {name.lower(): name for name in folder.names(inside)}
     if missing := [name for name in wanted if name not in there]:
         found = f"{len(wanted) - len(missing)} in {inside}"
         raise Refusal("a CAVE scene must have 31 PNGs", found, "Unpack it again.")
-    planes = [_plane(folder, f"{inside}/{name}") for name in wanted]
+    planes = [_plane(folder, f"{inside}/{there[name]}") for name in wanted]
     if len({plane.shape for plane in planes}) > 1:
         raise Refusal("a CAVE scene's PNGs must have one size", inside, "Unpack it again.")
     return np.stack(planes)

@@ -8,7 +8,7 @@ from pipeline.arad import arad
 from pipeline.cave import cave
 from pipeline.errors import Refusal
 from pipeline.harvard import harvard
-from pipeline.reference import DataSet, Folder
+from pipeline.reference import DataSet, Folder, NoLayout
 
 Name = Literal["arad", "cave", "harvard"]
 
@@ -29,7 +29,7 @@ def recognised(root: str | Path) -> DataSet:
     """The data set whose layout a root has. Raises Refusal where it has none of them."""
     Folder(root)
     for opened in (arad, cave, harvard):
-        with suppress(Refusal):
+        with suppress(NoLayout):
             return opened(root)
     fix = "Give a folder with Train_Spec/ (ARAD_1K), *_ms/ (CAVE) or *.mat (Harvard)."
     raise Refusal("a data set's root must have the layout of one", root, fix)

@@ -42,8 +42,10 @@ _HEADS = {
 }
 
 
-def evaluation_report(name: str, whole: Mapping[str, Any], maps: Mapping[str, bytes]) -> str:
-    """The HTML of an evaluation.
+def evaluation_report(
+    name: str, whole: Mapping[str, Any], maps: Mapping[str, bytes], told: Sequence[str] = ()
+) -> str:
+    """The HTML of an evaluation, with what must be ``told`` first.
 
     ``whole`` is what evaluation.json holds: of `scenes` a row a scene and method, of `means` a row
     a method with its `interval`, both with `by_wavelength`, of `differences` a row a method but the
@@ -61,7 +63,8 @@ def evaluation_report(name: str, whole: Mapping[str, Any], maps: Mapping[str, by
         _published(),
         Section("Settings", "What decided the figures.", rows=flat(known)),
     ]
-    return page(name, f"{whole['dataset']}, {_count(whole)}.", sections)
+    lead = ". ".join([f"{whole['dataset']}, {_count(whole)}", *told])
+    return page(name, f"{lead}.", sections)
 
 
 def _count(whole: Mapping[str, Any]) -> str:

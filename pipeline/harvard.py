@@ -8,13 +8,14 @@ the root, or in ``CZ_hsdb`` and ``CZ_hsdbi`` (indoor) there.
 
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
 from pipeline.matfile import read_arrays
-from pipeline.reference import DataSet, Folder, Reference
+from pipeline.reference import DataSet, Folder, NoLayout, Reference
 
 WAVELENGTHS = tuple(float(w) for w in range(420, 721, 10))
 SIZE = (1040, 1392)
@@ -25,8 +26,8 @@ CALIBRATION = "calib.txt"
 def harvard(root: str | Path, calibrate: bool = False) -> DataSet:
     """The data set in a folder. Scenes of its parts are ``part/name``.
 
-    Its owner lists no splits: every fifth scene, by name, is for validation here, the others for
-    training.
+    Its owner lists no splits. A scene is for validation here where the CRC-32 of its name is a
+    multiple of five, else for training: whatever else is there, and whatever the root.
 
     Each cube is divided by its greatest valid value, for its unit is none; with ``calibrate`` by
     the sensitivities of ``calib.txt`` before. Raises Refusal where no scene is found, or
@@ -34,14 +35,14 @@ def harvard(root: str | Path, calibrate: bool = False) -> DataSet:
     """
     folder = Folder(root)
     paths = {
-        (path := f"{part}/{name}".lstrip("/")).removesuffix(".mat"): path
+        (path := f"{part}/{name}".lstrip("/"))[: -len(".mat")]: path
         for part in PARTS
         for name in folder.names(part)
-        if name.endswith(".mat")
+        if name.lower().endswith(".mat") and not name.startswith("calib")
     }
     if not paths:
         fix = "Give the folder that holds img1.mat, ..., or CZ_hsdb and CZ_hsdbi."
-        raise Refusal("a Harvard root must hold .mat files", root, fix)
+        raise NoLayout("a Harvard root must hold .mat files", root, fix)
 
     def read(name: str) -> Reference:
         mat = _mat(folder, paths[name])
@@ -61,9 +62,13 @@ def harvard(root: str | Path, calibrate: bool = False) -> DataSet:
         cube /= top if top > 0 else 1
         return Reference(name, cube, WAVELENGTHS, valid)
 
-    kept = tuple(sorted(paths))[::5]
+    kept = tuple(name for name in sorted(paths) if _fifth(name))
     splits = {"train": tuple(sorted({*paths} - {*kept})), "validation": kept}
     return DataSet("harvard", WAVELENGTHS, paths, splits, read)
+
+
+def _fifth(name: str) -> bool:
+    return crc32(name.rpartition("/")[2].encode()) % 5 == 0
 
 
 def calibration(folder: Folder, path: str) -> NDArray[np.float64]:

@@ -57,12 +57,13 @@ def reflectance_of(radiance: Floats, sunlight: NDArray[np.float64]) -> Floats:
 def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
     try:
         with folder.open(name) as file, np.load(file) as held:
-            values, nm = held["cube"].astype(np.float64), held["wavelength_nm"].astype(np.float64)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+            arrays = held["cube"], held["wavelength_nm"]
+            values, nm = (array.astype(np.float64, casting="same_kind") for array in arrays)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise Refusal(_RULE, f"{name}: {error}", _FIX) from None
-    if values.ndim != 3 or nm.shape != values.shape[2:]:
+    if values.ndim != 3 or nm.shape != values.shape[2:] or not values.size:
         raise Refusal(_RULE, f"{name} of {values.shape} and {nm.shape}", _FIX)
-    if nm.min() > wanted[0] or nm.max() < wanted[-1]:
+    if not (nm.min() <= wanted[0] and nm.max() >= wanted[-1]):
         found = f"{name} from {nm.min():g} to {nm.max():g} nm"
         raise Refusal(f"a cube spans {wanted[0]:g} to {wanted[-1]:g} nm", found, "Leave it out.")
     # Spectrometers of one instrument may overlap, so that wavelengths do not ascend.

@@ -19,6 +19,10 @@ SAMPLE = 4096
 """Bytes of a file that tell it from another of its name and size."""
 
 
+class NoLayout(Refusal):
+    """Of a root that holds another data set, or none."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
     """One measured scene, as its owner gives it."""
@@ -58,7 +62,11 @@ class DataSet:
         if use not in self.splits:
             fix = f"Choose one of {', '.join(self.splits) or 'none'}, or name scenes."
             raise Refusal(f"a split of {self.name} must be one that is listed", use, fix)
-        return self.named(tuple(name for name in self.splits[use] if name in self.paths))
+        there = tuple(name for name in self.splits[use] if name in self.paths)
+        if not there:
+            rule, fix = f"a scene of {use} must be there", "r2h data check says more."
+            raise Refusal(rule, f"none of {', '.join(self.splits[use][:5])}, ...", fix)
+        return there
 
     def missing(self, use: str) -> tuple[str, ...]:
         """Scenes that are listed for a use and not there."""
@@ -89,11 +97,15 @@ class Folder:
             raise Refusal("a data set's root must be a folder", uri, "Check the path.")
 
     def names(self, inside: str = "") -> list[str]:
-        """Names of what is in it, or in a folder inside; none where that is missing."""
+        """Names of what is in it, or in a folder inside, but for hidden ones, as macOS adds.
+
+        None where that is missing.
+        """
         path = f"{self.path}/{inside}".rstrip("/")
         if not self.fs.isdir(path):
             return []
-        return sorted(found.rstrip("/").rsplit("/", 1)[-1] for found in self.fs.ls(path, False))
+        found = (each.rstrip("/").rsplit("/", 1)[-1] for each in self.fs.ls(path, False))
+        return sorted(name for name in found if not name.startswith("."))
 
     def open(self, inside: str) -> BinaryIO:
         """A file in it, for reading."""
@@ -115,9 +127,14 @@ class Folder:
         return total.hexdigest()
 
     def lines(self, inside: str) -> tuple[str, ...]:
-        """A text file's lines without those that are empty."""
+        """A text file's lines without those that are empty. Raises Refusal where it is no UTF-8."""
         with self.open(inside) as file:
-            return tuple(line.strip() for line in file.read().decode().splitlines() if line.strip())
+            data = file.read()
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise Refusal("a list is UTF-8 text", f"{inside}: {error}", "Save it so.") from None
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -144,7 +144,7 @@ def test_scenes_beside_are_left_out_too(
 def test_a_folder_beside_of_which_no_scene_is_named_is_refused(tmp_path: Path) -> None:
     of = asked().train.model_copy(update={"beside": str(tmp_path)})
     with pytest.raises(Refusal, match="beside_scenes"):
-        calibrate(asked(train=of), SHIPPED, tmp_path, tmp_path, print)
+        calibrate(asked(train=of), SHIPPED, str(tmp_path), tmp_path, print)
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (100, 100), (51, 56), (8, 30)])
@@ -162,7 +162,13 @@ def test_tiles_of_a_scene_are_about_its_quarters_and_inside_it(shape: tuple[int,
 
 def test_a_scene_in_no_fold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="one fold"):
-        calibrate(asked(folds=(("one",), ("two",))), SHIPPED, tmp_path, tmp_path, print)
+        calibrate(asked(folds=(("one",), ("two",))), SHIPPED, str(tmp_path), tmp_path, print)
+    for folds in ((("one", "two"), ()), (("one", "two", "one"),) * 2):
+        with pytest.raises(Refusal, match=r"in one fold|and not all"):
+            calibrate(asked(folds=folds), SHIPPED, str(tmp_path), tmp_path, print)
+    of = asked().train.model_copy(update={"dataset": "harvard"})
+    with pytest.raises(Refusal, match="fitted on CAVE"):
+        calibrate(asked(train=of), SHIPPED, str(tmp_path), tmp_path, print)
 
 
 def test_the_check_judges_a_scene_by_the_others_alone() -> None:
@@ -228,7 +234,7 @@ def test_what_cannot_be_fitted_is_told_before_a_fold_is_trained(tmp_path: Path) 
     def begun(checkpoint: str | Path = "r2h-cave", **train: object) -> str:
         settings = asked(train=TrainSettings(**{**asked().train.model_dump(), **train}))
         with pytest.raises((Refusal, CheckpointError)) as refused:
-            calibrate(settings, Path(checkpoint), tmp_path, tmp_path / "out", print)
+            calibrate(settings, Path(checkpoint), str(tmp_path), tmp_path / "out", print)
         assert not (tmp_path / "out").exists()
         return str(refused.value)
 

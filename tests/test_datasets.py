@@ -37,7 +37,7 @@ def cave(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def harvard(tmp_path: Path) -> Path:
-    for number in range(6):
+    for number in (0, 1, 2, 3, 4, 11):
         write_harvard(tmp_path, f"CZ_hsdb/img{number}", cube_of(number) * 0.02)
     return tmp_path
 
@@ -65,8 +65,49 @@ def test_arads_splits_are_its_lists_or_its_numbers(arad: Path) -> None:
     (arad / "split_txt" / "valid_list.txt").write_text("ARAD_1K_0002\n\n")
     listed = open_dataset("arad", arad)
     assert listed.split("validation") == ("ARAD_1K_0002",)
-    with pytest.raises(Refusal, match="every scene"):
+    with pytest.raises(Refusal, match="a scene of test must be there; got none of ARAD_1K_0951"):
         listed.split("test")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("ARAD_1K_0001.mat\r\nARAD_1K_0002.jpg\r\n", ("ARAD_1K_0001", "ARAD_1K_0002")),
+        ("\ufeffARAD_1K_0001\n", ("ARAD_1K_0001",)),
+        ("ARAD_1K_0001\nARAD_1K_0002\nARAD_1K_0001\n", ("ARAD_1K_0001", "ARAD_1K_0002")),
+    ],
+)
+def test_arads_lists_are_read_however_they_were_saved(
+    arad: Path, text: str, names: tuple[str, ...]
+) -> None:
+    (arad / "split_txt").mkdir()
+    (arad / "split_txt" / "valid_list.txt").write_bytes(text.encode())
+    assert open_dataset("arad", arad).split("validation") == names
+    (arad / "split_txt" / "valid_list.txt").write_bytes(text.encode("utf-16"))
+    with pytest.raises(Refusal, match="UTF-8"):
+        recognised(arad)
+
+
+def test_arads_cubes_are_reflectance(tmp_path: Path) -> None:
+    root = write_arad(tmp_path, {3: 100 * cube_of(3)})
+    with pytest.raises(Refusal, match=r"is reflectance, 0 to 1; got .*0003\.mat: up to"):
+        open_dataset("arad", root).read("ARAD_1K_0003")
+
+
+def test_what_systems_leave_beside_scenes_is_none(cave: Path, harvard: Path) -> None:
+    (cave / "._beads_ms").mkdir()
+    (harvard / "CZ_hsdb" / "._img1.mat").write_bytes(b"x")
+    (harvard / "CZ_hsdb" / "calib.mat").write_bytes(b"x")
+    for name, root in (("cave", cave), ("harvard", harvard)):
+        assert not [each for each in open_dataset(name, root).paths if "." in each or "cal" in each]
+
+
+def test_endings_may_be_in_capitals(cave: Path, arad: Path) -> None:
+    before = open_dataset("cave", cave).read("beads").cube
+    for path in [*cave.rglob("*.png"), *arad.rglob("*.mat"), *arad.rglob("*.jpg")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    np.testing.assert_array_equal(open_dataset("cave", cave).read("beads").cube, before)
+    assert open_dataset("arad", arad).read("ARAD_1K_0001").rgb is not None
 
 
 def test_arads_own_photograph_is_read_with_its_exposure(arad: Path) -> None:
@@ -180,6 +221,10 @@ def test_harvards_splits_are_ours_and_disjoint(harvard: Path) -> None:
     train, validation = opened.split("train"), opened.split("validation")
     assert {*train, *validation} == {*opened.paths}
     assert not {*train} & {*validation}
+    # Whatever is there, and wherever the root is.
+    (harvard / "CZ_hsdb" / "img0.mat").unlink()
+    assert open_dataset("harvard", harvard).split("validation") == validation
+    assert open_dataset("harvard", harvard / "CZ_hsdb").split("validation") == ("img11",)
 
 
 @pytest.mark.parametrize("damage", ["cut", "no ref"])

@@ -141,6 +141,23 @@ def test_figures_that_are_no_numbers_are_null(monkeypatch, cave, tmp_path, capsy
     assert (out / "evaluation.report.html").exists()
 
 
+def test_a_scene_that_cannot_be_read_costs_no_other(monkeypatch, cave, tmp_path, capsys):
+    out, settings = tmp_path / "out", tmp_path / "evaluate.toml"
+    settings.write_text(EVALUATION)
+    next(cave.rglob("second_ms_04.png")).unlink()
+    given = ("evaluate", "cave", "--root", cave, "--out", out, "--config", settings)
+    assert r2h(monkeypatch, *given) == 1
+    said = capsys.readouterr()
+    assert "second: a CAVE scene must have 31 PNGs" in said.err
+    assert "NOT scored, as they could not be read: second" in said.out
+    found = json.loads((out / "evaluation.json").read_text())
+    assert {row["scene"] for row in found["scenes"]} == {"first"}
+    assert [*found["failed"]] == ["second"]
+    assert "NOT scored" in (out / "evaluation.report.html").read_text()
+    next(cave.rglob("first_ms_04.png")).unlink()
+    assert r2h(monkeypatch, *given) == 2
+
+
 def test_an_evaluation_replaces_none_but_its_own(monkeypatch, cave, tmp_path, capsys):
     settings = tmp_path / "evaluate.toml"
     settings.write_text(EVALUATION)
@@ -264,7 +281,7 @@ def test_training_says_what_of_its_split_is_missing(monkeypatch, tmp_path, capsy
 
 def test_harvard_is_scored_at_the_wavelengths_it_shares(monkeypatch, tmp_path, capsys):
     (root := tmp_path / "harvard").mkdir()
-    for number in range(2):
+    for number in (10, 11):
         write_harvard(root, f"img{number}", cube_of(number, 24, 28))
     given = ("evaluate", "harvard", "--root", root, "--out", tmp_path / "out", "--steps", "1")
     assert r2h(monkeypatch, *given, "--tile", "32", "--overlap", "8") == 0
@@ -272,9 +289,9 @@ def test_harvard_is_scored_at_the_wavelengths_it_shares(monkeypatch, tmp_path, c
     assert found["wavelengths_nm"] == [float(w) for w in range(420, 701, 10)]
     # The baseline was fitted with the light of 400 and 410 nm too, which the reference lacks.
     (row,) = found["scenes"]
-    assert row["scene"] == "img0"
+    assert row["scene"] == "img11"
     assert sum(row["angles"]) == 23 * 28  # the masked row counts nowhere
-    assert SpectralCube.open(str(tmp_path / "out" / "img0-r2h-diff.zarr")).sealed
+    assert SpectralCube.open(str(tmp_path / "out" / "img11-r2h-diff.zarr")).sealed
 
 
 def test_a_file_named_as_the_baseline_s_camera_is_another(monkeypatch, cave, tmp_path, capsys):

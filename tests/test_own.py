@@ -34,6 +34,10 @@ def test_spectra_are_read_between_bands_and_scaled_alike(tmp_path: Path) -> None
         {"cube": np.zeros((4, 5, 9))},
         {"wavelength_nm": np.arange(4)},
         {"wavelength_nm": np.array([410.0, 420, 470, 510, 560, 540, 600, 620, 940])},
+        {"wavelength_nm": np.array([380.0, 420, 450, np.nan, 550, 600, 650, 700, 940])},
+        {"cube": np.ones((0, 5, 9))},
+        {"cube": np.ones((4, 5, 0)), "wavelength_nm": np.ones(0)},
+        {"cube": np.ones((4, 5, 9)) * 1j},
     ],
 )
 def test_what_is_no_cube_is_refused(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
@@ -57,6 +61,10 @@ def test_broken_and_empty_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="none in"):
         own(tmp_path, NM)
     (tmp_path / "a.npz").write_bytes(b"PK no")
+    with pytest.raises(Refusal, match=r"a\.npz"):
+        own(tmp_path, NM).read("a")
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, np.ones((4, 5, 9)))
     with pytest.raises(Refusal, match=r"a\.npz"):
         own(tmp_path, NM).read("a")
 

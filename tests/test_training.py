@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 import model as r2h
@@ -21,6 +22,7 @@ from flows.lineage import lineage, seen, untold
 from flows.settings import load
 from flows.shown import crops_of
 from flows.train import start_of, train
+from model import checkpoint
 from model.checkpoint import SHIPPED, named, save
 from model.diagnosis import Diverged
 from model.diffusion import Schedule
@@ -78,6 +80,10 @@ def test_what_a_start_was_trained_on_is_kept_all_the_way_back(root: Path) -> Non
     assert links[1]["digest"] == r2h.describe(twice)["digest"]
     assert seen(links, "cave", ["one", "three"]) == ["one"]
     assert seen(links, "arad", ["one"]) == untold(links) == []
+    links[0] |= {"dataset": "harvard", "scenes": ["img6"], "beside": "x", "beside_scenes": ["two"]}
+    assert seen(links, "harvard", ["CZ_hsdb/img6", "CZ_hsdb/img7"]) == ["CZ_hsdb/img6"]
+    assert seen(links, "cave", ["two"]) == ["two"]
+    assert untold([links[0] | {"beside_scenes": []}]) == [links[0]["digest"]]
 
 
 def test_the_shipped_weights_say_all_that_they_saw() -> None:
@@ -270,6 +276,60 @@ def test_training_goes_on_on_another_machine_and_not_as_something_else(cave: Pat
     train(settings, cave, cave / "out", silent)
 
 
+def test_what_is_refused_before_it_begins_begins_nothing(cave: Path) -> None:
+    settings = load(TrainSettings, "train-smoke.toml", iterations="1")
+    with pytest.raises(Refusal, match="crop"):
+        train(settings.model_copy(update={"crop": 1024}), cave, cave / "out", silent)
+    network = settings.network.model_copy(update={"heads": (3, 2)})
+    with pytest.raises(Refusal, match=r"\[network\]"):
+        train(settings.model_copy(update={"network": network}), cave, cave / "out", silent)
+    train(settings, cave, cave / "out", silent)
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "settings.json", "seen.json"])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_what_cannot_be_read_of_a_training_is_told(cave: Path, name: str, share: float) -> None:
+    settings = load(TrainSettings, "train-smoke.toml", iterations="1")
+    train(settings, cave, cave / "out", silent)
+    path = cave / "out" / name
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises((Refusal, r2h.CheckpointError), match="Train in another folder"):
+        train(settings, cave, cave / "out", silent)
+
+
+def test_a_curve_has_no_row_of_what_was_not_kept(cave: Path) -> None:
+    settings = load(TrainSettings, "train-smoke.toml")
+
+    def killed(_: int, __: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings.model_copy(update={"save_every": 99}), cave, cave / "out", killed)
+    train(settings, cave, cave / "out", silent)
+    rows = (cave / "out" / "loss.csv").read_text().splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == ["1", "2", "3", "4"]
+
+
+def test_a_full_disk_is_no_fault_of_ours(cave: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"state\.safetensors: No space left"):
+        train(load(TrainSettings, "train-smoke.toml"), cave, cave / "out", silent)
+
+
+def test_all_scenes_of_a_folder_beside_are_named(cave: Path) -> None:
+    (cave / "beside").mkdir()
+    nm, field = np.arange(400.0, 701, 10), np.random.default_rng(0).random((32, 32, 31))
+    np.savez(cave / "beside" / "field.npz", cube=field, wavelength_nm=nm)
+    given = {"iterations": "1", "beside": str(cave / "beside")}
+    path = train(load(TrainSettings, "train-smoke.toml", **given), cave, cave / "out", silent)
+    links = lineage(r2h.describe(path))
+    assert seen(links, "cave", ["field", "third"]) == ["field"]
+    assert untold(links) == []
+
+
 def test_training_goes_on_with_the_data_it_was_begun_with(cave: Path) -> None:
     nm = np.arange(400.0, 701, 10)
     (cave / "beside").mkdir()
@@ -303,7 +363,7 @@ def test_training_goes_on_with_the_data_it_was_begun_with(cave: Path) -> None:
 
 def test_harvards_mask_and_grid_are_trained_on(tmp_path: Path) -> None:
     (root := tmp_path / "harvard").mkdir()
-    for number in range(3):
+    for number in (10, 11, 12):
         write_harvard(root, f"img{number}", cube_of(number, 24, 28))
     settings = load(TrainSettings, "train-harvard.toml", crop="16", batch="2", iterations="1")
     assert settings.split == "train"
@@ -328,16 +388,16 @@ def test_arad_is_trained_on(tmp_path: Path) -> None:
 
 
 def test_a_split_is_kept_as_the_scenes_it_was(tmp_path: Path) -> None:
-    """Of Harvard every fifth that is there validates: one file more, and they are other ones."""
+    """One file more, and a split is of other scenes."""
     (root := tmp_path / "harvard").mkdir()
-    for number in (1, 2, 3):
+    for number in (11, 12, 13):
         write_harvard(root, f"img{number}", cube_of(number, 24, 28))
     small = {"crop": "16", "batch": "2", "iterations": "1", "noise": "0"}
     settings = load(TrainSettings, "train-harvard.toml", **small)
     path = train(settings, root, tmp_path / "out", silent)
     training = r2h.describe(path)["training"]
-    assert [name.rpartition("/")[2] for name in training["scenes"]] == ["img2", "img3"]
-    write_harvard(root, "img0", cube_of(0, 24, 28))
+    assert [name.rpartition("/")[2] for name in training["scenes"]] == ["img12", "img13"]
+    write_harvard(root, "img10", cube_of(0, 24, 28))
     with pytest.raises(Refusal, match="settings it was begun with"):
         train(settings, root, tmp_path / "out", silent)
 

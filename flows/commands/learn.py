@@ -43,6 +43,8 @@ def evaluate(
     settings = load(EvaluateSettings, config or f"evaluate-{dataset}.toml", **given)
     whole = score(settings, dataset, root, out, tell)  # type: ignore[arg-type]
     typer.echo(json_of(whole) if as_json else table(whole))
+    if whole["failed"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -93,7 +95,7 @@ def _train(settings: TrainSettings, root: str, out: Path, prefect: bool) -> Path
 @with_options(TrainFiles)
 def calibrate(
     config: Annotated[str, typer.Argument(help="TOML file, or the name of one shipped.")],
-    root: Annotated[Path, typer.Option(help="CAVE, in the database's own layout.")],
+    root: Annotated[str, typer.Option(help="CAVE, in the database's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for networks, numbers and the check.")],
     checkpoint: Annotated[
         Path, typer.Option(help="Whose sigma it will be (default r2h-wide).", show_default=False)
