@@ -18,7 +18,7 @@ import torch
 import model
 from benchmarks.learning import BASLER, learnt
 from benchmarks.recipes import MIDDLE, chain, mean
-from flows.calibrate import without
+from flows.folds import without
 from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainSettings
 from flows.settings import load
 from flows.shown import crops_of

@@ -13,15 +13,15 @@ from torch import Tensor
 
 import model
 from flows.bound import views
-from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
-from flows.shown import beside_of
+from flows.folds import reader, refuse_unfit, without
+from flows.learn_settings import CalibrateSettings, NetworkSettings
 from flows.train import provenance, train
 from model.checkpoint import KIND, describe_kind, named
 from model.engine import best_engine
 from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
 from pipeline.ahead import cores
-from pipeline.camera import Camera, library, load_camera, resampled
-from pipeline.cave import WAVELENGTHS, cave
+from pipeline.camera import Camera, load_camera, resampled
+from pipeline.cave import WAVELENGTHS
 from pipeline.context import measured
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -58,8 +58,8 @@ def calibrate(
     """
     checkpoint = named(checkpoint)
     about = describe_kind(checkpoint, KIND)
-    _refuse_unfit(settings, about)
-    read = _reader(settings, root)
+    refuse_unfit(settings, about)
+    read = reader(settings, root)
     networks = [_network(settings, fold, root, out, tell) for fold in settings.folds]
     laws, check, alike = {}, {}, groups(settings.alike)
     for name, samples in (("one", 0), ("samples", settings.samples)):
@@ -76,41 +76,6 @@ def calibrate(
     uncertainty.save(path, settings.model_dump(mode="json") | {"train": provenance(settings.train)})
     (out / "calibration.json").write_text(json.dumps(check, indent=2))
     return path
-
-
-def _refuse_unfit(settings: CalibrateSettings, about: dict[str, Any]) -> None:
-    """Refuse what could not be fitted once the folds are trained, hours later."""
-    if (nm := tuple(about["wavelengths_nm"])) != WAVELENGTHS:
-        rule = "sigma is fitted on CAVE's scenes, at their wavelengths"
-        found = f"a checkpoint at {len(nm)} from {nm[0]:g} to {nm[-1]:g} nm"
-        raise Refusal(rule, found, f"Give one at {WAVELENGTHS[0]:g} to {WAVELENGTHS[-1]:g} by 10.")
-    if settings.train.dataset != "cave":
-        rule, fix = "sigma is fitted on CAVE", "Set dataset to cave."
-        raise Refusal(rule, settings.train.dataset, fix)
-    if settings.train.kind != KIND:
-        raise Refusal("the folds' networks are of one kind", settings.train.kind, f"Use {KIND}.")
-    if unknown := [name for name in settings.train.cameras if name not in library()]:
-        rule = "errors are measured by cameras that are named"
-        raise Refusal(rule, unknown, "Name cameras of configs/cameras.")
-
-
-def _reader(settings: CalibrateSettings, root: str) -> Callable[[str], Reference]:
-    """Reads a scene of the folds by its name, from CAVE or from beside it."""
-    of, folds = settings.train, [name for fold in settings.folds for name in fold]
-    wanted = {*of.scenes, *of.beside_scenes}
-    if of.beside and not of.beside_scenes:
-        fix = "Name them as beside_scenes, and each in a fold."
-        raise Refusal("scenes of a folder beside are named", of.beside, fix)
-    if len(folds) != len(set(folds)) or set(folds) != wanted:
-        twice = {name for name in folds if folds.count(name) > 1}
-        rule, fix = "every scene of the training is in one fold", "Name each once."
-        raise Refusal(rule, sorted(twice | wanted.symmetric_difference(folds)), fix)
-    if not all(fold and {*of.scenes} - {*fold} for fold in settings.folds):
-        # Of none that are named a training would take all that are there.
-        rule, fix = "a fold leaves out some scenes of CAVE, and not all", "Share them out."
-        raise Refusal(rule, [list(fold) for fold in settings.folds], fix)
-    indoors, others = cave(root), beside_of(of, WAVELENGTHS)
-    return lambda name: (others if others and name in of.beside_scenes else indoors).read(name)
 
 
 def _network(
@@ -137,17 +102,6 @@ def _network(
         rule, fix = "a fold's network that is there was trained as now", "Use another folder."
         raise Refusal(rule, f"{path} with other {', '.join(other)}", fix)
     return model.load(path)
-
-
-def without(fold: tuple[str, ...], train: TrainSettings) -> TrainSettings:
-    """The training without the scenes of a fold."""
-    kept = {
-        key: tuple(name for name in getattr(train, key) if name not in fold)
-        for key in ("scenes", "beside_scenes", "beside_radiance")
-    }
-    # To name none would stand for every scene of the folder.
-    beside = train.beside if kept["beside_scenes"] else None
-    return train.model_copy(update=kept | {"beside": beside})
 
 
 def left_out(

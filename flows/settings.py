@@ -81,9 +81,11 @@ class TileSettings(Settings):
     steps: int = Field(5, ge=1, le=5)
     """Denoising steps."""
     start: Literal["zero", "noise"] = "zero"
-    """What the chain starts from: zero, which is most accurate, or noise."""
+    """What the chain starts from: zero, which is most accurate, or noise; several samples from
+    noise."""
     samples: int = Field(1, ge=1, le=64)
-    """Passes from start noise that are averaged; from 2 on the cube comes with their spread."""
+    """Passes from start noise that are averaged; from 2 on the cube comes with sigma, to
+    which their spread counts, and passes start from noise."""
     seed: int = Field(0, ge=0)
     """Of the start noise."""
     tile: int = Field(256, ge=8, multiple_of=8)
@@ -94,8 +96,8 @@ class TileSettings(Settings):
     """Side of a stored chunk in pixels."""
     engine: Literal["auto", "torch", "torch-bfloat16", "onnxruntime", "openvino-bfloat16"] = "auto"
     """What computes: torch, torch-bfloat16 (its network's products rounded), onnxruntime (CPU
-    only), openvino-bfloat16 (CPUs that have BF16: twice as fast), or auto: onnxruntime, on a GPU
-    torch-bfloat16."""
+    only), openvino-bfloat16 (CPUs that have BF16: in two thirds of the time), or auto: onnxruntime,
+    on a GPU torch-bfloat16."""
     noise_level: float = Field(0.0, ge=0)
     """Standard deviation of the noise in linear RGB, white = 1; above 0 the cube renders back to
     the colour that is likely without it."""

@@ -50,7 +50,7 @@ _CLOSEST = 5.0
 """nm that centres of red, green and blue are apart at least: of 301, 302, 303 none is one."""
 _PARTS = re.compile(r" *(pc[ _-]?\d|cir[ _-]?\d?) *", re.IGNORECASE)
 """A name of a principal component, or of a band of colour infrared."""
-_CENTRES = {"red": (590, 700), "green": (500, 600), "blue": (445, 520)}
+CENTRES = {"red": (590, 700), "green": (500, 600), "blue": (445, 520)}
 """nm at which a band that says its wavelength may be centred."""
 _ROUNDED = 4 * np.finfo(np.float32).eps
 """How far a tag of nodata may be from the float that it means, as GDAL has it: it is rounded."""
@@ -138,7 +138,7 @@ def _words(text: str | None) -> list[str]:
 
 
 def _seen(nm: float, colour: str) -> bool:
-    low, high = _CENTRES[colour]
+    low, high = CENTRES[colour]
     return low <= nm <= high
 
 

@@ -11,6 +11,7 @@ import zarr
 from affine import Affine
 from numpy.typing import NDArray
 
+from pipeline.bands import CENTRES
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -159,10 +160,18 @@ class Labels:
 
     @property
     def rgb(self) -> tuple[int, int, int]:
-        """The bands, from 1, that are nearest to 650, 550 and 450 nm."""
-        far = np.abs(np.subtract.outer((650, 550, 450), self.wavelengths))
-        red, green, blue = (int(band) + 1 for band in far.argmin(axis=1))
-        return red, green, blue
+        """The bands, from 1, that are nearest to 650, 550 and 450 nm, of those of such a colour.
+
+        As Sentinel-2's B2 at 492 nm is blue, and B1 at 443 nm, for the air's haze, is not.
+        """
+        nm = np.array(self.wavelengths)
+
+        def nearest(colour: str, wanted: float) -> int:
+            low, high = CENTRES[colour]
+            of = (nm >= low) & (nm <= high)
+            return int(np.where(of | ~of.any(), np.abs(nm - wanted), np.inf).argmin()) + 1
+
+        return nearest("red", 650), nearest("green", 550), nearest("blue", 450)
 
 
 def _start(group: zarr.Group, transform: Affine | None) -> tuple[int, int]:

@@ -193,3 +193,16 @@ def test_a_footprint_on_a_cylinder_is_cut_at_180_degrees(tmp_path, code):
     parts = shape(found).geoms
     assert [round(part.bounds[0]) for part in parts] == [180, -180]
     assert sum(part.bounds[2] - part.bounds[0] for part in parts) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("nm", "bands"),
+    [
+        (tuple(range(400, 701, 10)), (26, 16, 6)),
+        ((442.7, 492.4, 559.8, 664.6), (4, 3, 2)),  # Sentinel-2: B1 is for haze
+        ((412.0, 443, 466, 488, 547, 645, 678), (6, 5, 3)),
+        ((600.0,), (1, 1, 1)),
+    ],
+)
+def test_red_green_and_blue_are_bands_of_these_colours(tmp_path, nm, bands):
+    assert labels(tmp_path, wavelengths=nm).rgb == bands
