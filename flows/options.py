@@ -46,7 +46,8 @@ def _plain(kind: type[Settings], name: str) -> bool:
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     silent = field.is_required() or field.default is None or field.default is False
-    default = "" if silent else f" (default {field.default})"
+    shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
+    default = "" if silent else f" (default {shown})"
     text = f"{field.description}{default}"
     if field.annotation is bool:
         flag = f"--{name.replace('_', '-')}"

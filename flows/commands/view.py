@@ -34,7 +34,10 @@ def report(
 @app.command()
 def view(
     cube: Annotated[str, typer.Argument(help="Cube, a path or any URI.")],
-    host: Annotated[str, typer.Option(help="Address to listen at; others can reach it.")] = "",
+    host: Annotated[
+        str,
+        typer.Option(help="Address that others can reach (default: this machine alone)."),
+    ] = "",
     port: Annotated[int, typer.Option(help="Port (0: one that is free).", min=0, max=65535)] = 0,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address only.")
