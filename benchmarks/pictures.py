@@ -88,8 +88,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def spectra(given: Given) -> bool:
     """The picture at the head of the README, as `make demo` leaves it."""
-    _r2h("look", given.cube)
-    shutil.copy(given.folder / "coffee.spectra.png", given.out)
+    path = given.folder / "demo.zarr"
+    _r2h("reconstruct", PHOTO, path)
+    _r2h("look", path)
+    shutil.copy(given.folder / "demo.spectra.png", given.out / "coffee.spectra.png")
     return True
 
 
@@ -147,7 +149,7 @@ def prefect(given: Given) -> bool:
             (run,) = _asked(f"{url}/api/flow_runs/filter", {})
             ours = {"artifacts": {"key": {"any_": ["report"]}}}
             (artifact,) = _asked(f"{url}/api/artifacts/filter", ours)
-            page = given.browser.new_page(viewport={"width": 1200, "height": 900})
+            page = given.browser.new_page(viewport={"width": 1200, "height": 1090})
             places = {
                 "run": (f"runs/flow-run/{run['id']}", run["name"]),
                 "report": (f"artifacts/artifact/{artifact['id']}", "megapixels"),

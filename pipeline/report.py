@@ -20,6 +20,7 @@ from pipeline.view import CubeView
 LONGEST = 2048
 """Pixels of a quicklook's long side, at most."""
 
+_FEW = 64  # chunks are read for candidates: a quarter of a second
 _CANDIDATES = 64  # a side of the coarse grid that the pixels of the spectra come from
 _DARK = 0.15  # of the bright pixels' reflectance; below, quantisation and noise bend a spectrum
 _SAME = np.cos(np.radians(0.5))
@@ -69,12 +70,15 @@ def spectra_figure(cube: SpectralCube, image: NDArray[np.uint8], pixels: list[Pi
 def distinct_pixels(view: CubeView, count: int = 6) -> list[Pixel]:
     """The pixels of a grid of 64 a side that differ most by spectral angle, as they are stored.
 
-    They are told apart by the overview of that scale, where there is one.
+    Of a cube of many chunks they are told apart by the overview of that scale.
     """
-    sizes = view.cube.height, view.cube.width
+    sizes, fine = (view.cube.height, view.cube.width), view.levels[1]
     shape = min(_CANDIDATES, sizes[0]), min(_CANDIDATES, sizes[1])
-    coarse = view.picture(view.whole, shape, lambda values: values)
     rows, cols = ((np.arange(n) * 2 + 1) * s // (2 * n) for n, s in zip(shape, sizes, strict=True))
+    if len(fine.chunks(rows, cols)) <= _FEW:
+        coarse = fine.sample(rows, cols, lambda values: values)
+    else:
+        coarse = view.picture(view.whole, shape, lambda values: values)
     known = np.argwhere(~np.isnan(coarse[0]))
     spotted = [Pixel(int(rows[i]), int(cols[j]), coarse[:, i, j]) for i, j in known]
     found = []

@@ -230,7 +230,9 @@ def test_a_camera_that_is_another_is_not_rendered_through(made):
         assert run_camera(CubeView.open(made)) is None
 
 
-def test_distinct_pixels_are_as_stored_also_by_an_overview(made):
+@pytest.mark.parametrize("few", [0, 64])
+def test_distinct_pixels_are_as_stored_also_by_an_overview(made, few, monkeypatch):
+    monkeypatch.setattr("pipeline.report._FEW", few)
     add_layers(made)
     view = CubeView.open(made)
     for pixels in (distinct_pixels(view), distinct_pixels(CubeView.open(made), 3)):

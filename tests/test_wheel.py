@@ -36,7 +36,8 @@ def installed(tmp_path_factory):
     # Not of the checkout itself: setuptools takes in what an older build left there.
     left = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
     source = shutil.copytree(ROOT, folder / "source", ignore=left)
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", folder, source, cwd=folder)
+    words = ("build", "--wheel", "--no-isolation", "-o", folder, source)
+    run(sys.executable, "-m", *words, cwd=folder)
     fresh = folder / "env"
     venv.create(fresh, with_pip=True)
     site = sysconfig.get_path("purelib", vars={"base": str(fresh), "platbase": str(fresh)})
