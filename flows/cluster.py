@@ -30,7 +30,7 @@ from flows.record import refuse_elsewhere, with_places
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
-from pipeline.errors import Stopped
+from pipeline.errors import Stopped, by_itself
 from pipeline.grid import Window
 from pipeline.plan import Parts
 from pipeline.redact import for_people
@@ -72,6 +72,7 @@ def _stop(run: str) -> Event:  # noqa: ARG001
     return Event()
 
 
+@by_itself()
 def begin(ask: _Ask) -> _Begun:
     """Open, check and create, on a worker."""
     job = opened(*ask._replace(settings=going_on(ask.settings, ask.run)), _stop(ask.run))
@@ -82,6 +83,7 @@ def begin(ask: _Ask) -> _Begun:
     return _Begun(about, [(region, n) for region, n in tiles if n], each)
 
 
+@by_itself()
 def fill(ask: _Ask, region: Window) -> dict[str, Any]:
     """Write what a region lacks, on a worker; one at a time in a process, the model uses it all."""
     with _busy:
@@ -95,6 +97,7 @@ def fill(ask: _Ask, region: Window) -> dict[str, Any]:
         return {**taken, "environment": environment(job)}
 
 
+@by_itself()
 def end(ask: _Ask, taken: dict[str, float], more: dict[str, Any]) -> dict[str, Any]:
     """Seal, on a worker."""
     job, cube = opened(*ask, _stop(ask.run)), SpectralCube.open(ask.settings.destination, "r+")

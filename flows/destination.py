@@ -9,7 +9,7 @@ from fsspec.core import url_to_fs
 from flows.job import Job
 from flows.record import refuse_foreign_record, same_input
 from flows.settings import ReconstructSettings
-from pipeline import sidecar
+from pipeline import reach, sidecar
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.export import SUFFIXES
@@ -66,7 +66,7 @@ def is_there(settings: ReconstructSettings) -> bool:
         raise
     except storage_errors(ValueError, ImportError) as error:
         fix = "Give a path, or a URI whose file system is installed."
-        raise Refusal("the destination must be reachable", error, fix) from error
+        raise reach.failed(error, "the destination must be reachable", fix) from None
     if settings.sidecars:
         sidecar.refuse_foreign(settings.destination)
     return exists

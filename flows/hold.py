@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flows.settings import ReconstructSettings
+from pipeline.errors import by_itself
 from pipeline.lock import Check, locked
 from pipeline.store import use_endpoint
 
@@ -16,6 +17,7 @@ GONE = 60
 """Seconds that a worker may take to let go."""
 
 
+@by_itself()
 def hold(settings: ReconstructSettings, run: str) -> None:
     """Keep a destination, on a worker, beside its regions, until the run is over.
 

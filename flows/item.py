@@ -5,7 +5,7 @@ from typing import Any
 
 import fsspec
 
-from pipeline.errors import Refusal
+from pipeline import reach
 from pipeline.store import storage_errors
 
 NAMELESS = "-"
@@ -36,5 +36,5 @@ def read(uri: str) -> str:
         with fsspec.open(uri, "rt", encoding="utf-8") as file:
             return str(file.read())
     except storage_errors(UnicodeDecodeError, ValueError, ImportError) as error:
-        rule = "a list of inputs is a readable text"
-        raise Refusal(rule, f"{uri} ({error})", "Check it.") from error
+        rule = f"the list of inputs {uri} is a readable text"
+        raise reach.failed(error, rule, "Check it.") from None

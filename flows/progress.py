@@ -80,8 +80,10 @@ def log_end(row: Mapping[str, Any]) -> None:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Event]:
-    """Set by SIGTERM, as a spot machine sends it, or Ctrl-C; a second one ends the process."""
-    stop, numbers = Event(), (signal.SIGTERM, signal.SIGINT)
+    """Set by SIGTERM, as a spot machine sends it, Ctrl-C or SIGHUP; a second ends the process."""
+    stop, ours = Event(), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    # A terminal that closes hangs up, unless nohup had that ignored.
+    numbers = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
 
     def told(_number: int, _frame: object) -> None:

@@ -23,7 +23,7 @@ from flows.reconstruct import prepare, run_region
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
-from pipeline.errors import Stopped
+from pipeline.errors import Stopped, by_itself
 from pipeline.grid import Window
 from pipeline.lock import locked
 from pipeline.plan import Parts
@@ -39,6 +39,7 @@ def _job(settings: ReconstructSettings) -> Job:
 
 
 @task(name="plan", **PATIENT)
+@by_itself()
 def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
     job = _job(going_on(settings, str(flow_run.id)))
@@ -48,6 +49,7 @@ def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
 
 
 @task(name="region", **PATIENT)
+@by_itself()
 def region_task(
     settings: ReconstructSettings,
     region: tuple[int, int, int, int],
@@ -66,6 +68,7 @@ def region_task(
 
 
 @task(name="seal", **PATIENT)
+@by_itself()
 def seal_task(settings: ReconstructSettings, taken: dict[str, float]) -> dict[str, Any]:
     """Mark the cube complete and write its record, with the seconds of each stage."""
     return finish(_job(settings), SpectralCube.open(settings.destination, "r+"), taken)
@@ -73,6 +76,7 @@ def seal_task(settings: ReconstructSettings, taken: dict[str, float]) -> dict[st
 
 # One region after the other: the model already uses every core, or the whole GPU.
 @flow(name="reconstruct", persist_result=False)
+@by_itself()
 def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[Any]:
     """Reconstruct one raster; returns what `run.json` holds.
 

@@ -14,6 +14,7 @@ from pipeline import verify
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.redact import HIDDEN
 from pipeline.source import known
 from pipeline.verify import Chunk, Mask
 
@@ -73,6 +74,9 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
 
 def _opened(record: dict[str, Any], uri: str, source: str | None) -> Job:
     found = record["settings"]["source"]
+    if HIDDEN in found and not source:
+        rule, fix = "an input is found by its address", "Give it with --source, or --no-input."
+        raise Refusal(rule, f"{found}, whose secret was not kept", fix)
     changes = {"destination": uri, "resume": True, "overwrite": False, "source": source or found}
     try:
         job = open_job(load(ReconstructSettings, None, **(record["settings"] | changes)))

@@ -236,8 +236,8 @@ class SpectralCube:
     def _refuse_missing_chunks(self) -> None:
         missing = len(self.chunks() - self.finished())
         if missing:
-            rule, fix = "a sealed cube has all its chunks", "Run again, it resumes."
-            raise Refusal(rule, f"{missing} of {len(self.chunks())} missing", fix)
+            lacking = f"{missing} of {len(self.chunks())} missing in {self.uri}"
+            raise FileNotFoundError(f"a sealed cube has all its chunks; got {lacking}")
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

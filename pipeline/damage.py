@@ -14,6 +14,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from pipeline.errors import Refusal
+from pipeline.redact import redact
 
 _KIND = re.compile(r"^CPLE_\w+(:| in )")
 _HARMLESS = re.compile(
@@ -21,9 +22,12 @@ _HARMLESS = re.compile(
     r'|Make|Model|ImageDescription|Copyright|DocumentName|PageNumber|GDALMetadata|RichTIFFIPTC)"'
     r"|TIFFReadDirectory:Warning, Unknown field with tag"
     r"|ExtraSamples doesn't match SamplesPerPixel"
+    r"|HTTP error code: \d+ - .*Retrying again in"
+    r"|Request for \d+-\d+ failed with response_code=(429|5\d\d)"
 )
-"""Of a TIFF's tags that do not decide the pixels. By others, as Predictor, libtiff goes on all the
-same, to other pixels."""
+"""Of a TIFF's tags that do not decide the pixels; by others, as Predictor, libtiff goes on all the
+same, to other pixels. And of a server that was busy: GDAL asks again, range by range where it asked
+for several at once, and fails where it must."""
 _at_open: WeakKeyDictionary[DatasetReader, set[str]] = WeakKeyDictionary()
 """What libpng told as each PNG was opened: of chunks before the pixels."""
 
@@ -39,9 +43,16 @@ class _Ear(logging.Handler):
             heard.append(record.getMessage())
 
 
+def _bare(record: logging.LogRecord) -> bool:
+    """Take secrets out of a line, whoever shows it: GDAL's hold whole addresses."""
+    record.msg, record.args = redact(record.getMessage()), None
+    return True
+
+
 _ear = _Ear(logging.WARNING)
 for _name in ("rasterio._env", "rasterio._err"):
     logging.getLogger(_name).addHandler(_ear)
+    logging.getLogger(_name).addFilter(_bare)
     # Whoever wants rasterio quiet must not make it deaf to damage.
     logging.getLogger(_name).setLevel(logging.WARNING)
 

@@ -1,5 +1,7 @@
 """The error a user can mend, and the one that is none."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event
 
 from pipeline.redact import redact
@@ -26,6 +28,19 @@ class Busy(Refusal):
 
 class Stopped(Exception):
     """A run ended early because it was told to; what it finished is stored and can be resumed."""
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Raise what is raised within without its causes.
+
+    Rasterio's do not pass between processes, and hold whole addresses, which logs would show.
+    """
+    try:
+        yield
+    except BaseException as error:
+        error.__cause__ = error.__context__ = None
+        raise
 
 
 def heed(stop: Event | None) -> None:

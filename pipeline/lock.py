@@ -15,6 +15,7 @@ from typing import Any
 
 import fsspec
 
+from pipeline import reach
 from pipeline.errors import Busy, Refusal
 from pipeline.store import is_local, storage_errors
 
@@ -52,11 +53,13 @@ def alone(path: Path) -> Iterator[Check]:
                 raise _taken(path, os.read(file, 200).decode(errors="replace")) from None
             # Its owner may have deleted it between our opening and locking it.
             if _names(path, file):
-                os.write(file, _owner().encode())
+                with suppress(OSError):  # of another user
+                    os.write(file, _owner().encode())
                 try:
                     yield lambda: None
                 finally:
-                    path.unlink(missing_ok=True)
+                    with suppress(PermissionError):  # of another user, in a sticky folder
+                        path.unlink(missing_ok=True)
                 return
 
 
@@ -64,7 +67,11 @@ def alone(path: Path) -> Iterator[Check]:
 def _opened(path: Path) -> Iterator[int]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            # Of another user, whose run was killed: it can be locked, and deleted with its folder.
+            file = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise Refusal("the destination must be writable", error, "Choose another place.") from error
     try:
@@ -86,7 +93,7 @@ def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
     try:
         older, found = _latest(fs, root)
     except storage_errors() as error:
-        raise Refusal(_REACHED, error, "Choose another place.") from error
+        raise reach.failed(error, _REACHED, "Choose another place.") from None
     if older and time.time() < found["until"] and not (run and found.get("run") == run):
         raise _taken(root, f"{found['owner']} until {time.ctime(found['until'])}")
     number = (older or [0])[-1] + 1
@@ -95,7 +102,7 @@ def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
     except FileExistsError:
         raise _taken(root, "a run that began at the same time") from None
     except storage_errors() as error:
-        raise Refusal(_REACHED, error, "Choose another place.") from error
+        raise reach.failed(error, _REACHED, "Choose another place.") from None
     for one in older:
         fs.rm_file(f"{root}/{one:08}")
     ended, lost = Event(), Event()

@@ -16,6 +16,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
+from pipeline import reach
 from pipeline.colours import Colours
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -49,7 +50,7 @@ def matching(pattern: str) -> list[str]:
             found = [renamed(pattern, fs.unstrip_protocol(name)) for name in found]
         inputs = [name for name in found if not is_made(name)]
     except storage_errors(ValueError, ImportError) as error:
-        raise Refusal("files can be listed", f"{pattern} ({error})", "Check the path.") from error
+        raise reach.failed(error, f"files of {pattern} can be listed", "Check the path.") from None
     if not inputs:
         rule = "a path with * matches a file, and not only cubes and what lies beside them"
         raise Refusal(rule, pattern, "Check the path.")

@@ -20,6 +20,7 @@ from rasterio._err import (
 from rasterio.errors import RasterioIOError
 
 from pipeline.errors import Refusal
+from pipeline.redact import redact
 
 SILENCE = 30.0
 """Seconds without a byte after which a request is given up, and tried again."""
@@ -37,6 +38,8 @@ FORGETFUL = {
 """GDAL's options to drop what it keeps of a file when that is closed; no answer is waited for."""
 _LASTING = re.compile(r"code: 4(?!08|29)\d\d")
 """What a server says of a request that is wrong, and not of its own state."""
+_BUSY = {408, 429}
+"""Of the answers below 500 those of a server's own state."""
 _UNREACHED = re.compile(r"HTTP response code on|IO error")
 _SAID_BY_A_STORE = (
     CPLE_HttpResponseError,
@@ -53,6 +56,11 @@ Found = TypeVar("Found")
 def endpoint() -> str | None:
     """Where S3 is, if not at AWS: AWS's own variables, which boto3 and s3fs read as well."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def unsigned() -> bool:
+    """Whether requests to S3 go without a name, as of public buckets: GDAL's own variable."""
+    return os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("yes", "true", "1")
 
 
 def patience_options() -> dict[str, str]:
@@ -144,12 +152,31 @@ def asked(ask: Callable[[], Found], forget: Callable[[], None]) -> Found:
     return patiently(attempt, forget, lambda error: not isinstance(error, OutOfReach))
 
 
-def refused(error: BaseException) -> bool:
-    """Whether a store answered, and that there is no such object or no leave to see it."""
+def failed(error: BaseException, rule: str, fix: str) -> Exception:
+    """What is raised of a store's error: a Refusal, or ConnectionError where it may pass."""
+    kinds = {kind.__name__ for one in (error.__cause__, error) for kind in type(one).__mro__}
+    code = _answer(error)
+    busy = (
+        any("Connect" in kind or "Timeout" in kind for kind in kinds)
+        if code is None
+        else (code >= 500 or code in _BUSY)
+    )
+    if busy:
+        return ConnectionError(redact(f"{rule}, and is out of reach: {error}"))
+    return Refusal(rule, error, fix)
+
+
+def _answer(error: BaseException) -> int | None:
+    """The status that a store answered with, where its error says one."""
     names, said = ("status", "status_code", "code"), (error.__cause__, error)
     codes = (getattr(one, name, None) for one in said for name in names)
-    if told := next((code for code in codes if isinstance(code, int)), None):
-        return 400 <= told < 500 and told not in {408, 429}
+    return next((code for code in codes if isinstance(code, int)), None)
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a store answered, and that there is no such object or no leave to see it."""
+    if (told := _answer(error)) is not None:
+        return 400 <= told < 500 and told not in _BUSY
     # fsspec's web server is not found, whatever failed; Google's store, forbidden, names no code.
     by_web = type(error.__cause__).__module__.startswith("aiohttp")
     missing = isinstance(error, (FileNotFoundError, PermissionError)) and not by_web

@@ -108,7 +108,7 @@ class Source:
                 raise ConnectionError(redact(f"{self.uri} is out of reach: {error}")) from None
             else:
                 rule, fix = _READ, f"Convert it with gdal_translate ({error})."
-            raise Refusal(rule, self.uri, fix) from error
+            raise Refusal(rule, self.uri, fix) from None  # logs show causes, with whole addresses
 
     def look(self, find: Callable[[BinaryIO], Found]) -> Found | None:
         """What is found in the raster's bytes; None where fsspec has no driver for the URI.
@@ -239,7 +239,7 @@ class Source:
             with self._stored.fs.open(self._stored.path, "rb") as file:
                 return bool(file.read(12).startswith(JP2))
         except (OSError, ValueError, ImportError) as error:
-            raise Refusal("the input can be reached", self.uri, f"Check it ({error}).") from error
+            raise Refusal("the input can be reached", self.uri, f"Check it ({error}).") from None
 
 
 @contextmanager

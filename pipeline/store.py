@@ -37,6 +37,8 @@ _before: list[tuple[str | None, str | None]] = []
 def use_endpoint(url: str | None) -> None:
     """Where S3 is from now on in this process, for all who read and write; None: where it was."""
     named = fsspec.config.conf.setdefault("s3", {})
+    if reach.unsigned():
+        named["anon"] = True
     if url and not _before:
         _before.append((os.environ.get("AWS_ENDPOINT_URL_S3"), named.get("endpoint_url")))
     if url or _before:
@@ -68,7 +70,7 @@ def _s3(root: str) -> Store:
 
     bucket, _, prefix = root.partition("/")
     session, url = boto3.Session(), reach.endpoint()
-    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("yes", "true", "1")
+    unsigned = reach.unsigned()
     options: dict[str, Any] = {}
     if not unsigned:
         options["credential_provider"] = Boto3CredentialProvider(session)

@@ -5,6 +5,8 @@ import re
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from pipeline.errors import Refusal
+
 VSI = {
     "s3": "/vsis3/",
     "gs": "/vsigs/",
@@ -17,14 +19,25 @@ VSI = {
 
 
 def at_home(text: str) -> str:
-    """A path whose ``~`` is the home, wherever no shell says so; any other text as it is."""
+    """A path for ``~/``, which is the home wherever no shell says so, and for a file URI.
+
+    Any other text as it is.
+    """
+    if text.startswith("file://") and "::" not in text:
+        return str(local_path(text))
     return str(Path(text).expanduser()) if text == "~" or text.startswith("~/") else text
 
 
 def local_path(uri: str) -> Path | None:
-    """The file that a path or file URI names; None for anything else."""
+    """The file that a path or file URI names; None for anything else.
+
+    Raises Refusal for a file URI of another machine.
+    """
     if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost"):
+            raise Refusal("a file URI names no other machine", uri, "Give a path that leads there.")
+        return Path(unquote(parts.path))
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
 
 
@@ -42,7 +55,10 @@ def named_path(uri: str) -> PurePath:
     if (path := local_path(uri)) is not None:
         return path
     if "::" not in uri:
-        return PurePosixPath(urlsplit(uri).path)
+        # On the web ? and # end a name, in a bucket they are part of one.
+        scheme, at, rest = uri.partition("://")
+        bucket = at and scheme.lower() not in ("http", "https")
+        return PurePosixPath("/" + rest.partition("/")[2] if bucket else urlsplit(uri).path)
     link = uri.split("::")[_naming(uri)]
     return PurePosixPath(re.split(r"[?#]", link.partition("://")[2])[0])
 

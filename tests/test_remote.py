@@ -255,6 +255,17 @@ def test_an_answer_that_is_cut_short_is_not_kept(folder, server):
     assert far.retries == 1
 
 
+def test_a_server_that_was_busy_is_asked_again_by_gdal(folder, server):
+    near, window = RasterScene.open(str(folder / "cog128.tif")), Window(130, 130, 200, 100)
+    with faulty(server) as proxy:
+        far = RasterScene.open(f"{proxy.address}/cog128.tif")
+        proxy.fail(["503"], r"^GET /cog128\.tif", times=3)
+        np.testing.assert_equal(far.read(window), near.read(window))
+        assert sum(proxy.seen().values()) == 3
+    # No try of the whole was lost by it, of which there are three.
+    assert far.retries == 0
+
+
 @pytest.mark.parametrize("mask", [False, True])
 def test_a_raster_that_was_replaced_is_read_anew_by_the_next_job(tmp_path, mask):
     """GDAL keeps what it read of a remote file for as long as the process lives."""
