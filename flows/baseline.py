@@ -43,7 +43,8 @@ def _refuse_other(path: Path) -> None:
     try:
         RootPolynomial.load(path)
     except CheckpointError as error:
-        raise Refusal("a fit replaces a fit alone", error, "Choose another folder.") from error
+        rule, fix = "a fit replaces a fit alone", "Choose another folder."
+        raise Refusal(rule, f"{path}, which is none", fix) from error
 
 
 def _refuse_unused(settings: TrainSettings) -> None:

@@ -40,7 +40,7 @@ def _items(uri: str) -> Iterable[Any]:
         """Reads through fsspec, so that a catalog may lie where rasters do."""
 
         def read_text(self, source: Any, *_: Any, **__: Any) -> str:
-            return read(str(getattr(source, "href", source)))
+            return read(_there(str(getattr(source, "href", source))))
 
     io = Io()
     try:
@@ -125,7 +125,10 @@ def _named(href: str, start: str) -> str:
     """Where an asset is, whose ``href`` is relative to what lies at ``start``."""
     from pystac.utils import make_absolute_href  # noqa: PLC0415
 
-    found = str(make_absolute_href(href, start, start_is_dir=False))
-    # A href is a URI, but of files many catalogs hold bare paths.
-    decoded = unquote(found)
-    return decoded if local_path(found) and not is_file(found) and is_file(decoded) else found
+    return _there(str(make_absolute_href(href, start, start_is_dir=False)))
+
+
+def _there(href: str) -> str:
+    """Where a local href leads: it is a URI, but many catalogs hold bare paths."""
+    decoded = unquote(href)
+    return decoded if local_path(href) and not is_file(href) and is_file(decoded) else href

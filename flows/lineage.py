@@ -42,7 +42,8 @@ def _link(digest: str, training: Mapping[str, Any]) -> Link:
 def seen(links: Sequence[Link], dataset: str, names: Iterable[str]) -> list[str]:
     """Those of a data set's scenes that any of the trainings names, there or beside it.
 
-    A part of the data set, which may have been its root, is no part of a scene's name here.
+    Names alone are compared, without the part of a data set, which may have been its root: of two
+    scenes that are named alike both are told.
     """
     known = {name for link in links for name in link.get("beside_scenes", ())}
     known |= {name for link in links if link["dataset"] == dataset for name in link["scenes"]}

@@ -24,7 +24,6 @@ from flows.record import (
     write_record,
 )
 from flows.settings import ReconstructSettings
-from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, heed
 from pipeline.grid import Window
@@ -182,8 +181,9 @@ def describe_cube(uri: str) -> dict[str, Any]:
     labels = Labels.of(cube)
     chunks, missing = len(cube.chunks()), len(lost(cube))
     there = chunks - missing if cube.sealed else len(cube.finished())
-    beside = 0
-    with suppress(Refusal):  # what lies beside it may be another's, which doctor says
+    beside = None
+    with suppress(Refusal):  # what lies beside it is gone, or another's
+        _ = cube.companion
         beside = lost_beside(cube)
     return {
         "cube": uri,
@@ -195,7 +195,7 @@ def describe_cube(uri: str) -> dict[str, Any]:
         "finished_chunks": f"{there} of {chunks}",
         "sealed": cube.sealed,
         "lost_chunks": missing,
-        "lost_beside": beside if Companion.is_there(cube.uri) else "all",
+        "lost_beside": beside,
         "note": NOTE,
         **cube.settings,
     }

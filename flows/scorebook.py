@@ -1,6 +1,7 @@
 """What an evaluation says and keeps: evaluation.json, evaluation.csv and a table for people."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -21,12 +22,13 @@ from model.cost import multiply_adds
 from pipeline.errors import Refusal
 from pipeline.reference import DataSet
 from pipeline.scores import ANGLES, bootstrap
+from pipeline.store import put
 
 Row = dict[str, Any]
 METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas")
 SHOWN = (*METRICS, "tiles", "seconds")
 FORMAT = 1
-JSON = "evaluation.json"
+JSON, CSV = "evaluation.json", "evaluation.csv"
 FITTED = SHIPPED.with_name("root-polynomial-basler.safetensors")
 """The baseline's fit."""
 
@@ -63,16 +65,17 @@ def about(
 def cautions(whole: dict[str, Any], count: int) -> list[str]:
     """What whoever reads the figures of ``count`` scenes must know first."""
     found = []
-    if missing := whole["missing"]:
-        found.append(shortfall(whole["settings"]["split"], count, missing))
-    if trained := whole["trained_on"]:
+    failed = whole.get("failed", {})
+    if missing := whole.get("missing"):
+        found.append(shortfall(whole["settings"]["split"], count + len(failed), missing))
+    if trained := whole.get("trained_on"):
         found.append(f"NOT a test: the model was trained on {', '.join(trained)}")
-    if silent := whole["untold"]:
+    if silent := whole.get("untold"):
         which = ", ".join(digest[:12] for digest in silent)
         found.append(f"perhaps no test: it is not said which scenes {which} was trained on")
-    if failed := whole.get("failed"):
+    if failed:
         found.append(f"NOT scored, as they could not be read: {', '.join(failed)}")
-    if whole["settings"]["rgb"] == "published":
+    if whole["settings"].get("rgb") == "published":
         found.append("more than others are given: photographs' exposure, taken from the references")
     return found
 
@@ -123,10 +126,10 @@ def differences(rows: list[Row]) -> list[Row]:
 
 
 def refuse_other(out: Path) -> None:
-    """Raise Refusal where a folder's evaluation.json is none of ours."""
-    path = out / JSON
-    if path.exists() and b'"angle_edges"' not in path.read_bytes():
-        raise Refusal("only what R2H made is replaced", path, "Choose another folder.")
+    """Raise Refusal where a folder's evaluation.json or .csv is none of ours; cut ones may be."""
+    for path, sign in ((out / JSON, b'"format": '), (out / CSV, b"scene,method")):
+        if path.exists() and (head := path.read_bytes()[:64]) and sign not in head:
+            raise Refusal("only what R2H made is replaced", path, "Choose another folder.")
 
 
 def json_of(whole: dict[str, Any], indent: int | None = None) -> str:
@@ -157,12 +160,13 @@ def _each(value: Any, change: Callable[[Any], Any]) -> Any:
 
 def write(whole: dict[str, Any], out: Path) -> None:
     """Write evaluation.json, and evaluation.csv with a row a scene and method."""
-    (out / JSON).write_text(json_of(whole, 2))
-    with (out / "evaluation.csv").open("w", newline="") as file:
-        keys = ["scene", "method", *SHOWN, "peak_bytes"]
-        writer = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(whole["scenes"])
+    put(str(out / JSON), json_of(whole, 2).encode())
+    rows = io.StringIO()
+    keys = ["scene", "method", *SHOWN, "peak_bytes"]
+    writer = csv.DictWriter(rows, keys, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(whole["scenes"])
+    put(str(out / CSV), rows.getvalue().encode())
 
 
 def table(whole: dict[str, Any]) -> str:

@@ -1,9 +1,8 @@
 """Training, put together: scenes and cameras from the pipeline, the loop from the model."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,17 @@ import torch
 import torch.distributed as dist
 from threadpoolctl import threadpool_limits
 
+from flows.begun import MACHINE, taken_up
 from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
 from flows.lineage import lineage
-from flows.scenes import SHOWN, scenes_of
+from flows.scenes import scenes_of
 from flows.shown import beside_of, crops_of
 from model import NetworkConfig, R2HDiff
 from model.checkpoint import describe, load, named, save
-from model.train import STATE, Batch, TrainConfig, Trainer
+from model.train import Batch, TrainConfig, Trainer
 from pipeline.crops import Crops, spectral_prior
 from pipeline.errors import Refusal
-from pipeline.reference import Folder
-from pipeline.store import put
-
-MACHINE = {"device", "tensorboard"}
-"""Settings that a run may go on under other values of: they say where, not what."""
 
 
 def start_of(settings: TrainSettings, crops: Crops) -> R2HDiff:
@@ -96,10 +91,13 @@ def train(
     settings = settings.model_copy(update=told)
     crops = crops_of(settings, root)
     # Crops are made beside the steps, which keep the cores busy: their products have a thread each.
-    with _processes(settings) as device, threadpool_limits(1, user_api="blas"):
+    with (
+        _processes(settings) as device,
+        threadpool_limits(1, user_api="blas"),
+        ExitStack() as stack,
+    ):
         if not dist.is_initialized() or dist.get_rank() == 0:
-            _keep_settings(settings, folder)
-            _keep_seen(settings, root, folder)
+            stack.enter_context(taken_up(settings, root, folder))
         if dist.is_initialized():
             # The folder is there, and nobody reads what is being written.
             dist.barrier()
@@ -166,28 +164,6 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def _keep_seen(settings: TrainSettings, root: str | Path, folder: Path) -> None:
-    """Write beside the state what its data look like; refuse to go on with others.
-
-    Of one that an earlier version began, these are taken to be those it began with.
-    """
-    dataset = scenes_of(settings, settings.dataset, root)[0]
-    now = {name: Folder(root).digest(dataset.paths[name]) for name in settings.scenes}
-    if others := beside_of(settings, dataset.wavelengths):
-        of, beside = others.paths, Folder(settings.beside)
-        now |= {f"beside {name}": beside.digest(of[name]) for name in settings.beside_scenes}
-    for path in map(Path, filter(None, (settings.reflectances, settings.illuminants))):
-        key = f"illuminants {path.name}" if path.name in now else path.name
-        now[key] = Folder(path.parent).digest(path.name)
-    kept = folder / "seen.json"
-    begun = _begun(kept) or now
-    if other := [name for name in begun | now if begun.get(name) != now.get(name)]:
-        found = f"{', '.join(other[:SHOWN])}: {len(other)} of {len(now)} are others in {root} now"
-        fix = "Give the data it was begun with, or train in another folder."
-        raise Refusal("training goes on with the data it was begun with", found, fix)
-    put(str(kept), json.dumps(now, indent=2).encode())
-
-
 def provenance(settings: TrainSettings) -> dict[str, Any]:
     """The settings as a checkpoint keeps them: files without their folders.
 
@@ -200,30 +176,3 @@ def provenance(settings: TrainSettings) -> dict[str, Any]:
         return kept | names
     start = describe(named(settings.init))
     return kept | names | {"init_digest": start["digest"], "before": lineage(start)}
-
-
-def _keep_settings(settings: TrainSettings, folder: Path) -> None:
-    """Write the settings beside the state; refuse to go on under other ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path, wanted = folder / "settings.json", settings.model_dump(mode="json", exclude=MACHINE)
-    # What an earlier version did not know had today's default.
-    before = _begun(path)
-    begun = TrainSettings(**before) if before else settings
-    for key, value in begun.model_dump(mode="json", exclude=MACHINE).items():
-        if wanted[key] != value:
-            change = f"{key} {value} when it was begun, {wanted[key]} now"
-            fix = "Train in another folder, or as it was begun."
-            raise Refusal("training goes on under the settings it was begun with", change, fix)
-    put(str(path), json.dumps(wanted, indent=2).encode())
-
-
-def _begun(path: Path) -> dict[str, Any]:
-    """What is kept at a path of the training that a state beside it is of; nothing without one."""
-    if not (path.exists() and path.with_name(STATE).exists()):
-        return {}
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        rule, fix = "what a training keeps can be read", "Train in another folder."
-        raise Refusal(rule, f"{path}: {error}", fix) from error
-    return found

@@ -37,7 +37,8 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     try:
         faults = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
     except Refusal as error:  # what belongs beside it is gone, or another's
-        return report | {"faults": [f"{error}"]}
+        alone = verify.damage(cube, cube.chunks(), beside=False)
+        return report | {"faults": [f"{error}", *(fault.what for fault in alone)]}
     # What cannot be read cannot be looked at further.
     whole = cube.chunks() - set().union(*(fault.chunks for fault in faults))
     if not with_input:

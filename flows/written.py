@@ -15,7 +15,7 @@ _HEAD = 1 << 12
 
 
 def refuse_unwritable(uri: str, what: str, sign: bytes) -> None:
-    """Raise Refusal where a file cannot be written; of a store, only that it has a driver.
+    """Raise Refusal where a file cannot be written; a store is not asked, but must have a driver.
 
     Or where one is that R2H did not write: near its beginning there is no ``sign``.
     """

@@ -20,7 +20,7 @@ from pipeline.rendering import Bytes
 WAVELENGTHS = tuple(float(w) for w in range(400, 701, 10))
 SIZE = (482, 512)
 BRIGHTEST = 2.0
-"""A cube that is brighter is in other units, as per cent."""
+"""A cube of which a hundredth is brighter is in other units, as per cent."""
 MOST = 2**26
 """Most values of an array: nine times a cube's."""
 PREFIX = "ARAD_1K_"
@@ -80,8 +80,9 @@ def splits(folder: Folder) -> dict[str, tuple[str, ...]]:
 
 
 def _listed(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of a list, each once; lists of files name their endings too."""
-    return tuple(dict.fromkeys(re.sub(r"\.(mat|jpg)$", "", line) for line in lines))
+    """Names of a list, each once; lists of files name their folders and endings too."""
+    bare = (re.sub(r"^.*/|\.(mat|jpg)$", "", line, flags=re.IGNORECASE) for line in lines)
+    return tuple(dict.fromkeys(bare))
 
 
 def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
@@ -104,8 +105,8 @@ def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
         raise Refusal("an ARAD_1K cube has 31 bands, 400 to 700 nm", found, fix)
     if not np.isfinite(cube).all():
         raise Refusal("an ARAD_1K cube has finite values", path, fix)
-    if cube.max() > BRIGHTEST:
-        found, fix = f"{path}: up to {cube.max():g}", "Divide it by what white is in it."
+    if (bright := np.percentile(cube[:, ::4, ::4], 99)) > BRIGHTEST:
+        found, fix = f"{path}: a hundredth above {bright:g}", "Divide it by what white is in it."
         raise Refusal("an ARAD_1K cube is reflectance, 0 to 1", found, fix)
     return np.ascontiguousarray(cube.transpose(0, 2, 1)), wavelengths
 

@@ -68,10 +68,7 @@ def evaluation_report(
 
 
 def _count(whole: Mapping[str, Any]) -> str:
-    count, missing = len({row["scene"] for row in whole["scenes"]}), whole.get("missing", ())
-    if missing:
-        return f"{count} of the {count + len(missing)} scenes of {whole['settings']['split']}"
-    return f"{count} scenes"
+    return f"{len({row['scene'] for row in whole['scenes']})} scenes"
 
 
 def _means(means: Sequence[Row]) -> Section:

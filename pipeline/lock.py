@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ from pipeline.store import is_local, storage_errors
 LEASE = 120.0
 """Seconds that a lock in an object store outlives its owner; clocks may differ by less."""
 _BEATS = 6
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP}
 _REACHED = "the destination must be reachable"
 _RULE = "one run at a time writes a file or cube"
 Check = Callable[[], None]
@@ -43,14 +45,20 @@ def locked(cube: str, run: str | None = None) -> Iterator[Check]:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[Check]:
-    """Keep a local lock file at ``path`` for this process. Raises Busy where another has it."""
+def alone(path: Path, *, where_possible: bool = False) -> Iterator[Check]:
+    """Keep a local lock file at ``path`` for this process. Raises Busy where another has it.
+
+    ``where_possible``: on a file system that keeps no locks go on without.
+    """
     while True:
         with _opened(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise _taken(path, os.read(file, 200).decode(errors="replace")) from None
+            except OSError as error:
+                if not (where_possible and error.errno in _NO_LOCKS):
+                    raise
             # Its owner may have deleted it between our opening and locking it.
             if _names(path, file):
                 with suppress(OSError):  # of another user

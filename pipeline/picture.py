@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +64,12 @@ def seen_by(view: CubeView) -> Reduce:
 
 
 def true_picture(view: CubeView, longest: int) -> Pixels:
-    """The whole cube through the sRGB camera, at most ``longest`` pixels a side."""
-    return _pixels(view.picture(view.whole, shape_of(view, longest), seen_by(view)))
+    """The whole cube through the sRGB camera, at most ``longest`` pixels a side.
+
+    Nobody waits at a screen: as many chunks are read as that takes.
+    """
+    shape = shape_of(view, longest)
+    return _pixels(view.picture(view.whole, shape, seen_by(view), most=math.inf))
 
 
 def shape_of(view: CubeView, longest: int) -> tuple[int, int]:

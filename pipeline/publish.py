@@ -31,7 +31,7 @@ def published(uri: str) -> Iterator[Path]:
     """A local path to write a file at; it appears at ``uri`` once the body has ended well.
 
     What the body puts beside the path appears beside the file. A kill leaves a folder
-    ``.NAME.r2h-draft``, which the next try replaces. Raises Refusal for a place that takes no
+    ``.NAME.r2h``, which the next try replaces. Raises Refusal for a place that takes no
     files, Busy where another process is writing it.
     """
     refuse_web(uri)
@@ -44,8 +44,8 @@ def published(uri: str) -> Iterator[Path]:
                 fs.put_file(str(made), str(target.with_name(made.name)))
         return
     # On the same disk, so that a rename is enough.
-    draft = Path(target.with_name(f".{target.name}.r2h-draft"))
-    with alone(draft.with_suffix(".r2h-lock")):
+    draft, lock = (Path(target.with_name(f".{target.name}.{kind}")) for kind in ("r2h", "lck"))
+    with alone(lock, where_possible=True):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         try:

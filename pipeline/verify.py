@@ -52,15 +52,17 @@ def mend(cube: SpectralCube) -> list[Fault]:
     return faults
 
 
-def damage(cube: SpectralCube, chunks: Iterable[Chunk]) -> list[Fault]:
-    """What is missing or cannot be read of the cube's ``chunks`` and of what is beside them.
+def damage(cube: SpectralCube, chunks: Iterable[Chunk], *, beside: bool = True) -> list[Fault]:
+    """What is missing or cannot be read of the cube's ``chunks``, and of what is ``beside`` them.
 
     Raises Refusal where what is beside the cube is gone, or another's.
     """
     wanted = frozenset(chunks)
     faults: list[Fault] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        stores = {cube.uri: cube.group, Companion.uri(cube.uri): cube.companion.group}
+        stores = {cube.uri: cube.group}
+        if beside:
+            stores[Companion.uri(cube.uri)] = cube.companion.group
         for uri, group in stores.items():
             for name, array in sorted(group.arrays()):
                 of = {index: _above(cube, name, array, index) & wanted

@@ -79,14 +79,20 @@ class CubeView:
         return side * int(coarsest.array.chunks[-1]) * coarsest.factor
 
     def picture(
-        self, window: Window, shape: tuple[int, int], reduce: Reduce, aux: str | None = None
+        self,
+        window: Window,
+        shape: tuple[int, int],
+        reduce: Reduce,
+        aux: str | None = None,
+        most: float = MOST_CHUNKS,
     ) -> NDArray[Any]:
         """The window at a shape in pixels, through reduce: (j, *shape).
 
         Of the cube, or of a layer beside it. The coarsest level that is no coarser than asked for
-        is read, or the next of few enough chunks; each pixel is the nearest of that level.
+        is read, or the next of few enough chunks, ``most``; each pixel is the nearest of that
+        level.
         """
-        layer = self._layer(window, shape, aux)
+        layer = self._layer(window, shape, aux, most)
         return layer.sample(*_nearest(window, shape, layer), reduce)
 
     def cost(self, window: Window, shape: tuple[int, int], aux: str | None = None) -> int:
@@ -127,13 +133,15 @@ class CubeView:
         mean = np.asarray(total) / count
         return mean, np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0)), count
 
-    def _layer(self, window: Window, shape: tuple[int, int], aux: str | None) -> Layer:
+    def _layer(
+        self, window: Window, shape: tuple[int, int], aux: str | None, most: float = MOST_CHUNKS
+    ) -> Layer:
         levels = self.beside[aux] if aux else self.levels
         step = max(min(window.height / shape[0], window.width / shape[1]), 1)
         wanted = max(f for f in levels if f <= step)
         # The chunks of the first overviews are as many as the cube's own.
         coarser = [layer for factor, layer in levels.items() if factor >= wanted]
-        fitting = (x for x in coarser if len(x.chunks(*_nearest(window, shape, x))) <= MOST_CHUNKS)
+        fitting = (x for x in coarser if len(x.chunks(*_nearest(window, shape, x))) <= most)
         return next(fitting, coarser[-1])
 
 

@@ -193,6 +193,14 @@ def test_rasters_share_what_is_kept(folder, server, monkeypatch):
         assert sum(values.nbytes + mask.nbytes for values, mask in held) <= 5 * size
     scenes[-1].close()
     assert len(recent.recent._kept) <= 1
+    # One that is larger than all that is kept is kept all the same.
+    monkeypatch.setattr(recent, "KEPT", 1)
+    scenes[0].read(Window(0, 0, 20, 20))
+    sent(server)
+    for row in (20, 40):
+        scenes[0].read(Window(row, 0, 20, 20))
+    assert len(recent.recent._kept) == 1
+    assert sent(server)[0] == 0
     for far in scenes:
         far.close()
     assert recent.recent._bytes == len(recent.recent._kept) == 0

@@ -145,7 +145,7 @@ def test_writing_again_changes_no_byte_and_leaves_nothing_else(tmp_path, where):
     cube = make_all(uri)
     fs, _ = fsspec.core.url_to_fs(uri)
     before = {place: fs.cat_file(fs._strip_protocol(place)) for place in Sidecars.of(uri)}
-    (folder := Path(f"{tmp_path}/.a.vrt.r2h-draft")).mkdir()
+    (folder := Path(f"{tmp_path}/.a.vrt.r2h")).mkdir()
     (folder / "stray").write_text("of a killed run")
     (other := Path(f"{tmp_path}/a.vrt.partial")).mkdir()
     (other / "stray").write_text("of its owner")
@@ -155,7 +155,7 @@ def test_writing_again_changes_no_byte_and_leaves_nothing_else(tmp_path, where):
     names = {path["name"].rsplit("/", 1)[-1] for path in fs.ls(str(tmp_path), detail=True)}
     whole = {"a.zarr", "a_aux.zarr", "a.vrt", "a.quicklook.tif", "a.json"}
     assert (other / "stray").exists()
-    assert names - {"a.vrt.partial", ".a.vrt.r2h-draft"} == whole
+    assert names - {"a.vrt.partial", ".a.vrt.r2h"} == whole
     if "memory" not in where:
         assert names == whole | {"a.vrt.partial"}
 

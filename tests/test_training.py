@@ -27,7 +27,7 @@ from model.checkpoint import SHIPPED, named, save
 from model.diagnosis import Diverged
 from model.diffusion import Schedule
 from pipeline.cave import WAVELENGTHS
-from pipeline.errors import Refusal
+from pipeline.errors import Busy, Refusal
 from tests.owners import cube_of, write_arad, write_cave, write_harvard
 from tests.toys import write_scene
 
@@ -297,6 +297,38 @@ def test_what_cannot_be_read_of_a_training_is_told(cave: Path, name: str, share:
         train(settings, cave, cave / "out", silent)
 
 
+@pytest.mark.parametrize("name", ["settings.json", "seen.json", "loss.csv"])
+def test_what_no_training_wrote_is_not_replaced(cave: Path, name: str) -> None:
+    (mine := cave / "out" / name).parent.mkdir()
+    mine.write_text('{"editor.fontSize": 12}')
+    with pytest.raises(Refusal, match="is its own"):
+        train(load(TrainSettings, "train-smoke.toml"), cave, cave / "out", silent)
+    assert mine.read_text() == '{"editor.fontSize": 12}'
+
+
+def test_a_training_replaces_no_other_checkpoint(cave: Path) -> None:
+    settings = load(TrainSettings, "train-smoke.toml", iterations="1")
+    (path := cave / "out" / "checkpoint.safetensors").parent.mkdir()
+    shutil.copy(SHIPPED.with_name("root-polynomial-basler.safetensors"), path)
+    with pytest.raises(Refusal, match="is its own"):
+        train(settings, cave, cave / "out", silent)
+    # Nor does one of other settings, where the state of what is finished was deleted.
+    train(settings, cave, cave / "done", silent)
+    (cave / "done" / "state.safetensors").unlink()
+    with pytest.raises(Refusal, match="seed"):
+        train(settings.model_copy(update={"seed": 7}), cave, cave / "done", silent)
+
+
+def test_two_trainings_do_not_share_a_folder(cave: Path) -> None:
+    settings = load(TrainSettings, "train-smoke.toml", iterations="1")
+
+    def another(_: int, __: float) -> None:
+        with pytest.raises(Busy):
+            train(settings, cave, cave / "out", silent)
+
+    train(settings, cave, cave / "out", another)
+
+
 def test_a_curve_has_no_row_of_what_was_not_kept(cave: Path) -> None:
     settings = load(TrainSettings, "train-smoke.toml")
 
@@ -328,6 +360,10 @@ def test_all_scenes_of_a_folder_beside_are_named(cave: Path) -> None:
     links = lineage(r2h.describe(path))
     assert seen(links, "cave", ["field", "third"]) == ["field"]
     assert untold(links) == []
+    # An earlier version did not name them, and meant all.
+    kept = json.loads((cave / "out" / "settings.json").read_text())
+    (cave / "out" / "settings.json").write_text(json.dumps(kept | {"beside_scenes": []}))
+    train(load(TrainSettings, "train-smoke.toml", **given), cave, cave / "out", silent)
 
 
 def test_training_goes_on_with_the_data_it_was_begun_with(cave: Path) -> None:

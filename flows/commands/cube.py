@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import Json, show, tell
+from pipeline.errors import Refusal
 
 app = typer.Typer()
 
@@ -45,6 +46,8 @@ def look(
     # Not NAME.png: that may be the very image the cube was made from.
     at = stem(cube)
     if out is not None:
+        if not out:
+            raise Refusal("a folder has a name", "--out ''", "Leave --out out, or name one.")
         at = f"{out.rstrip('/')}/{PurePosixPath(at).name}"
     picture, spectra = at + LOOK, at + SPECTRA
     for uri in (picture, spectra):
