@@ -84,13 +84,13 @@ class CubeView:
         shape: tuple[int, int],
         reduce: Reduce,
         aux: str | None = None,
-        most: float = MOST_CHUNKS,
+        most: float | None = None,
     ) -> NDArray[Any]:
         """The window at a shape in pixels, through reduce: (j, *shape).
 
         Of the cube, or of a layer beside it. The coarsest level that is no coarser than asked for
-        is read, or the next of few enough chunks, ``most``; each pixel is the nearest of that
-        level.
+        is read, or the next of few enough chunks, ``most`` (none: as a person waits for); each
+        pixel is the nearest of that level.
         """
         layer = self._layer(window, shape, aux, most)
         return layer.sample(*_nearest(window, shape, layer), reduce)
@@ -134,8 +134,9 @@ class CubeView:
         return mean, np.sqrt(np.maximum(np.asarray(squares) / count - mean**2, 0)), count
 
     def _layer(
-        self, window: Window, shape: tuple[int, int], aux: str | None, most: float = MOST_CHUNKS
+        self, window: Window, shape: tuple[int, int], aux: str | None, most: float | None = None
     ) -> Layer:
+        most = MOST_CHUNKS if most is None else most
         levels = self.beside[aux] if aux else self.levels
         step = max(min(window.height / shape[0], window.width / shape[1]), 1)
         wanted = max(f for f in levels if f <= step)

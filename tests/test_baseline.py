@@ -234,7 +234,7 @@ def test_settings_of_networks_are_refused(tmp_path: Path, other: dict[str, objec
 
 
 def test_a_fit_keeps_what_decided_it_alone(tmp_path: Path) -> None:
-    write_harvard(tmp_path, "a", cube_of(0, 24, 28))
+    write_harvard(tmp_path, "img11", cube_of(0, 24, 28))  # it is for validation
     write_harvard(tmp_path, "b", cube_of(1, 24, 28))
     asked = TrainSettings(
         kind="root-polynomial", dataset="harvard", split="train", cameras={"srgb": 1}, iterations=1

@@ -195,13 +195,14 @@ def test_a_scene_that_fails_is_told_and_the_others_go_on(r2h, scenes, tmp_path):
     assert "is whole" in report(tmp_path)[1]["reason"]
 
 
-def test_a_batch_told_to_stop_reports_and_goes_on_later(r2h, scenes, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_batch_told_to_stop_reports_and_goes_on_later(r2h, scenes, tmp_path, monkeypatch, number):
     add, seen = Sums.add, []
 
     def told(self, tile, values):
         seen.append(tile)
         if len(seen) == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return add(self, tile, values)
 
     with monkeypatch.context() as patch:

@@ -131,6 +131,36 @@ def plain(raster, weights):
     return raster.parent
 
 
+def test_a_public_bucket_is_read_and_listed_without_a_name(bucket, raster, monkeypatch):
+    public = {"ACL": "public-read"}
+    fsspec.filesystem("s3").put_file(str(raster), f"{bucket}/in/a.tif", **public)
+    for key in [key for key in os.environ if key.startswith("AWS_") and "ENDPOINT" not in key]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    fsspec.filesystem("s3").clear_instance_cache()
+    settings = BatchSettings(inputs=[f"{bucket}/in/*.tif"], output=f"{bucket}/out")
+    (entry,) = plan_batch(settings, Event()).entries
+    assert (entry.state, entry.reason) == ("new", None)
+
+
+@pytest.mark.parametrize("what", ["destination", "glob", "list"])
+def test_a_store_out_of_reach_is_no_bad_input(tmp_path, raster, command, monkeypatch, what):
+    for key, value in ENVIRONMENT["s3"].items():
+        monkeypatch.setenv(key, value)
+    at = {"endpoint_url": "http://127.0.0.1:9", "use_listings_cache": False}
+    monkeypatch.setitem(fsspec.config.conf, "s3", at)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    fsspec.filesystem("s3").clear_instance_cache()
+    inputs = {"glob": 'inputs = ["s3://b/*.tif"]', "list": 'listed = "s3://b/list.txt"'}
+    if what == "destination":
+        code, _, said = command("reconstruct", raster, "s3://b/a.zarr")
+    else:
+        (tmp_path / "b.toml").write_text(f'{inputs[what]}\noutput = "{tmp_path}/out"\n')
+        code, _, said = command("batch", tmp_path / "b.toml")
+    assert (code, "is out of reach" in said) == (1, True), said
+
+
 @pytest.fixture
 def r2h(command, weights):
     def run(*words):

@@ -288,6 +288,10 @@ def test_a_time_out_of_planning_is_told(workers, job):
 def test_bad_input_is_refused_in_the_same_words_from_a_worker(workers, job):
     with pytest.raises(Refusal, match="overlap is 0 to 8"):
         cluster.reconstruct_on(workers.scheduler.address, job("a", overlap=9))
+    broken = job("a").model_copy(update={"source": str(Path(job("a").source).with_name("b.tif"))})
+    Path(broken.source).write_text("no raster")
+    with pytest.raises(Refusal, match="the input is"):
+        cluster.reconstruct_on(workers.scheduler.address, broken)
     with pytest.raises(Refusal, match="local:N"):
         cluster.reconstruct_on("local:none", job("a"))
     patience = {"distributed.comm.timeouts.connect": "1s"}

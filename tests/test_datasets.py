@@ -90,7 +90,7 @@ def test_arads_lists_are_read_however_they_were_saved(
 
 def test_arads_cubes_are_reflectance(tmp_path: Path) -> None:
     root = write_arad(tmp_path, {3: 100 * cube_of(3)})
-    with pytest.raises(Refusal, match=r"is reflectance, 0 to 1; got .*0003\.mat: up to"):
+    with pytest.raises(Refusal, match=r"is reflectance, 0 to 1; got .*0003\.mat: a hundredth"):
         open_dataset("arad", root).read("ARAD_1K_0003")
 
 

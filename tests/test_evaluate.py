@@ -259,7 +259,7 @@ def test_arad_is_scored_on_its_own_photographs(monkeypatch, tmp_path, capsys):
     assert found["missing"] == [f"ARAD_1K_{number:04d}" for number in range(902, 951)]
     told = "1 of 50 scenes of validation are there; missing: ARAD_1K_0902, "
     assert all(told in text for text in capsys.readouterr())
-    assert "1 of the 50 scenes of validation" in (folder / "evaluation.report.html").read_text()
+    assert "1 of 50 scenes of validation" in (folder / "evaluation.report.html").read_text()
     assert found["settings"]["rgb"] == "published"
     # What would be passed over, or read another camera's photographs as the Basler's.
     for other in (("--camera", "nikon-d700"), ("--rendering", "ntire2022")):

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 
 from pipeline import lock
 from pipeline.errors import Busy, Refusal
-from pipeline.lock import locked
+from pipeline.lock import alone, locked
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -137,4 +139,34 @@ def test_a_store_that_is_away_is_asked_again_and_hides_no_other_error(monkeypatc
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Refusal, match="writable"), locked(str(tmp_path / "file" / "a.zarr")):
+        pass
+
+
+def test_a_lock_that_another_user_left_is_taken(tmp_path, monkeypatch):
+    (left := tmp_path / "a.r2h.lock").write_text("process 1 on elsewhere")
+    plain = os.open
+
+    def only_read(path, flags, *mode, **more):
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, flags, *mode, **more)
+
+    monkeypatch.setattr(os, "open", only_read)
+    with (
+        locked(str(tmp_path / "a.zarr")),
+        pytest.raises(Busy),
+        locked(str(tmp_path / "a.zarr")),
+    ):
+        pass
+    assert not left.exists()
+
+
+def test_where_no_locks_are_kept_a_file_is_written_without(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with alone(tmp_path / "a.lck", where_possible=True):
+        pass
+    with pytest.raises(OSError, match="No locks"), locked(str(tmp_path / "a.zarr")):
         pass

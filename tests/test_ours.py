@@ -88,6 +88,19 @@ def test_a_look_lies_beside_its_cube_wherever_that_is(tmp_path, command, place):
     assert fs.isfile(f"{path}.spectra.png")
 
 
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_uri_is_the_path_that_it_names(tmp_path, command, weights, host, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "a b.tif", whole() | np.uint8(1))
+    place = f"file://{host}{tmp_path}"
+    small = ("--checkpoint", weights, "--tile", 32, "--overlap", 8, "--chunk", 32)
+    assert command("reconstruct", f"{place}/a%20b.tif", f"{place}/o%20p.zarr", *small)[0] == 0
+    assert (tmp_path / "o p.zarr").is_dir()
+    assert not (tmp_path / "localhost").exists()
+    code, _, said = command("reconstruct", f"{place}/a%20b.tif", "file://far/x.zarr", *small)
+    assert (code, "names no other machine" in said) == (2, True)
+
+
 def test_a_run_into_the_folder_of_its_sheets_can_be_made_again(tmp_path, command, weights):
     save(tmp_path / "a.tif", whole() | np.uint8(1))
     words = ("reconstruct", f"{tmp_path}/*.tif", tmp_path / "out.zarr", "--checkpoint", weights)

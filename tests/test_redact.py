@@ -1,3 +1,5 @@
+import logging
+import re
 import string
 import subprocess
 import sys
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Refusal
+from pipeline import damage  # noqa: F401 (its filter)
+from pipeline.errors import Refusal, by_itself
 from pipeline.redact import redact, redacted
 from tests.faults.run import TILING, raster
 from tests.servers import serving
@@ -71,6 +74,28 @@ def test_the_environments_secrets_never_stay(value, around):
 )
 def test_other_text_stays_as_it_is(plain):
     assert redact(plain) == plain
+
+
+def test_lines_of_rasterio_hold_no_secret(caplog):
+    for name in ("rasterio._env", "rasterio._err"):
+        logging.getLogger(name).warning(
+            "%s failed", "/vsicurl/http://me:pa55@host/a.tif?sig=S3CRET"
+        )
+    assert "/a.tif?*** failed" in caplog.text
+    assert not re.search("pa55|S3CRET", caplog.text)
+
+
+def test_what_passes_to_another_process_goes_by_itself():
+    @by_itself()
+    def refuse():
+        try:
+            raise RuntimeError("https://me:pa55@host")
+        except RuntimeError as error:
+            raise Refusal("a rule", "a value", "A fix.") from error
+
+    with pytest.raises(Refusal) as raised:
+        refuse()
+    assert raised.value.__cause__ is raised.value.__context__ is None
 
 
 def command_lines(process):

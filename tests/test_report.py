@@ -88,6 +88,12 @@ def test_a_large_cube_is_drawn_from_an_overview(longest: int, factor: int) -> No
     np.testing.assert_array_equal(found, picture(np.nan_to_num(part), ~np.isnan(part[0])))
 
 
+def test_a_large_picture_reads_as_many_chunks_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = picture(noise(48, 64), longest=32)
+    monkeypatch.setattr("pipeline.view.MOST_CHUNKS", 1)
+    np.testing.assert_array_equal(picture(noise(48, 64), longest=32), plain)
+
+
 def test_a_written_quicklook_is_the_same_and_says_what_it_is(tmp_path: Path) -> None:
     valid = np.ones((20, 30), bool)
     valid[:4] = False

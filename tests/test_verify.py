@@ -1,5 +1,6 @@
 """What is stored is looked through: by `mend` at a resume, by `r2h verify` when it is finished."""
 
+import json
 import random
 import shutil
 
@@ -193,6 +194,31 @@ def test_a_run_of_either_type_and_format_is_verified(tmp_path, command, dtype, z
     assert command("reconstruct", source, out, *TILING, *kind)[0] == 0
     code, said, _ = command("verify", out)
     assert code == 0, said
+
+
+def test_a_companion_that_is_gone_is_a_fault_beside_the_cubes_own(tmp_path, command):
+    source, out = raster(tmp_path / "in.tif", 64, 64), tmp_path / "a.zarr"
+    assert command("reconstruct", source, out, *TILING)[0] == 0
+    shutil.rmtree(tmp_path / "a_aux.zarr")
+    chunk = min(p for p in (out / "reflectance").rglob("*") if p.name[0].isdigit())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    code, said, _ = command("verify", out)
+    assert code == 1
+    assert "a_aux.zarr" in said
+    assert "reflectance chunk" in said
+    assert json.loads(command("info", out, "--json")[1])["lost_beside"] is None
+
+
+def test_an_address_whose_secret_was_not_kept_is_asked_for(tmp_path, command):
+    source, out = raster(tmp_path / "in.tif", 64, 64), tmp_path / "a.zarr"
+    assert command("reconstruct", source, out, *TILING)[0] == 0
+    record = tmp_path / "a.run.json"
+    kept = json.loads(record.read_text())
+    kept["settings"]["source"] = "https://example.org/in.tif?***"
+    record.write_text(json.dumps(kept))
+    code, _, said = command("verify", out)
+    assert (code, "--source" in said) == (2, True)
+    assert command("verify", out, "--source", source)[0] == 0
 
 
 def test_a_cube_is_verified_from_any_folder(tmp_path, command, weights, monkeypatch):
