@@ -107,7 +107,7 @@ def layers(off: Floats, seen: Seen, closure: Closure, deviation: Floats | None =
     residual = np.where(valid, off, np.float32(0))
     # Beyond an end are floats alone, of which it is none then.
     at_end = (seen.rgb >= seen.top) & (seen.rgb <= seen.top * np.float32(1 + 1e-6))
-    saturated: Mask = np.any(at_end & np.isfinite(seen.top), axis=0)
+    saturated: Mask = np.any(at_end, axis=0)
     flags: dict[str, Mask] = {
         "saturated": saturated,
         "near_black": seen.rgb.max(axis=0) < DARK,

@@ -154,14 +154,12 @@ def asked(ask: Callable[[], Found], forget: Callable[[], None]) -> Found:
 
 def failed(error: BaseException, rule: str, fix: str) -> Exception:
     """What is raised of a store's error: a Refusal, or ConnectionError where it may pass."""
-    kinds = {kind.__name__ for one in (error.__cause__, error) for kind in type(one).__mro__}
-    code = _answer(error)
-    busy = (
-        any("Connect" in kind or "Timeout" in kind for kind in kinds)
-        if code is None
-        else (code >= 500 or code in _BUSY)
-    )
-    if busy:
+    if (code := _answer(error)) is None:
+        kinds = {kind.__name__ for one in (error.__cause__, error) for kind in type(one).__mro__}
+        may_pass = any("Connect" in kind or "Timeout" in kind for kind in kinds)
+    else:
+        may_pass = code >= 500 or code in _BUSY
+    if may_pass:
         return ConnectionError(redact(f"{rule}, and is out of reach: {error}"))
     return Refusal(rule, error, fix)
 
