@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from flows.item import Item, read
 from pipeline.errors import Refusal
-from pipeline.uri import is_file, local_path
+from pipeline.uri import at_home, is_file, local_path
 
 _MEANS = {"nodata", "offset", "scale", "unit"}
 """What says what values mean."""
@@ -40,7 +40,7 @@ def _items(uri: str) -> Iterable[Any]:
         """Reads through fsspec, so that a catalog may lie where rasters do."""
 
         def read_text(self, source: Any, *_: Any, **__: Any) -> str:
-            return read(_there(str(getattr(source, "href", source))))
+            return read(at_home(_there(str(getattr(source, "href", source)))))
 
     io = Io()
     try:
@@ -53,7 +53,7 @@ def _items(uri: str) -> Iterable[Any]:
         if top.get("type") == "Feature":
             return [pystac.Item.from_file(uri, stac_io=io)]
         return list(pystac.Catalog.from_file(uri, stac_io=io).get_items(recursive=True))
-    except Refusal:
+    except (Refusal, ConnectionError):
         raise
     # pystac takes a document for what it says it is, and fails in as many ways as that is wrong.
     except Exception as error:

@@ -1,7 +1,9 @@
 """A run that a person watches: a bar on standard error, and signals that stop it in order."""
 
 import logging
+import os
 import signal
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
@@ -78,6 +80,14 @@ def log_end(row: Mapping[str, Any]) -> None:
         logger.log(level, "scene %s", state, extra=facts)
 
 
+def _silence_terminals() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        if stat.S_ISCHR(os.fstat(stream).st_mode):
+            os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[Event]:
     """Set by SIGTERM, as a spot machine sends it, Ctrl-C or SIGHUP; a second ends the process."""
@@ -86,10 +96,14 @@ def stopped_by_signals() -> Iterator[Event]:
     numbers = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
 
-    def told(_number: int, _frame: object) -> None:
+    def told(told: int, _frame: object) -> None:
         stop.set()
         for number in numbers:
             signal.signal(number, before[number])
+        if told == signal.SIGHUP:
+            # The shell and the kernel hang up one each, and what is closed takes no words.
+            signal.signal(told, signal.SIG_IGN)
+            _silence_terminals()
 
     for number in numbers:
         signal.signal(number, told)

@@ -39,17 +39,16 @@ def _job(settings: ReconstructSettings) -> Job:
 
 
 @task(name="plan", **PATIENT)
-@by_itself()
 def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
-    job = _job(going_on(settings, str(flow_run.id)))
-    prepare(job)
+    with by_itself():
+        job = _job(going_on(settings, str(flow_run.id)))
+        prepare(job)
     get_run_logger().info(redact(job.assumptions))
     return [(r.row, r.col, r.height, r.width) for r in job.plan.regions]
 
 
 @task(name="region", **PATIENT)
-@by_itself()
 def region_task(
     settings: ReconstructSettings,
     region: tuple[int, int, int, int],
@@ -59,7 +58,8 @@ def region_task(
     """Write what one region lacks; returns its row of the table, or that it was cancelled."""
     start, window = time.perf_counter(), Window(*region)
     try:
-        tiles = run_region(_job(settings), window, stop, done)
+        with by_itself():
+            tiles = run_region(_job(settings), window, stop, done)
     except Stopped:
         return Cancelled(message="told to stop; what was summed is written")
     seconds = round(time.perf_counter() - start, 3)
@@ -68,15 +68,14 @@ def region_task(
 
 
 @task(name="seal", **PATIENT)
-@by_itself()
 def seal_task(settings: ReconstructSettings, taken: dict[str, float]) -> dict[str, Any]:
     """Mark the cube complete and write its record, with the seconds of each stage."""
-    return finish(_job(settings), SpectralCube.open(settings.destination, "r+"), taken)
+    with by_itself():
+        return finish(_job(settings), SpectralCube.open(settings.destination, "r+"), taken)
 
 
 # One region after the other: the model already uses every core, or the whole GPU.
 @flow(name="reconstruct", persist_result=False)
-@by_itself()
 def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[Any]:
     """Reconstruct one raster; returns what `run.json` holds.
 
@@ -85,7 +84,7 @@ def reconstruct_flow(settings: ReconstructSettings) -> dict[str, Any] | State[An
     """
     start = time.perf_counter()
     use_endpoint(settings.endpoint)
-    with stopped_by_signals() as stop, locked(settings.destination) as held:
+    with by_itself(), stopped_by_signals() as stop, locked(settings.destination) as held:
         regions = plan_task(settings)
         done = show_progress(sum(tiles_to_do(_job(settings))), "tiles")
         ready, rows = time.perf_counter(), []

@@ -96,6 +96,8 @@ class Seen(NamedTuple):
     """(h, w), whether a tile over the pixel had masked pixels."""
     top: Floats
     """Linear values (3, 1, 1) at which the encoding ends."""
+    floats: bool = False
+    """Whether pixel values are floats."""
 
 
 def layers(off: Floats, seen: Seen, closure: Closure, deviation: Floats | None = None) -> Layers:
@@ -105,8 +107,9 @@ def layers(off: Floats, seen: Seen, closure: Closure, deviation: Floats | None =
     """
     valid = seen.valid
     residual = np.where(valid, off, np.float32(0))
-    # Beyond an end are floats alone, of which it is none then.
-    at_end = (seen.rgb >= seen.top) & (seen.rgb <= seen.top * np.float32(1 + 1e-6))
+    at_end = seen.rgb >= seen.top
+    if seen.floats:  # what goes on beyond an end has none
+        at_end &= seen.rgb <= seen.top * np.float32(1 + 1e-6)
     saturated: Mask = np.any(at_end, axis=0)
     flags: dict[str, Mask] = {
         "saturated": saturated,

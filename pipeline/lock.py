@@ -61,8 +61,15 @@ def alone(path: Path, *, where_possible: bool = False) -> Iterator[Check]:
                     raise
             # Its owner may have deleted it between our opening and locking it.
             if _names(path, file):
-                with suppress(OSError):  # of another user
+                try:
                     os.write(file, _owner().encode())
+                except OSError as error:
+                    if error.errno != errno.EBADF:
+                        raise
+                    # It is another user's, and says so: one of our own, if we may.
+                    with suppress(PermissionError):
+                        path.unlink()
+                        continue
                 try:
                     yield lambda: None
                 finally:
@@ -78,7 +85,9 @@ def _opened(path: Path) -> Iterator[int]:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
-            # Of another user, whose run was killed: it can be locked, and deleted with its folder.
+            if not path.exists():
+                raise
+            # Of another user, whose run was killed.
             file = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise Refusal("the destination must be writable", error, "Choose another place.") from error

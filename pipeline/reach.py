@@ -1,5 +1,6 @@
 """How stores behind a network are reached: where, how long is waited, and what is tried again."""
 
+import errno
 import os
 import random
 import re
@@ -40,6 +41,10 @@ _LASTING = re.compile(r"code: 4(?!08|29)\d\d")
 """What a server says of a request that is wrong, and not of its own state."""
 _BUSY = {408, 429}
 """Of the answers below 500 those of a server's own state."""
+_PASSING = re.compile(r"Connect|Timeout|ServiceRe(quest|sponse)|Transport|Payload")
+_SECURED = re.compile(r"SSL|Certificate")
+"""In the names of errors on the way to a store: of a network, and of whom to trust in it."""
+_ON_THE_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ESTALE}
 _UNREACHED = re.compile(r"HTTP response code on|IO error")
 _SAID_BY_A_STORE = (
     CPLE_HttpResponseError,
@@ -154,14 +159,23 @@ def asked(ask: Callable[[], Found], forget: Callable[[], None]) -> Found:
 
 def failed(error: BaseException, rule: str, fix: str) -> Exception:
     """What is raised of a store's error: a Refusal, or ConnectionError where it may pass."""
-    if (code := _answer(error)) is None:
-        kinds = {kind.__name__ for one in (error.__cause__, error) for kind in type(one).__mro__}
-        may_pass = any("Connect" in kind or "Timeout" in kind for kind in kinds)
+    if (code := _answer(error) or _botocore(error)) is None:
+        kinds = [kind.__name__ for one in (error.__cause__, error) for kind in type(one).__mro__]
+        may_pass = any(map(_PASSING.search, kinds)) and not any(map(_SECURED.search, kinds))
+        may_pass |= isinstance(error, OSError) and error.errno in _ON_THE_WAY
     else:
         may_pass = code >= 500 or code in _BUSY
     if may_pass:
         return ConnectionError(redact(f"{rule}, and is out of reach: {error}"))
     return Refusal(rule, error, fix)
+
+
+def _botocore(error: BaseException) -> int | None:
+    """The status in botocore's error, which s3fs gives as the cause of its own."""
+    said = (getattr(one, "response", None) for one in (error.__cause__, error))
+    about = next((one for one in said if isinstance(one, dict)), {}).get("ResponseMetadata", {})
+    code = about.get("HTTPStatusCode")
+    return code if isinstance(code, int) else None
 
 
 def _answer(error: BaseException) -> int | None:

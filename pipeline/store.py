@@ -26,6 +26,8 @@ from pipeline import reach
 # Other workers write too, and obstore past fsspec: what a listing once said is not remembered.
 for _protocol in ("s3", "gs", "abfs"):
     fsspec.config.conf.setdefault(_protocol, {}).setdefault("use_listings_cache", False)
+if reach.unsigned():
+    fsspec.config.conf["s3"]["anon"] = True
 
 
 EARLY = 1 << 16

@@ -227,7 +227,8 @@ class Stream:
                 stored, off = closure.settle(values.numpy(), *given)
             spread = back(chunk.sums[channels:]) if self.reconstructor.spread else None
             seam = chunk.disagreement() + lines(stored, wanted, chunk.window)
-        seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(self.scene.dtype))
+        kind = self.scene.dtype
+        seen = Seen(chunk.rgb, wanted, chunk.filled, self.camera.top(kind), kind.kind == "f")
         # The companion first: a chunk that exists has one.
         self.cube.note(place, seam, layers(off, seen, closure, spread))
         self.cube.store(place, stored)

@@ -31,12 +31,14 @@ def at_home(text: str) -> str:
 def local_path(uri: str) -> Path | None:
     """The file that a path or file URI names; None for anything else.
 
-    Raises Refusal for a file URI of another machine.
+    Raises Refusal for a file URI of another machine, or with more than a path.
     """
     if uri.startswith("file://"):
         parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost"):
-            raise Refusal("a file URI names no other machine", uri, "Give a path that leads there.")
+        here = parts.netloc in ("", "localhost")
+        if not here or parts.query or parts.fragment or not parts.path:
+            rule = "a file URI names a path of this machine, ? and # in it as %3F and %23"
+            raise Refusal(rule, uri, "Give the path.")
         return Path(unquote(parts.path))
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
 
@@ -57,7 +59,7 @@ def named_path(uri: str) -> PurePath:
     if "::" not in uri:
         # On the web ? and # end a name, in a bucket they are part of one.
         scheme, at, rest = uri.partition("://")
-        bucket = at and scheme.lower() not in ("http", "https")
+        bucket = at and scheme.lower() not in ("http", "https") and not uri.startswith("/vsi")
         return PurePosixPath("/" + rest.partition("/")[2] if bucket else urlsplit(uri).path)
     link = uri.split("::")[_naming(uri)]
     return PurePosixPath(re.split(r"[?#]", link.partition("://")[2])[0])

@@ -377,6 +377,22 @@ def through(r2h, proxy, monkeypatch):
     proxy.heal()
 
 
+@pytest.mark.parametrize("what", ["destination", "list", "catalog"])
+def test_a_store_that_is_busy_is_no_bad_input(bucket, proxy, through, tmp_path, command, what):
+    text = {
+        "list": f'listed = "{bucket}/list.txt"',
+        "catalog": f'catalog = "{bucket}/c.json"',
+    }
+    proxy.fail(["503"], "bucket", times=10**6)
+    if what == "destination":
+        code, _, said = through("a.tif", f"{bucket}/a.zarr")
+    else:
+        end = f'output = "{tmp_path}/out"\n[scene]\nendpoint = "{proxy.address}"\n'
+        (tmp_path / "b.toml").write_text(f"{text[what]}\n{end}")
+        code, _, said = command("batch", tmp_path / "b.toml")
+    assert (code, "is out of reach" in said) == (1, True), said
+
+
 @pytest.mark.parametrize("skip", [0, 1], ids=["opening", "reading"])
 def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy, skip):
     source = copy(raster, bucket)

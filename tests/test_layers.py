@@ -95,6 +95,14 @@ def test_encodings_end_where_they_end():
     assert (eight.reading("linear", 4095.0).top(np.dtype(np.float32)) == 1).all()
 
 
+def test_whole_values_beyond_white_are_at_their_end_and_floats_are_not():
+    rgb = np.array([1.0, 1.2, 0.5, 1.0, 1.2, 0.5], np.float32).reshape(1, 2, 3).repeat(3, axis=0)
+    for floats, flagged in ((False, [1, 1, 0] * 2), (True, [1, 0, 0] * 2)):
+        seen = Seen(rgb, WHOLE, np.zeros_like(WHOLE), np.ones((3, 1, 1), np.float32), floats)
+        quality = layers(EYE.off(rgb, rgb), seen, EYE).quality
+        assert (quality & FLAGS["saturated"]).ravel().tolist() == flagged
+
+
 def test_where_nobody_knows_an_end_no_share_is_told():
     rgb = np.full((3, 2, 3), 2.0)
     chunk = of(rgb, top=np.float32(np.inf))

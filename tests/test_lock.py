@@ -147,18 +147,27 @@ def test_a_lock_that_another_user_left_is_taken(tmp_path, monkeypatch):
     plain = os.open
 
     def only_read(path, flags, *mode, **more):
-        if flags & os.O_RDWR:
+        if flags & os.O_RDWR and left.exists() and left.read_text().endswith("elsewhere"):
             raise PermissionError(13, "Permission denied", str(path))
         return plain(path, flags, *mode, **more)
 
     monkeypatch.setattr(os, "open", only_read)
     with (
         locked(str(tmp_path / "a.zarr")),
-        pytest.raises(Busy),
+        pytest.raises(Busy, match=f"process {os.getpid()} on"),
         locked(str(tmp_path / "a.zarr")),
     ):
         pass
     assert not left.exists()
+
+
+def test_a_folder_that_takes_no_lock_is_told_as_it_is(tmp_path, monkeypatch):
+    def shut(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", shut)
+    with pytest.raises(Refusal, match="Permission denied"), locked(str(tmp_path / "a.zarr")):
+        pass
 
 
 def test_where_no_locks_are_kept_a_file_is_written_without(tmp_path, monkeypatch):
