@@ -378,18 +378,18 @@ def through(r2h, proxy, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["destination", "list", "catalog"])
-def test_a_store_that_is_busy_is_no_bad_input(bucket, proxy, through, tmp_path, command, what):
+def test_a_store_that_is_busy_is_no_bad_input(bucket, proxy, through, raster, command, what):
     text = {
         "list": f'listed = "{bucket}/list.txt"',
         "catalog": f'catalog = "{bucket}/c.json"',
     }
     proxy.fail(["503"], "bucket", times=10**6)
     if what == "destination":
-        code, _, said = through("a.tif", f"{bucket}/a.zarr")
+        code, _, said = through(raster, f"{bucket}/a.zarr")
     else:
-        end = f'output = "{tmp_path}/out"\n[scene]\nendpoint = "{proxy.address}"\n'
-        (tmp_path / "b.toml").write_text(f"{text[what]}\n{end}")
-        code, _, said = command("batch", tmp_path / "b.toml")
+        end = f'output = "{bucket}/out"\n[scene]\nendpoint = "{proxy.address}"\n'
+        (batch := raster.with_name("busy.toml")).write_text(f"{text[what]}\n{end}")
+        code, _, said = command("batch", batch)
     assert (code, "is out of reach" in said) == (1, True), said
 
 
