@@ -57,6 +57,9 @@ def _items(uri: str) -> Iterable[Any]:
         raise
     # pystac takes a document for what it says it is, and fails in as many ways as that is wrong.
     except Exception as error:
+        # What it links to may be out of reach, which pystac tells by its own words.
+        if isinstance(error.__cause__, Refusal | ConnectionError):
+            raise error.__cause__ from None
         rule, fix = "a catalog is STAC, in JSON", "Give a catalog, collection or item collection."
         found = f"{uri} ({' '.join(str(error).split())})"
         raise Refusal(rule, found, fix) from error
@@ -129,6 +132,8 @@ def _named(href: str, start: str) -> str:
 
 
 def _there(href: str) -> str:
-    """Where a local href leads: it is a URI, but many catalogs hold bare paths."""
+    """Where a relative href leads: it is a URI, but many catalogs hold bare paths."""
+    if "://" in href or local_path(href) is None:
+        return href
     decoded = unquote(href)
-    return decoded if local_path(href) and not is_file(href) and is_file(decoded) else href
+    return decoded if not is_file(href) and is_file(decoded) else href

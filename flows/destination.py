@@ -15,6 +15,7 @@ from pipeline.errors import Refusal
 from pipeline.export import SUFFIXES
 from pipeline.place import is_free, refuse_foreign
 from pipeline.store import storage_errors
+from pipeline.uri import local_path
 
 OTHERS = {*SUFFIXES, ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".vrt", ".json"}
 """Ends of names that promise another format than a cube's."""
@@ -56,6 +57,7 @@ def is_there(settings: ReconstructSettings) -> bool:
     Raises Refusal where something else is, or has the place of what lies beside a cube.
     """
     try:
+        local_path(settings.destination)  # refuses a file URI that leads elsewhere
         _, path = url_to_fs(settings.destination)
         path.encode()  # GDAL, which writes beside it, has names in UTF-8
         exists = not is_free(settings.destination)

@@ -90,7 +90,10 @@ def _silence_terminals() -> None:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Event]:
-    """Set by SIGTERM, as a spot machine sends it, Ctrl-C or SIGHUP; a second ends the process."""
+    """Set by SIGTERM, as a spot machine sends it, Ctrl-C or SIGHUP.
+
+    A second SIGTERM or Ctrl-C ends the process.
+    """
     stop, ours = Event(), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     # A terminal that closes hangs up, unless nohup had that ignored.
     numbers = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
@@ -100,10 +103,11 @@ def stopped_by_signals() -> Iterator[Event]:
         stop.set()
         for number in numbers:
             signal.signal(number, before[number])
+        if signal.SIGHUP in numbers:
+            # It may come twice, from shell and kernel, or after SIGTERM, from systemd.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if told == signal.SIGHUP:
-            # The shell and the kernel hang up one each, and what is closed takes no words.
-            signal.signal(told, signal.SIG_IGN)
-            _silence_terminals()
+            _silence_terminals()  # what is closed takes no words
 
     for number in numbers:
         signal.signal(number, told)

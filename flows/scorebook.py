@@ -127,8 +127,9 @@ def differences(rows: list[Row]) -> list[Row]:
 
 def refuse_other(out: Path) -> None:
     """Raise Refusal where a folder's evaluation.json or .csv is none of ours; cut ones may be."""
-    for path, sign in ((out / JSON, b'"format": 1,\n  "dataset"'), (out / CSV, b"scene,method")):
-        if path.exists() and (head := path.read_bytes()[:64]) and sign not in head:
+    start = f'{{\n  "format": {FORMAT},\n  "dataset": '.encode()
+    for path, sign in ((out / JSON, start), (out / CSV, b"scene,method")):
+        if path.exists() and path.read_bytes()[: len(sign)] != sign[: path.stat().st_size]:
             raise Refusal("only what R2H made is replaced", path, "Choose another folder.")
 
 

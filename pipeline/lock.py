@@ -63,13 +63,12 @@ def alone(path: Path, *, where_possible: bool = False) -> Iterator[Check]:
             if _names(path, file):
                 try:
                     os.write(file, _owner().encode())
-                except OSError as error:
-                    if error.errno != errno.EBADF:
-                        raise
-                    # It is another user's, and says so: one of our own, if we may.
-                    with suppress(PermissionError):
-                        path.unlink()
-                        continue
+                except OSError as error:  # a full disk may leave it without a name
+                    if error.errno == errno.EBADF:
+                        # It is another user's, and says so: one of our own, if we may.
+                        with suppress(PermissionError):
+                            path.unlink()
+                            continue
                 try:
                     yield lambda: None
                 finally:

@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import Refusal
 from pipeline.lock import alone
+from pipeline.uri import local_path
 
 
 def refuse_there(path: PurePath, fs: fsspec.AbstractFileSystem | None = None) -> None:
@@ -35,6 +36,7 @@ def published(uri: str) -> Iterator[Path]:
     files, Busy where another process is writing it.
     """
     refuse_web(uri)
+    local_path(uri)  # refuses a file URI that leads elsewhere
     fs, path = fsspec.core.url_to_fs(uri)
     target = PurePosixPath(path)
     if not isinstance(fs, LocalFileSystem):

@@ -159,7 +159,8 @@ def asked(ask: Callable[[], Found], forget: Callable[[], None]) -> Found:
 
 def failed(error: BaseException, rule: str, fix: str) -> Exception:
     """What is raised of a store's error: a Refusal, or ConnectionError where it may pass."""
-    if (code := _answer(error) or _botocore(error)) is None:
+    code = None if isinstance(error, TimeoutError) else _answer(error) or _botocore(error)
+    if code is None:
         kinds = [kind.__name__ for one in (error.__cause__, error) for kind in type(one).__mro__]
         may_pass = any(map(_PASSING.search, kinds)) and not any(map(_SECURED.search, kinds))
         may_pass |= isinstance(error, OSError) and error.errno in _ON_THE_WAY

@@ -23,7 +23,7 @@ def at_home(text: str) -> str:
 
     Any other text as it is.
     """
-    if text.startswith("file://") and "::" not in text:
+    if text.startswith("file://") and not ("::" in text or _odd(text)):
         return str(local_path(text))
     return str(Path(text).expanduser()) if text == "~" or text.startswith("~/") else text
 
@@ -34,13 +34,17 @@ def local_path(uri: str) -> Path | None:
     Raises Refusal for a file URI of another machine, or with more than a path.
     """
     if uri.startswith("file://"):
-        parts = urlsplit(uri)
-        here = parts.netloc in ("", "localhost")
-        if not here or parts.query or parts.fragment or not parts.path:
+        if _odd(uri):
             rule = "a file URI names a path of this machine, ? and # in it as %3F and %23"
             raise Refusal(rule, uri, "Give the path.")
-        return Path(unquote(parts.path))
+        return Path(unquote(urlsplit(uri).path))
     return None if "://" in uri or uri.startswith("/vsi") else Path(uri)
+
+
+def _odd(uri: str) -> bool:
+    """Whether a file URI names another machine, more than a path, or none."""
+    parts = urlsplit(uri)
+    return parts.netloc not in ("", "localhost") or bool({*"?#"} & {*uri}) or not parts.path
 
 
 def absolute(uri: str) -> str:
@@ -54,13 +58,17 @@ def named_path(uri: str) -> PurePath:
 
     There what comes first is part of it, which may be a bucket: simplecache::s3://b/a.tif.
     """
+    if uri.startswith("file://"):  # one that leads nowhere has a name too
+        return Path(unquote(urlsplit(uri).path))
     if (path := local_path(uri)) is not None:
         return path
     if "::" not in uri:
         # On the web ? and # end a name, in a bucket they are part of one.
         scheme, at, rest = uri.partition("://")
-        bucket = at and scheme.lower() not in ("http", "https") and not uri.startswith("/vsi")
-        return PurePosixPath("/" + rest.partition("/")[2] if bucket else urlsplit(uri).path)
+        if at and scheme.lower() not in ("http", "https") and not uri.startswith("/vsi"):
+            return PurePosixPath("/" + rest.partition("/")[2])
+        bucket = uri.startswith(("/vsis3/", "/vsigs/", "/vsiaz/"))
+        return PurePosixPath(uri if bucket else urlsplit(uri).path)
     link = uri.split("::")[_naming(uri)]
     return PurePosixPath(re.split(r"[?#]", link.partition("://")[2])[0])
 

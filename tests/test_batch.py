@@ -426,6 +426,14 @@ def test_figures_and_report_appear_in_one_move(r2h, scenes, tmp_path):
         assert "done" in (tmp_path / name).read_text()
 
 
+def test_a_file_uri_that_leads_nowhere_fails_alone(r2h, scenes):
+    odd = [f"file://{scenes[0]}?raw=1", f"file://far{scenes[0]}", "file:///no%23pe.tif"]
+    code, out, err = r2h("--json", inputs=[*odd, str(scenes[1])], keep_going=True, name="{index}")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 1, err
+    assert [row["state"] for row in rows] == ["failed", "failed", "failed", "done"]
+
+
 @pytest.mark.parametrize("name", ["run.prom", "report.jsonl"])
 def test_neither_figures_nor_report_replace_what_is_not_theirs(r2h, scenes, tmp_path, name):
     (tmp_path / name).write_bytes(scenes[0].read_bytes())
