@@ -99,14 +99,14 @@ def stopped_by_signals() -> Iterator[Event]:
     numbers = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
 
-    def told(told: int, _frame: object) -> None:
+    def told(which: int, _frame: object) -> None:
         stop.set()
         for number in numbers:
             signal.signal(number, before[number])
         if signal.SIGHUP in numbers:
             # It may come twice, from shell and kernel, or after SIGTERM, from systemd.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        if told == signal.SIGHUP:
+        if which == signal.SIGHUP:
             _silence_terminals()  # what is closed takes no words
 
     for number in numbers:

@@ -19,7 +19,7 @@ from flows.scenes import shortfall
 from flows.sigma import checkpoint_of
 from model.checkpoint import SHIPPED, describe
 from model.cost import multiply_adds
-from pipeline.errors import Refusal
+from pipeline.ours import refuse_foreign
 from pipeline.reference import DataSet
 from pipeline.scores import ANGLES, bootstrap
 from pipeline.store import put
@@ -129,8 +129,7 @@ def refuse_other(out: Path) -> None:
     """Raise Refusal where a folder's evaluation.json or .csv is none of ours; cut ones may be."""
     start = f'{{\n  "format": {FORMAT},\n  "dataset": '.encode()
     for path, sign in ((out / JSON, start), (out / CSV, b"scene,method")):
-        if path.exists() and path.read_bytes()[: len(sign)] != sign[: path.stat().st_size]:
-            raise Refusal("only what R2H made is replaced", path, "Choose another folder.")
+        refuse_foreign(str(path), "Choose another folder.", sign)
 
 
 def json_of(whole: dict[str, Any], indent: int | None = None) -> str:

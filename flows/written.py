@@ -8,16 +8,16 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import Refusal
+from pipeline.ours import refuse_foreign
 from pipeline.store import put, reason, storage_errors
 
 _FIX = "Choose another place."
-_HEAD = 1 << 12
 
 
 def refuse_unwritable(uri: str, what: str, sign: bytes) -> None:
     """Raise Refusal where a file cannot be written; a store is not asked, but must have a driver.
 
-    Or where one is that R2H did not write: near its beginning there is no ``sign``.
+    Or where one is that R2H did not write, which would begin with ``sign``.
     """
     rule = f"{what} must be writable"
     try:
@@ -29,8 +29,7 @@ def refuse_unwritable(uri: str, what: str, sign: bytes) -> None:
             raise Refusal(rule, f"{uri}, a folder", _FIX)
         # A store may let in who may not read it.
         with suppress(*(() if local else storage_errors())):
-            if fs.isfile(path) and (head := fs.cat_file(path, 0, _HEAD)) and sign not in head:
-                raise Refusal("only what R2H made is replaced", uri, _FIX)
+            refuse_foreign(uri, _FIX, sign)
         if not local:
             return
         with TemporaryFile(dir=next(p for p in Path(path).absolute().parents if p.exists())):

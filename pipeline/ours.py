@@ -19,17 +19,24 @@ PAGE = '<meta name="generator" content="r2h">'
 _HEAD = 1 << 16
 
 
-def is_ours(uri: str) -> bool:
-    """Whether a file says that it is an estimate, a page that R2H made it; reads 64 KiB."""
+def is_ours(uri: str, begins: bytes = b"") -> bool:
+    """Whether a file says that it is an estimate, a page that R2H made it; reads 64 KiB.
+
+    Or, of one that has no such words, whether it ``begins`` so, were it cut or empty.
+    """
     fs, path = url_to_fs(uri)
-    sign = PAGE if uri.endswith(".html") else NOTE
-    return fs.isfile(path) and sign.encode() in fs.cat_file(path, start=0, end=_HEAD)
+    if not fs.isfile(path):
+        return False
+    head = fs.cat_file(path, start=0, end=_HEAD)
+    if begins:
+        return bool(head[: len(begins)] == begins[: len(head)])
+    return (PAGE if uri.endswith(".html") else NOTE).encode() in head
 
 
-def refuse_foreign(uri: str, fix: str) -> None:
-    """Raise Refusal where something is at ``uri`` that does not say it is R2H's."""
+def refuse_foreign(uri: str, fix: str, begins: bytes = b"") -> None:
+    """Raise Refusal where something is at ``uri`` that is not R2H's, by `is_ours`."""
     fs, path = url_to_fs(uri)
-    if fs.exists(path) and not is_ours(uri):
+    if fs.exists(path) and not is_ours(uri, begins):
         raise Refusal("only what R2H made is replaced", uri, fix)
 
 

@@ -14,7 +14,7 @@ from pipeline.camera import Floats
 from pipeline.charts import REFLECTANCE, WAVELENGTH, draw_picture, plain_axes
 from pipeline.cube import SpectralCube
 from pipeline.layout import NOTE
-from pipeline.picture import COLOURS, true_picture
+from pipeline.picture import COLOURS, Pixels, true_picture
 from pipeline.view import CubeView
 
 LONGEST = 2048
@@ -37,19 +37,23 @@ class Pixel(NamedTuple):
     """Standard deviation (wavelength,), None where the cube holds none."""
 
 
-def write_quicklook(view: CubeView, path: Path) -> None:
-    """Write the cube as the eye sees it as a PNG that says what it is in its text."""
-    image = true_picture(view, LONGEST)
+def quicklook(view: CubeView) -> Pixels:
+    """The cube as the eye sees it, at most 2048 pixels a side."""
+    return true_picture(view, LONGEST)
+
+
+def write_quicklook(view: CubeView, image: Pixels, path: Path) -> None:
+    """Write a picture of the cube as a PNG that says what it is in its text."""
     matplotlib.image.imsave(path, image, format="png", metadata=_text(view.cube))
 
 
-def write_spectra(view: CubeView, path: Path) -> None:
-    """Write a PNG: the quicklook with up to 6 numbered pixels, and the spectra of these.
+def write_spectra(view: CubeView, image: Pixels, path: Path) -> None:
+    """Write a PNG: a picture of the cube with up to 6 numbered pixels, and the spectra of these.
 
     The pixels are the ones of a coarse grid that differ most by spectral angle, without dark
     ones. There are fewer, or none, where the cube holds no more.
     """
-    figure = spectra_figure(view.cube, true_picture(view, LONGEST), distinct_pixels(view))
+    figure = spectra_figure(view.cube, image, distinct_pixels(view))
     figure.suptitle(NOTE)
     figure.savefig(path, format="png", dpi=150, metadata=_text(view.cube))
 

@@ -14,7 +14,7 @@ from prefect.testing.utilities import prefect_test_harness
 from benchmarks.figures import figures
 from flows import cli
 from flows.learn_settings import PUBLISHED_BY, EvaluateSettings
-from flows.scorebook import about
+from flows.scorebook import about, refuse_other
 from flows.settings import load as settings_of
 from model.checkpoint import SHIPPED, describe, load
 from model.train import Trainer
@@ -167,6 +167,10 @@ def test_an_evaluation_replaces_none_but_its_own(monkeypatch, cave, tmp_path, ca
     assert r2h(monkeypatch, *given) == 2
     assert "only what R2H made" in capsys.readouterr().err
     assert mine.read_text() == '{"mine": 1}'
+    # What a full disk left of one of ours is none of others.
+    for cut in ("", '{\n  "form', '{\n  "format": 1,\n  "dataset": "cave",\n  "sett'):
+        mine.write_text(cut)
+        refuse_other(tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--uncertainty=fast", "--samples=2"])

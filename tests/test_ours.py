@@ -8,7 +8,7 @@ import rasterio
 from pipeline.errors import Refusal
 from pipeline.export import export
 from pipeline.mosaic import matching, open_scene
-from pipeline.report import write_quicklook, write_spectra
+from pipeline.report import quicklook, write_quicklook, write_spectra
 from pipeline.scene import RasterScene
 from pipeline.sidecar import write_sidecars
 from pipeline.view import CubeView
@@ -26,8 +26,8 @@ def folder(tmp_path):
         save(tmp_path / name, whole())
     write_sidecars(cube := make(tmp_path / "cube.zarr"))
     view = CubeView.open(cube.uri)
-    write_quicklook(view, tmp_path / "cube.quicklook.png")
-    write_spectra(view, tmp_path / "cube.spectra.png")
+    write_quicklook(view, quicklook(view), tmp_path / "cube.quicklook.png")
+    write_spectra(view, quicklook(view), tmp_path / "cube.spectra.png")
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from pipeline.grid import Window
 from pipeline.layout import NOTE
 from pipeline.overview import halved
 from pipeline.picture import true_picture
-from pipeline.report import distinct_pixels, write_quicklook, write_spectra
+from pipeline.report import distinct_pixels, quicklook, write_quicklook, write_spectra
 from pipeline.view import CubeView
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
@@ -98,7 +98,7 @@ def test_a_written_quicklook_is_the_same_and_says_what_it_is(tmp_path: Path) -> 
     valid = np.ones((20, 30), bool)
     valid[:4] = False
     view = view_of(noise(20, 30), valid)
-    write_quicklook(view, tmp_path / "a.png")
+    write_quicklook(view, quicklook(view), tmp_path / "a.png")
     np.testing.assert_array_equal(imread(tmp_path / "a.png"), true_picture(view, 30))
     assert NOTE.encode() in (tmp_path / "a.png").read_bytes()
     assert b'{"model": "toy"}' in (tmp_path / "a.png").read_bytes()
@@ -115,7 +115,8 @@ def test_spectra_are_those_of_the_distinct_pixels(
         return plain(self, nm, spectrum, **style)
 
     monkeypatch.setattr(Axes, "plot", watched)
-    write_spectra(view_of(values), tmp_path / "a.png")
+    view = view_of(values)
+    write_spectra(view, quicklook(view), tmp_path / "a.png")
     assert len(drawn) == len({color for *_, color in drawn}) == 6
     for nm, spectrum, label, _ in drawn:
         row, col = (int(word.strip(",")) for word in label.split()[2::2])
@@ -152,7 +153,7 @@ def test_a_uniform_cube_has_one_distinct_spectrum() -> None:
 def test_the_figure_is_the_same_each_time(tmp_path: Path) -> None:
     view = view_of(noise(20, 30))
     for name in ("a.png", "b.png"):
-        write_spectra(view, tmp_path / name)
+        write_spectra(view, quicklook(view), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert NOTE.encode() in (tmp_path / "a.png").read_bytes()
 
@@ -164,7 +165,7 @@ def test_no_cube_is_too_small_or_too_empty(
 ) -> None:
     values = noise(*shape) * (content != "black")
     view = view_of(values, np.full(shape, content != "nodata"))
-    write_quicklook(view, tmp_path / "a.png")
-    write_spectra(view, tmp_path / "b.png")
+    write_quicklook(view, quicklook(view), tmp_path / "a.png")
+    write_spectra(view, quicklook(view), tmp_path / "b.png")
     assert imread(tmp_path / "a.png").shape == (*shape, 4)
     assert imread(tmp_path / "b.png").shape == (750, 1800, 4)

@@ -34,7 +34,7 @@ def look(
     """
     from pipeline.ours import LOOK, SPECTRA, refuse_foreign  # noqa: PLC0415
     from pipeline.publish import published, refuse_web  # noqa: PLC0415
-    from pipeline.report import write_quicklook, write_spectra  # noqa: PLC0415
+    from pipeline.report import quicklook, write_quicklook, write_spectra  # noqa: PLC0415
     from pipeline.sidecar import stem  # noqa: PLC0415
     from pipeline.view import CubeView  # noqa: PLC0415
     from pipeline.whole import refuse_lost, unfinished  # noqa: PLC0415
@@ -53,7 +53,8 @@ def look(
     for uri in (picture, spectra):
         refuse_web(uri, "Name a folder with --out.")
         refuse_foreign(uri, "Move it away.")
+    image = quicklook(view)
     for uri, write in ((picture, write_quicklook), (spectra, write_spectra)):
         with published(uri) as path:
-            write(view, path)
+            write(view, image, path)
     show({"cube": cube, "quicklook": picture, "spectra": spectra}, as_json)
