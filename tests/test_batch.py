@@ -205,9 +205,11 @@ def test_a_batch_told_to_stop_reports_and_goes_on_later(r2h, scenes, tmp_path, m
             os.kill(os.getpid(), number)
         return add(self, tile, values)
 
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
     with monkeypatch.context() as patch:
         patch.setattr(Sums, "add", told)
         assert r2h()[0] == STOPPED
+    signal.signal(signal.SIGHUP, before)
     assert states(tmp_path) == ["done", "stopped", "waiting"]
     assert r2h()[0] == 0
     assert states(tmp_path) == ["skipped", "done", "done"]

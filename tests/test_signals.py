@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import termios
@@ -12,6 +13,11 @@ from pipeline.cube import SpectralCube
 from tests.faults.run import TILING, raster
 
 
+def heard_in_a_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
+
+
 def test_a_terminal_that_closes_ends_a_run_in_order(tmp_path):
     source, out = raster(tmp_path / "in.tif", 1024, 256), tmp_path / "a.zarr"
     words = ["-c", "from flows.cli import main; main()", "reconstruct", source, out, *TILING]
@@ -20,7 +26,7 @@ def test_a_terminal_that_closes_ends_a_run_in_order(tmp_path):
         list(map(str, [sys.executable, *words])),
         **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (it does no more)
+        preexec_fn=heard_in_a_terminal,  # noqa: PLW1509 (it does no more)
     )
     os.close(theirs)
     os.set_blocking(ours, False)
