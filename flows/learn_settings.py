@@ -89,7 +89,7 @@ class TrainSettings(TrainFiles):
     kind: Literal["r2h-diff", "root-polynomial"] = "r2h-diff"
     """What is trained: r2h-diff or root-polynomial."""
     dataset: Name = "cave"
-    """Whose layout the root has: arad, cave or harvard."""
+    """Whose layout the root has: arad, cave, harvard or own (a folder of NAME.npz)."""
     scenes: tuple[str, ...] = ()
     """Scenes by name."""
     split: Literal["train", "validation", "test"] | None = None

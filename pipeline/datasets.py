@@ -1,16 +1,17 @@
-"""The benchmarks by name: each in its owner's own layout, in a folder or at any fsspec URI."""
+"""Data sets by name, each in its own layout, in a folder or at any fsspec URI."""
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.arad import arad
-from pipeline.cave import cave
+from pipeline.cave import WAVELENGTHS, cave
 from pipeline.errors import Refusal
 from pipeline.harvard import harvard
+from pipeline.own import own
 from pipeline.reference import DataSet, Folder, NoLayout
 
-Name = Literal["arad", "cave", "harvard"]
+Name = Literal["arad", "cave", "harvard", "own"]
 
 
 def open_dataset(name: Name, root: str | Path, calibrate: bool = False) -> DataSet:
@@ -22,14 +23,16 @@ def open_dataset(name: Name, root: str | Path, calibrate: bool = False) -> DataS
         raise Refusal("--calibrate is of Harvard's calib.txt", name, "Leave it out.")
     if name == "harvard":
         return harvard(root, calibrate)
+    if name == "own":
+        return own(root, WAVELENGTHS)
     return arad(root) if name == "arad" else cave(root)
 
 
 def recognised(root: str | Path) -> DataSet:
     """The data set whose layout a root has. Raises Refusal where it has none of them."""
     Folder(root)
-    for opened in (arad, cave, harvard):
+    for name in get_args(Name):
         with suppress(NoLayout):
-            return opened(root)
-    fix = "Give a folder with Train_Spec/ (ARAD_1K), *_ms/ (CAVE) or *.mat (Harvard)."
+            return open_dataset(name, root)
+    fix = "Give a folder with Train_Spec/ (ARAD_1K), *_ms/ (CAVE), *.mat (Harvard) or *.npz (own)."
     raise Refusal("a data set's root must have the layout of one", root, fix)

@@ -1,4 +1,4 @@
-"""Cubes of one's own, to train on beside a benchmark: a folder of NAME.npz."""
+"""Cubes of one's own, to score or to train on: a folder of NAME.npz."""
 
 from pathlib import Path
 from zipfile import BadZipFile
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.camera import Floats
 from pipeline.errors import Refusal
-from pipeline.reference import DataSet, Folder, Reference
+from pipeline.reference import DataSet, Folder, NoLayout, Reference
 
 _RULE = "a cube of one's own is an .npz of `cube` (row, column, band) and `wavelength_nm`"
 _FIX = "Save it with numpy.savez."
@@ -30,7 +30,7 @@ def own(root: str | Path, wavelengths: tuple[float, ...]) -> DataSet:
     folder = Folder(root)
     paths = {name.removesuffix(".npz"): name for name in folder.names() if name.endswith(".npz")}
     if not paths:
-        raise Refusal(_RULE, f"none in {root}", _FIX)
+        raise NoLayout(_RULE, f"none in {root}", _FIX)
 
     def read(name: str) -> Reference:
         cube = _cube(folder, paths[name], np.array(wavelengths))

@@ -211,6 +211,15 @@ def test_harvard_is_calibrated_where_that_is_asked_for(harvard: Path) -> None:
         open_dataset("harvard", harvard, calibrate=True).read("CZ_hsdb/img1")
 
 
+def test_a_folder_of_own_cubes_is_recognised(tmp_path: Path) -> None:
+    cube = cube_of(1).transpose(1, 2, 0)
+    np.savez(tmp_path / "field.npz", cube=cube, wavelength_nm=np.arange(400.0, 701, 10))
+    opened = recognised(tmp_path)
+    assert (opened.name, opened.splits, list(opened.paths)) == ("own", {}, ["field"])
+    expected = cube_of(1) / np.percentile(cube_of(1), 99)
+    np.testing.assert_allclose(opened.read("field").cube, expected, rtol=1e-6)
+
+
 def test_only_harvard_is_calibrated(cave: Path) -> None:
     with pytest.raises(Refusal, match="Harvard's"):
         open_dataset("cave", cave, calibrate=True)

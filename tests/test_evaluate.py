@@ -81,6 +81,27 @@ def test_train_writes_a_checkpoint_and_goes_on(monkeypatch, cave, config, tmp_pa
     assert other["digest"] == describe(path)["digest"]
 
 
+def test_own_cubes_are_checked_trained_on_and_scored(monkeypatch, tmp_path, capsys):
+    root, config = tmp_path / "own", tmp_path / "own.toml"
+    root.mkdir()
+    for name, height in (("field", 40), ("lab", 33)):
+        cube = cube_of(height, height, 40).transpose(1, 2, 0) * 4000
+        np.savez(root / f"{name}.npz", cube=cube, wavelength_nm=np.arange(400.0, 701, 10))
+    assert r2h(monkeypatch, "data", "check", root) == 0
+    assert "own: 2 scenes" in capsys.readouterr().out
+    shares = "crop = 16\nbatch = 2\niterations = 1\n[cameras]\nsrgb = 1\n"
+    config.write_text(f'dataset = "own"\nscenes = ["field"]\n{shares}')
+    assert r2h(monkeypatch, "train", config, "--root", root, "--out", tmp_path / "run") == 0
+    trained = tmp_path / "run" / "checkpoint.safetensors"
+    assert describe(trained)["training"]["dataset"] == "own"
+    config.write_text("tile = 32\noverlap = 8\nsteps = 1\n")
+    asked = ("evaluate", "own", "--root", root, "--out", tmp_path / "out", "--config", config)
+    assert r2h(monkeypatch, *asked, "--checkpoint", trained) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {row["scene"] for row in found["scenes"]} == {"field", "lab"}
+    assert (found["dataset"], found["trained_on"]) == ("own", ["field"])
+
+
 EVALUATION = 'scenes = ["first", "second"]\ntile = 32\noverlap = 8\nsteps = 1\n'
 
 

@@ -21,7 +21,7 @@ def _group() -> None:
 
 @group.command("check")
 def data_check(
-    root: Annotated[str, typer.Argument(help="Folder or URI of ARAD_1K, CAVE or Harvard.")],
+    root: Annotated[str, typer.Argument(help="Folder or URI of one: docs/evaluation.md.")],
     as_json: Json = False,
 ) -> None:
     """Say what is there of a data set, what is missing and what looks wrong; then exit code 1.

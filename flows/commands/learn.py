@@ -20,7 +20,7 @@ app = typer.Typer()
 @app.command()
 @with_options(EvaluateSettings)
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="arad, cave or harvard.")],
+    dataset: Annotated[str, typer.Argument(help="arad, cave, harvard or own.")],
     root: Annotated[str, typer.Option(help="Folder or URI with the data set's own layout.")],
     out: Annotated[Path, typer.Option(help="Folder for cubes, JSON and CSV.")] = Path("evaluation"),
     config: Annotated[
@@ -30,7 +30,7 @@ def evaluate(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Score a checkpoint on a benchmark, with the baseline beside it.
+    """Score a checkpoint on measured cubes, with the baseline beside it.
 
     Example: r2h evaluate cave --root CAVE --out runs/evaluation
     """
