@@ -245,6 +245,20 @@ def test_a_click_shows_the_spectrum_that_is_stored(page, cube):
     assert lines(page, 0) == []
 
 
+def test_a_pixel_is_named_by_keyboard(page, cube):
+    page.focus("#row")
+    for key in ("3", "3", "Tab", "9", "0", "Enter"):
+        page.keyboard.press(key)
+    drawn = lines(page, 1)[-1]
+    values, _ = cube.read(Window(33, 90, 1, 1))
+    assert np.array_equal(np.float32(drawn), values[:, 0, 0])
+    page.fill("#row", str(cube.height))
+    page.keyboard.press("Enter")
+    assert not page.evaluate("$('row').checkValidity()")
+    assert len(lines(page, 1)) == 1
+    page.click("#clear")
+
+
 def test_a_drag_shows_a_regions_mean(page, cube):
     page.get_by_title("Drag for a region's mean and spread").click()
     page.mouse.move(*at(page, 8.5, 55.5))

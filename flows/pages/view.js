@@ -167,6 +167,7 @@ function fill() {
   for (const [value, text] of shows) element("option", text, $("show"), { value });
   for (const id of ["red", "green", "blue"])
     for (const nm of facts.wavelengths) element("option", nm, $(id), { value: nm });
+  [$("row").max, $("col").max] = [facts.height - 1, facts.width - 1];
   preset(facts.presets[0][1]);
 }
 
@@ -203,6 +204,10 @@ async function main() {
   });
   for (const id of ["show", "red", "green", "blue"]) $(id).addEventListener("change", relook);
   $("controls").addEventListener("submit", (event) => event.preventDefault());
+  $("pixel").addEventListener("submit", (event) => {
+    event.preventDefault();
+    add("pixel.json", { row: $("row").value, col: $("col").value });
+  });
   $("clear").addEventListener("click", clear);
   $("copy").addEventListener("click", copy);
   await relook();
