@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LIFE = 600  # seconds, should the test that started it not end it
+LIFE = 3600  # seconds, should the test that started it not end it
 
 
 class Files(BaseHTTPRequestHandler):

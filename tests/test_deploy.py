@@ -276,7 +276,7 @@ def test_a_region_is_tried_again_where_that_can_help(server, job, monkeypatch):
 
     with temporary_settings({PREFECT_API_URL: server.url}):
         monkeypatch.setattr(tasks, "run_region", flaky)
-        record = _with_prefect(ReconstructSettings(**job("flaky", region=64)))
+        record = _with_prefect(ReconstructSettings(**job("flaky", region=64)), None)
         assert (record["regions"], len(tried)) == (2, 3)
         # The first try of a region and the wait after it are of the run.
         assert record["stages"]["fill"] > 2
@@ -284,7 +284,7 @@ def test_a_region_is_tried_again_where_that_can_help(server, job, monkeypatch):
         tried.clear()
         monkeypatch.setattr(tasks, "run_region", hopeless)
         with pytest.raises(Refusal, match="a rule; got a value"):
-            _with_prefect(ReconstructSettings(**job("hopeless", region=64)))
+            _with_prefect(ReconstructSettings(**job("hopeless", region=64)), None)
         assert len(tried) == 1
 
 
@@ -328,7 +328,7 @@ def test_a_signal_ends_it_in_order(server, job):
     with temporary_settings({PREFECT_API_URL: server.url}):
         Thread(target=tell).start()
         with pytest.raises(Stopped):
-            _with_prefect(ReconstructSettings(**settings))
+            _with_prefect(ReconstructSettings(**settings), None)
         assert 0 < chunks(settings) < 40
-        _with_prefect(ReconstructSettings(**settings, resume=True))
+        _with_prefect(ReconstructSettings(**settings, resume=True), None)
     same_as_plain(settings)
