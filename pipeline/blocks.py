@@ -72,10 +72,16 @@ def _known(
         opaque = dataset.read(alpha, window=part)
         known &= (opaque != 0) & np.isfinite(opaque)
     nodata = [dataset.nodatavals[band - 1] for band in bands]
-    pairs = zip(values, nodata, strict=True)
-    if held := [holds(plane, value) for plane, value in pairs if value is not None]:
+    if said := {value for value in nodata if value is not None}:
         colours = {0, 255} if values.dtype == np.uint8 else {0}
-        together = set(nodata) <= colours or any(set(kinds) == _COLOUR for kinds in flags)
+        together = said <= colours or any(set(kinds) == _COLOUR for kinds in flags)
+        # A band that says nothing is of the colour that the others say, or of none.
+        asked = [
+            (plane, said if value is None else {value})
+            for plane, value in zip(values, nodata, strict=True)
+            if together or value is not None
+        ]
+        held = [np.any([holds(plane, one) for one in of], axis=0) for plane, of in asked]
         known &= ~(np.all(held, axis=0) if together else np.any(held, axis=0))
     return known
 

@@ -59,7 +59,7 @@ def refuse_moved(path: Path, labels: Labels) -> None:
     # Rows that go up GDAL writes, and reads, as what to others is a half turn.
     if place.determinant > 0 or not np.abs(off).max() < 1e-3:
         rule = "an ENVI header holds no shear, mirroring or half turn, and turns square pixels only"
-        raise Refusal(rule, place[:6], "Export as cog or netcdf.")
+        raise Refusal(rule, place[:6], "Export as cog.")
     if labels.crs_wkt and _is_earths(CRS.from_wkt(labels.crs_wkt)) and not _is_earths(named):
         known = CRS.from_wkt(labels.crs_wkt).to_string()
         raise Refusal("an ENVI header can name the CRS", known, "Export as cog or netcdf.")

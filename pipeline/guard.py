@@ -34,7 +34,7 @@ _ELSEWHERE = re.compile(
 def beside(path: Path) -> list[str]:
     """The file and those beside it that GDAL takes its mask, place and nodata from, as paths."""
     full, kinds = path.name, worlds(path.suffix)
-    names = {f"{full}.msk", f"{full}.aux.xml", *(f"{path.stem}.{kind}" for kind in kinds)}
+    names = {f"{full}.msk", f"{full}.aux.xml", *(f"{path.stem}.{kind}" for kind in (*kinds, "tab"))}
     names |= {name.upper() for name in names}
     # os.path: pathlib raises where a name is too long to be one.
     there = sorted(name for name in names if os.path.isfile(path.with_name(name)))  # noqa: PTH113

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from io import BytesIO
 from itertools import islice
 from typing import BinaryIO, NamedTuple
@@ -22,6 +24,8 @@ _EXIF = {b"eXIf": 0, b"Exif": 6}
 """Parts of PNG and JPEG that are EXIF, and how many bytes stand before it there."""
 _TOLD = (b"colr", b"cdef", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
 """Parts of which GDAL says nothing, or not always."""
+_RAW = (b"Raw profile type exif", b"Raw profile type APP1")
+"""Texts of a PNG that are EXIF, as ImageMagick wrote it before there was eXIf."""
 _TAGS = 4096
 """Most tags that are looked at."""
 _SHORT, _EXTRA, _MULTIPLIED = 3, 338, 1
@@ -134,7 +138,29 @@ def head_of(file: BinaryIO) -> Head:
     """What stands before the pixels of an image, of whatever format."""
     parts = contents(file, _TOLD)
     file.seek(0)
+    if b"eXIf" not in parts and (raw := _exif_in_text(file)):
+        return Head(parts | {b"eXIf": raw}, first_tags(BytesIO(raw)))
+    file.seek(0)
     return Head(parts, first_tags(file), alpha_is_multiplied(file))
+
+
+def _exif_in_text(file: BinaryIO) -> bytes:
+    """The EXIF that a PNG holds as digits in a text before its pixels; empty where there is none.
+
+    Such a text is a line break, what it is, how many bytes, and these, in hexadecimal.
+    """
+    texts = (part for part in islice(_parts(file), MOST) if part.kind in (b"zTXt", b"tEXt"))
+    for part in texts:
+        file.seek(part.start)
+        name, _, text = file.read(max(0, min(part.stop - part.start, LARGEST))).partition(b"\0")
+        if name not in _RAW:
+            continue
+        with suppress(zlib.error, ValueError):  # broken: as if it were not there
+            if part.kind == b"zTXt":
+                text = zlib.decompressobj().decompress(text[1:], LARGEST)
+            digits = b"".join(text.split()[2:]).decode("ascii")
+            return bytes.fromhex(digits).removeprefix(b"Exif\0\0")
+    return b""
 
 
 def first_tags(file: BinaryIO) -> dict[int, int]:

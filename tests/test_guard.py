@@ -368,10 +368,11 @@ def test_what_belongs_to_an_image_is_found(tmp_path):
         "a.tif.aux.xml",
         "a.tfw",
         "a.wld",
+        "a.tab",
         "b.tfw",
         "a.tif.ovr",
         "a.run.json",
     ):
         (tmp_path / name).touch()
     names = [name.rsplit("/", 1)[-1] for name in beside(path)]
-    assert names == ["a.tif", "a.tfw", "a.tif.aux.xml", "a.tif.msk", "a.wld"]
+    assert names == ["a.tif", "a.tab", "a.tfw", "a.tif.aux.xml", "a.tif.msk", "a.wld"]

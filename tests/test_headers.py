@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+import zlib
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from pipeline.headers import (
     contents,
     exif_colour_space,
     first_tags,
+    head_of,
 )
 
 KINDS = (b"colr", b"cICP", b"cHRM", b"eXIf", b"iCCP", b"ICC_PROFILE")
@@ -128,6 +130,26 @@ def test_the_first_tags_of_a_picture_are_its_exifs(order, ending):
     }[ending]
     assert first_tags(io.BytesIO(start + head + data)) == {0x8769: 22}
     assert first_tags(io.BytesIO(start)) == {}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_exif_in_a_pngs_text_is_exif(order, packed):
+    """As ImageMagick wrote it before there was a chunk for it."""
+    held = b"Exif\0\0" + exif(order, 65535)
+    text = b"\nexif\n%8d\n" % len(held) + held.hex().encode() + b"\n"
+    kind, body = (b"zTXt", b"\0" + zlib.compress(text)) if packed else (b"tEXt", text)
+
+    def head(body):
+        return head_of(io.BytesIO(PNG + struct.pack(">I4s", len(body), kind) + body + bytes(4)))
+
+    name = b"Raw profile type APP1\0"
+    found = head(name + body)
+    assert found.tags == {0x8769: 22}
+    assert exif_colour_space(found.parts[b"eXIf"]) == 65535
+    for broken in (name + body[:-9], name[:-3] + body, name + b"\0" + 9 * b"z", name):
+        assert head(broken).tags in ({}, {0x8769: 22})
+    assert head(b"Comment\0" + body).tags == {}
 
 
 PICTURE = PNG + struct.pack(">I4s", 99, b"eXIf")

@@ -128,6 +128,18 @@ def test_nodata_is_what_the_three_bands_say_and_no_other_band_counts(
     assert {col for col in range(6) if not valid[:, col].all()} == lacks
 
 
+def test_a_colour_that_one_band_calls_nodata_is_nodata_in_all_three_at_once(
+    tmp_path: Path,
+) -> None:
+    data = np.full((3, 4, 6), 90, np.uint8)
+    data[0, :, 2], data[:, :, 4] = 0, 0
+    uri = save(tmp_path / "a.tif", data)
+    said = '<PAMDataset><PAMRasterBand band="1"><NoDataValue>0</NoDataValue></PAMRasterBand>'
+    Path(f"{uri}.aux.xml").write_text(said + "</PAMDataset>")
+    valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
+    assert set(np.nonzero(~valid)[1]) == {4}
+
+
 def test_alpha_counts_with_nodata_and_with_a_mask(tmp_path: Path) -> None:
     data = lacking(7)[[0, 1, 2, 4]]
     for name, about in {"nodata": {"nodata": 255}, "mask": {}}.items():
