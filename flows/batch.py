@@ -178,7 +178,7 @@ def _refuse_what_does_not_fit(todo: list[Entry], settings: BatchSettings, stop: 
     if (place := local_path(settings.output)) is not None:
         there = next(p for p in (place.absolute(), *place.absolute().parents) if p.is_dir())
         # What is there of the cubes is either kept or makes room for the new ones.
-        held = sum(room_of(entry.settings.destination) for entry in todo)
+        held = sum(room_of(entry.settings, entry.disk_bytes) for entry in todo)
         disk = min(disk, shutil.disk_usage(there).free + held)
     if (needed := sum(entry.disk_bytes for entry in todo)) > disk:
         rule = f"the cubes must have room; they take up to {needed / GB:.2f} GB"

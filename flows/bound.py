@@ -157,6 +157,14 @@ def device_of(settings: ReconstructSettings) -> str:
         raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
     # Tiles run side by side, each on one thread; the sums of the main thread are small.
     torch.set_num_threads(1)
-    # What a cube's attributes call float32 is so: TF32 would round every product to 10 bits.
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    exact_products()
     return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
+
+
+def exact_products() -> None:
+    """On CUDA let float32 be float32, as a cube's attributes call it, and the same every time.
+
+    TF32 would round every product to 10 bits.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True

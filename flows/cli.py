@@ -54,7 +54,7 @@ def main() -> None:
     """Run the command; bad input is one line on standard error and exit code 2."""
     begin()
     try:
-        app([_at_home(word) for word in sys.argv[1:]])
+        app([_at_home(word) for word in map(_said, sys.argv[1:])])
     except Busy as error:
         fail(error, STOPPED)
     except (Refusal, CheckpointError) as error:
@@ -65,6 +65,14 @@ def main() -> None:
         if not isinstance(error, storage_errors()):
             raise
         fail(error, 1)
+
+
+def _said(word: str) -> str:
+    """A word of the command line. Raises Refusal where a shell put nothing in its place."""
+    option, equals, value = word.partition("=")
+    if not word or (equals and not value and option.startswith("--")):
+        raise Refusal("an option has a value", repr(word), "Give it, or leave the option out.")
+    return word
 
 
 def _at_home(word: str) -> str:

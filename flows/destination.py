@@ -13,7 +13,7 @@ from pipeline import reach, sidecar
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.export import SUFFIXES
-from pipeline.place import is_free, refuse_foreign
+from pipeline.place import SETTINGS, is_free, refuse_foreign, root_attributes
 from pipeline.store import storage_errors
 from pipeline.uri import local_path
 
@@ -61,9 +61,10 @@ def is_there(settings: ReconstructSettings) -> bool:
         _, path = url_to_fs(settings.destination)
         path.encode()  # GDAL, which writes beside it, has names in UTF-8
         exists = not is_free(settings.destination)
+        refuse_foreign_record(settings.destination)
         if not exists:
             _refuse_other_format(settings.destination)
-            refuse_foreign_record(settings.destination)
+            _refuse_inside(settings.destination)
     except Refusal:
         raise
     except storage_errors(ValueError, ImportError) as error:
@@ -79,6 +80,14 @@ def _refuse_other_format(destination: str) -> None:
     if PurePath(destination).suffix.lower() in OTHERS:
         fix = "Name it NAME.zarr; `r2h export` makes files of other formats of it."
         raise Refusal("a cube is a Zarr store, which is a folder", destination, fix)
+
+
+def _refuse_inside(destination: str) -> None:
+    """Whoever replaces a cube deletes what is in its folder."""
+    place = local_path(destination)
+    for folder in place.absolute().parents if place else ():
+        if SETTINGS in root_attributes(*url_to_fs(str(folder))):
+            raise Refusal("a cube lies in no other", destination, f"Put it beside {folder}.")
 
 
 def refuse_other_settings(job: Job) -> None:

@@ -17,7 +17,7 @@ def environment(job: Job) -> dict[str, Any]:
     """What may move a last bit of the result."""
     here = {
         "device": job.device,
-        "processor": _processor(),
+        "processor": _processor() if job.device == "cpu" else _card(),
         "threads_per_tile": torch.get_num_threads(),
         "batch": job.settings.batch,
     }
@@ -31,6 +31,11 @@ def _processor() -> str:
     lines = about.read_text().splitlines() if about.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def _card() -> str:
+    name, cudnn = torch.cuda.get_device_name(), torch.backends.cudnn.version()
+    return f"{name}, CUDA {torch.version.cuda}, cuDNN {cudnn}"
 
 
 @cache

@@ -26,6 +26,7 @@ from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
+from pipeline.lock import alone
 from pipeline.picture import Pixels, true_colour
 from pipeline.reference import DataSet, Reference, ReferenceScene
 from pipeline.scores import PROTOCOLS, Scores
@@ -59,7 +60,9 @@ def evaluate(
     eye = _padded(camera, tuple(network.wavelengths.tolist()))
     out.mkdir(parents=True, exist_ok=True)
     bench = _Bench(settings, network, camera, eye, out, tell)
-    rows, failed = _scored(bench, opened, names)
+    # Cubes and scores have the same names in every evaluation: two would score each other's.
+    with alone(out / ".evaluate.lck", where_possible=True):
+        rows, failed = _scored(bench, opened, names)
     known["failed"] = failed
     whole = {**known, "scenes": rows, "means": means(rows), "differences": differences(rows)}
     write(whole, out)
@@ -70,7 +73,7 @@ def evaluate(
 def _scored(
     bench: "_Bench", opened: DataSet, names: Sequence[str]
 ) -> tuple[list[Row], dict[str, str]]:
-    """The rows of all scenes that can be read, and why others cannot: that costs no hours.
+    """The rows of all scenes that can be scored, and why others cannot: that costs no hours.
 
     Raises Refusal where none can.
     """
@@ -78,15 +81,13 @@ def _scored(
     failed: dict[str, str] = {}
     for name in names:
         try:
-            reference = opened.read(name)
+            rows += bench.rows(opened.read(name))
         except Refusal as error:
             failed[name] = f"{error}"
             bench.tell(f"{name}: {error}")
-            continue
-        rows += bench.rows(reference)
     if not rows:
-        rule, fix = "a scene can be read", "r2h data check says more."
-        raise Refusal(rule, f"none of {len(names)}", fix)
+        rule, fix = "a scene can be scored", "r2h data check says more."
+        raise Refusal(rule, f"none of {len(names)}: {next(iter(failed.values()))}", fix)
     return rows, failed
 
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -16,8 +17,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from flows.bound import network_of
 from flows.job import Job
+from flows.settings import ReconstructSettings
 from flows.sigma import checkpoint_of
-from pipeline.errors import heed
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal, heed
 from pipeline.plan import refuse_too_big
 
 GB = 1e9
@@ -97,16 +101,27 @@ def refuse_what_does_not_fit(job: Job, known: Forecast) -> None:
     if isinstance(fs, LocalFileSystem):
         folder = next(p for p in Path(path).absolute().parents if p.is_dir())
         # What is there of the cube is either kept or makes room for the new one.
-        disk = shutil.disk_usage(folder).free + room_of(job.settings.destination)
+        disk = shutil.disk_usage(folder).free + room_of(job.settings, job.plan.disk_bytes)
     if job.settings.disk is not None:
         disk = min(disk, job.settings.disk * GB)
     refuse_too_big(job.plan, known.peak_bytes, job.memory, disk)
 
 
-def room_of(cube: str) -> int:
-    """Bytes that a cube takes by now, 0 where there is none."""
-    fs, path = url_to_fs(cube)
-    return int(fs.du(path)) if fs.exists(path) else 0
+def room_of(settings: ReconstructSettings, needed: int) -> int:
+    """Bytes that a cube, of ``needed`` at most, has taken by now, with what lies beside it.
+
+    Where it is gone on with that is the share of it that is there: what is left compresses less,
+    perhaps.
+    """
+    cube, held = settings.destination, 0
+    for uri in (cube, Companion.uri(cube)):
+        fs, path = url_to_fs(uri)
+        held += int(fs.du(path)) if fs.exists(path) else 0
+    with suppress(Refusal):
+        if held and not settings.overwrite:
+            there = SpectralCube.open(cube)
+            return max(held, int(needed * len(there.finished()) / len(there.chunks())))
+    return held
 
 
 def facts(job: Job, known: Forecast) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from flows.catalog import from_stac
 from flows.item import NAMELESS, Item, read
 from flows.naming import Fields, OddSign, destination
+from flows.record import record_path
 from flows.settings import BatchSettings, ReconstructSettings
 from pipeline.bands import RATIOS, RGB, say_other
 from pipeline.companion import Companion
@@ -40,7 +41,7 @@ def scenes(settings: BatchSettings) -> Iterator[tuple[Item, ReconstructSettings]
             if not settings.keep_going:
                 raise
             item, cube = replace(item, refused=f"{error}"), NAMELESS  # noqa: PLW2901
-        for place in () if item.refused else (cube, Companion.uri(cube)):
+        for place in () if item.refused else (cube, Companion.uri(cube), record_path(cube)):
             if place in taken:
                 found = f"{place} of {taken[place]} and of {item.source}"
                 raise Refusal("each input has its own cube", found, "Change `name`.")

@@ -24,6 +24,7 @@ from flows.record import (
     write_record,
 )
 from flows.settings import ReconstructSettings
+from pipeline.agreement import relabel
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, heed
 from pipeline.grid import Window
@@ -71,6 +72,8 @@ def check(job: Job, stop: Event | None = None) -> Forecast:
 
 
 def _take_up(job: Job) -> SpectralCube:
+    for name in relabel(job.settings.destination, job.spec):
+        logger.warning("%s was missing or cut: written again", name)
     cube = SpectralCube.open(job.settings.destination, "r+")
     cube.sweep()
     for fault in mend(cube):

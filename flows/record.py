@@ -85,12 +85,17 @@ def _unreadable(path: str, found: object) -> Refusal:
 
 def refuse_foreign_record(destination: str) -> None:
     """Raise Refusal where something that is no record of a run has the place of `run.json`."""
+    rule, path = "only a cube's own record is replaced", record_path(destination)
+    fix = "Move it, or choose another name for the cube."
     try:
-        recorded(destination)
+        record = recorded(destination)
     except Refusal:
-        fix = "Move it, or choose another name for the cube."
-        path = record_path(destination)
-        raise Refusal("only a cube's own record is replaced", path, fix) from None
+        raise Refusal(rule, path, fix) from None
+    of, mine = ((record or {}).get("cube", ""), destination)
+    of, mine = (uri.rstrip("/").rpartition("/")[2] for uri in (of, mine))
+    # Of a cube that was renamed with what lies beside it the record is its own all the same.
+    if of != mine and of.removesuffix(".zarr") == mine.removesuffix(".zarr"):
+        raise Refusal(rule, f"{path} of {of}", fix)
 
 
 def environments(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from flows.finish import finish, stages
 from flows.job import Job
 from flows.patience import PATIENT
 from flows.progress import stopped_by_signals
-from flows.reconstruct import prepare, run_region
+from flows.reconstruct import check, prepare, run_region
 from flows.regions import going_on, opened, tiles_to_do
 from flows.settings import ReconstructSettings
 from pipeline.cube import SpectralCube
@@ -43,6 +43,7 @@ def plan_task(settings: ReconstructSettings) -> list[tuple[int, int, int, int]]:
     """Open, check and create; returns the regions as (row, col, height, width)."""
     with by_itself():
         job = _job(going_on(settings, str(flow_run.id)))
+        check(job)
         prepare(job)
     get_run_logger().info(redact(job.assumptions))
     return [(r.row, r.col, r.height, r.width) for r in job.plan.regions]

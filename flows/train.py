@@ -13,6 +13,7 @@ import torch.distributed as dist
 from threadpoolctl import threadpool_limits
 
 from flows.begun import MACHINE, taken_up
+from flows.bound import exact_products
 from flows.curves import draw_curve, tensorboard
 from flows.learn_settings import TrainSettings
 from flows.lineage import lineage
@@ -146,6 +147,7 @@ def _processes(settings: TrainSettings) -> Iterator[str]:
     cuda = settings.device != "cpu" and torch.cuda.is_available()
     if settings.device == "cuda" and not cuda:
         raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
+    exact_products()
     if not dist.is_torchelastic_launched():
         yield "cuda" if cuda else "cpu"
         return

@@ -5,12 +5,16 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flows.environment import environment
 from flows.job import FORMAT, Job, open_job
 from flows.record import environments, record_path, recorded
 from flows.settings import ReconstructSettings, load
 from pipeline import verify
+from pipeline.agreement import codes_apart, consolidated, disagreeing
+from pipeline.closure import Closure
+from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
@@ -35,7 +39,7 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     cube = SpectralCube.open(uri)
     report: Report = {"cube": uri, "chunks": len(cube.chunks()), "input": "not looked at"}
     try:
-        faults = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
+        faults = [*consolidated(cube), *verify.damage(cube, cube.chunks())]
     except Refusal as error:  # what belongs beside it is gone, or another's
         alone = verify.damage(cube, cube.chunks(), beside=False)
         return report | {"faults": [f"{error}", *(fault.what for fault in alone)]}
@@ -54,15 +58,18 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
         about = {"input": job.settings.source, "made_again": 0, "compared": other}
         return report | about | {"faults": [fault.what for fault in faults]}
     faults += _metadata(job, cube)
+    seen = Closure(job.camera.sensitivities)
+    faults += disagreeing(cube, whole, seen, lambda window: _linear(job, window))
     here = environment(job)
     changed = sorted(set().union(*(_changed(one, here) for one in environments(record))))
     again = _sample(sorted(whole), sample)
     elsewhere = ELSEWHERE[cube.settings["precision"]]
     allowed = elsewhere if changed else 0
     for chunk in again:
-        apart, holes = _again(job, cube, chunk)
-        if apart > allowed or holes:
+        apart, holes, codes = _again(job, cube, chunk)
+        if apart > allowed or holes or (codes and not changed):
             what = f"chunk {chunk} made again differs by {apart * 1e-4:.4f}, nodata at {holes}"
+            what += f", codes beside it at {codes}"
             faults.append(verify.Fault(what, frozenset([chunk])))
     return report | {
         "input": job.settings.source,
@@ -78,7 +85,10 @@ def _opened(record: dict[str, Any], uri: str, source: str | None) -> Job:
     if HIDDEN in found and not source:
         rule, fix = "an input is found by its address", "Give it with --source, or --no-input."
         raise Refusal(rule, f"{found}, whose secret was not kept", fix)
-    changes = {"destination": uri, "resume": True, "overwrite": False, "source": source or found}
+    # What computed it, not what would today: `auto` may choose another engine here, and --device
+    # ask for what this machine lacks.
+    changes = {"engine": record["provenance"]["engine"], "device": "auto"}
+    changes |= {"destination": uri, "resume": True, "overwrite": False, "source": source or found}
     try:
         job = open_job(load(ReconstructSettings, None, **(record["settings"] | changes)))
     except Refusal as error:
@@ -93,7 +103,8 @@ def _metadata(job: Job, cube: SpectralCube) -> list[verify.Fault]:
     expected = f"memory://{uuid4()}/expected.zarr"
     SpectralCube.create(expected, job.spec)
     try:
-        return list(verify.metadata(cube.uri, expected))
+        pairs = ((cube.uri, expected), (Companion.uri(cube.uri), Companion.uri(expected)))
+        return [fault for pair in pairs for fault in verify.metadata(*pair)]
     finally:
         SpectralCube.remove(expected)
 
@@ -102,6 +113,12 @@ def _valid(job: Job, window: Window) -> Mask:
     inside = window.shifted(job.plan.place.row, job.plan.place.col)
     _, valid = job.scene.read(inside)
     return valid if job.area is None else valid & job.area(inside)
+
+
+def _linear(job: Job, window: Window) -> NDArray[np.float32]:
+    inside = window.shifted(job.plan.place.row, job.plan.place.col)
+    values, valid = job.scene.read(inside)
+    return job.camera.decode(np.where(valid, values, 0))
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> set[str]:
@@ -113,8 +130,11 @@ def _sample(chunks: list[Chunk], count: int) -> list[Chunk]:
     return [chunks[place] for place in dict.fromkeys(places.tolist())]
 
 
-def _again(job: Job, cube: SpectralCube, chunk: Chunk) -> tuple[float, int]:
-    """How far a chunk made again is from the stored one: counts of 1e-4, values' nodata."""
+def _again(job: Job, cube: SpectralCube, chunk: Chunk) -> tuple[float, int, int]:
+    """How far a chunk made again is from the stored one.
+
+    In counts of 1e-4; at how many values in nodata, and in codes of what lies beside it.
+    """
     window = verify.window_of(cube, chunk)
     place = window.shifted(job.plan.place.row, job.plan.place.col)
     uri = f"memory://{uuid4()}/again.zarr"
@@ -123,6 +143,6 @@ def _again(job: Job, cube: SpectralCube, chunk: Chunk) -> tuple[float, int]:
     one = SpectralCube.create(uri, spec)
     try:
         replace(job.connect(one), place=place).run(Window(0, 0, height, width))
-        return verify.differences(cube.uri, window, uri)
+        return *verify.differences(cube.uri, window, uri), codes_apart(cube, window, one)
     finally:
         SpectralCube.remove(uri)

@@ -1,11 +1,12 @@
 """What carries out the model's arithmetic: torch, or a runtime on a graph; also in bfloat16."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -51,6 +52,8 @@ def bind(
     ``attention`` is a scene's; with none each tile has its own. Raises ValueError for an engine
     that is absent or does not know the model.
     """
+    if engine not in get_args(Engine):
+        raise ValueError(f"an engine is one of {', '.join(get_args(Engine))}; got {engine}.")
     if engine not in GRAPHS:
         if engine == "torch-bfloat16":
             model = compute_in_bfloat16(copy.deepcopy(model))
@@ -83,6 +86,22 @@ def _reason_against(model: R2HDiff, engine: Engine) -> str | None:
     return None if supported(model) else f"the graph is of a whole network, not of {model.config}"
 
 
+def _refuse_no_camera(seen: Tensor, bands: int) -> None:
+    if seen.shape != (3, bands) or not ((seen.sum(dim=1) - 1).abs() < WHITE).all():
+        found = f"{tuple(seen.shape)}, sums {seen.sum(dim=-1).flatten().tolist()[:3]}"
+        raise ValueError(
+            f"sensitivities must be (3, {bands}), at the model's wavelengths, their rows summing "
+            f"to 1; got {found}. Take pipeline.camera.resampled, and divide each row by its sum."
+        )
+
+
+def _refuse_no_scale(scale: float) -> None:
+    if not (scale > 0 and math.isfinite(scale)):
+        raise ValueError(f"a scene's scale must be finite and above 0; got {scale}.")
+
+
+WHITE = 0.01
+"""How far a camera's row may sum from 1: white is 1."""
 FEW = 8
 """Windows of a scene that are looked at first, at most."""
 
@@ -112,6 +131,8 @@ class Reconstructor:
         # All raise ValueError here rather than at the first tile.
         model.schedule.visited(steps)
         seen = torch.as_tensor(sensitivities, dtype=torch.float32)
+        _refuse_no_camera(seen, len(model.wavelengths))
+        _refuse_no_scale(scale)
         wiener_lift(seen.to(model.prior), model.prior)
         self._of = (model.eval(), seen, steps, engine)
         self._run, self._watch = bind(*self._of), watch(*self._of)
@@ -121,6 +142,7 @@ class Reconstructor:
 
     def at(self, scale: float) -> "Reconstructor":
         """The same for a scene of another scale; what was compiled is shared."""
+        _refuse_no_scale(scale)
         other = copy.copy(self)
         other.scale = scale
         return other

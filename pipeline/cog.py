@@ -7,6 +7,7 @@ from typing import Any
 
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.io import DatasetWriter
 
 from pipeline.ahead import cores
@@ -29,13 +30,23 @@ def cog(path: Path, **profile: Any) -> Iterator[DatasetWriter]:
     # Threads compress; the bytes stay the same.
     common = {"bigtiff": "IF_SAFER", "num_threads": cores()}
     # Made first and copied, as a COG's parts lie in an order in which they cannot be written.
-    with without_place():
-        file = rasterio.open(draft, "w", driver="GTiff", **layout, **common, **profile)
-    with file:
-        yield file
-    with without_place():
-        rasterio.shutil.copy(draft, path, driver="COG", **_COG, **common)
+    with _told_as_a_disks():
+        with without_place():
+            file = rasterio.open(draft, "w", driver="GTiff", **layout, **common, **profile)
+        with file:
+            yield file
+        with without_place():
+            rasterio.shutil.copy(draft, path, driver="COG", **_COG, **common)
     draft.unlink()
+
+
+@contextmanager
+def _told_as_a_disks() -> Iterator[None]:
+    """Raise OSError where GDAL cannot write: it says that in errors of its own."""
+    try:
+        yield
+    except CPLE_BaseError as error:
+        raise OSError(f"{error}") from None
 
 
 def window_of(part: Window) -> rasterio.windows.Window:

@@ -20,7 +20,7 @@ from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
 from pipeline.place import COMPANION, beside, is_vacant, remove, root_attributes
 from pipeline.seam import FIELDS, Counts
-from pipeline.store import consolidate, new_group, open_store
+from pipeline.store import consolidate, is_label, new_group, open_store
 
 SEAM, TALLY = "seam", "census"
 Mode = Literal["r", "r+"]
@@ -204,7 +204,7 @@ class Companion:
         wanted = {
             f"{self._root}/{name}/{array.metadata.encode_chunk_key(index)}"
             for name, array in self._arrays.items()
-            if array.ndim > 1  # a label that is nothing but its fill value has no object
+            if array.ndim > 1 or is_label(name, array)
             for index in np.ndindex(*array.cdata_shape)
         }
         there = set(self._fs.find(self._root))

@@ -114,6 +114,7 @@ def _off(closure: Closure, kept: Tensor, rgb: NDArray[np.float32], whole: bool) 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, the machine's or a device's, whoever raised it."""
-    said = ("can't allocate memory", "Failed to allocate memory", "bad_alloc")
+    host = ("can't allocate memory", "Failed to allocate memory", "bad_alloc")
+    said = (*host, "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, kinds) or any(words in str(error) for words in said)

@@ -47,3 +47,11 @@ def heed(stop: Event | None) -> None:
     """Raise Stopped once ``stop`` is set."""
     if stop is not None and stop.is_set():
         raise Stopped
+
+
+def refuse_unlike(what: str, found: object, wanted: object) -> None:
+    """Raise Refusal where a reconstructor's wavelengths, or its answer's shape, do not fit."""
+    if found != wanted:
+        raise Refusal(
+            f"a reconstructor's {what} fit", f"{found} for {wanted}", "Give one that fits."
+        )

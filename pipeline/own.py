@@ -67,6 +67,8 @@ def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
         found = f"{name} from {nm.min():g} to {nm.max():g} nm"
         raise Refusal(f"a cube spans {wanted[0]:g} to {wanted[-1]:g} nm", found, "Leave it out.")
     # Spectrometers of one instrument may overlap, so that wavelengths do not ascend.
+    if len(np.unique(nm)) < len(nm):
+        raise Refusal("a cube's bands differ in wavelength", name, "Leave out what is there twice.")
     order = np.argsort(nm)
     nm, values = nm[order], values[..., order]
     near = nm[(nm >= nm[nm <= wanted[0]].max()) & (nm <= nm[nm >= wanted[-1]].min())]
@@ -76,6 +78,10 @@ def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
     high = np.clip(np.searchsorted(nm, wanted), 1, len(nm) - 1)
     share = (wanted - nm[high - 1]) / (nm[high] - nm[high - 1])
     spectra = values[..., high - 1] * (1 - share) + values[..., high] * share
+    # No spectrum is one number: what is, is nodata, or beyond what the instrument could count.
+    if flat := int((spectra == spectra[..., :1]).all(axis=2).sum()):
+        found, fix = f"{flat} pixels of {name} with one value in all bands", "Cut it away."
+        raise Refusal("a cube of one's own has no nodata", found, fix)
     scale = np.percentile(spectra, 99)
     if not scale > 0 or not np.isfinite(spectra).all():
         raise Refusal("a cube's spectra are finite and reflect something", name, "Leave it out.")

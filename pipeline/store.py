@@ -148,6 +148,11 @@ def consolidate(group: zarr.Group) -> None:
         zarr.consolidate_metadata(group.store)
 
 
+def is_label(name: str, array: "zarr.Array[Any]") -> bool:
+    """Whether an array is of wavelengths or places that differ, so that it has an object."""
+    return array.ndim == 1 and array.size > 1 and name.partition("_")[0] in ("wavelength", "x", "y")
+
+
 def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
     """What a store may raise when it is out of reach: OSError and the clouds' own; and others."""
     known = {

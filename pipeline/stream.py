@@ -27,7 +27,7 @@ from pipeline.closure import Closure
 from pipeline.context import filled, padded
 from pipeline.cube import SpectralCube
 from pipeline.device import back, computed, held, lane, settle, there
-from pipeline.errors import Stopped
+from pipeline.errors import Stopped, refuse_unlike
 from pipeline.grid import TileGrid, Window
 from pipeline.layers import Seen, layers
 from pipeline.noise import fields
@@ -89,6 +89,9 @@ class Stream:
     """Set from outside to end a run early; what is summed is still written."""
     closure: Closure | None = None
     """By which spectra are moved to render back (docs/decisions/0012); None: as answered."""
+
+    def __post_init__(self) -> None:
+        refuse_unlike("wavelengths", self.reconstructor.wavelengths, self.cube.wavelengths)
 
     def run(
         self, region: Window, done: Done = lambda _: None, written: set[Index] | None = None
@@ -207,7 +210,11 @@ class Stream:
             return [(tile, None) for tile in group]
         fields = [torch.from_numpy(tile.noise) for tile in group if tile.noise is not None]
         with lane(self.device):
-            answers = iter(computed(self.reconstructor(self._batch(rgb), self._batch(fields))))
+            given = self._batch(rgb)
+            found = computed(self.reconstructor(given, self._batch(fields)))
+        wanted = len(given), (1 + self.reconstructor.spread) * self._channels, *given.shape[2:]
+        refuse_unlike("answers", tuple(found.shape), wanted)
+        answers = iter(found)
         return [(tile, None if tile.rgb is None else next(answers)) for tile in group]
 
     def _batch(self, samples: list[Tensor]) -> Tensor:

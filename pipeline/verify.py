@@ -207,27 +207,6 @@ def metadata(stored: str, expected: str) -> Iterator[Fault]:
             yield Fault(f"{name} is not as it was created")
 
 
-def consolidated(cube: SpectralCube) -> Iterator[Fault]:
-    """Whether the copy of all metadata that seals a cube is what the single ones say."""
-    one, all_ = (
-        zarr.open_group(open_store(cube.uri), mode="r", use_consolidated=kind)
-        for kind in (False, None)
-    )
-    if not cube.sealed:
-        yield Fault("the cube is not sealed")
-        return
-    if one.attrs.asdict() != all_.attrs.asdict():
-        yield Fault("the consolidated attributes are others")
-    for name in sorted(set(one.array_keys()) | set(all_.array_keys())):
-        if _said_of(name, one) != _said_of(name, all_):
-            yield Fault(f"the consolidated metadata of {name} are others")
-
-
-def _said_of(name: str, group: zarr.Group) -> dict[str, Any] | None:
-    """Metadata of an array as they are written: there NaN, the nodata of floats, equals itself."""
-    return group[name].metadata.to_dict() if name in group else None
-
-
 def _described(uri: str) -> dict[str, Any]:
     """Of a store, each metadata object as JSON and the values of each coordinate."""
     fs, root = fsspec.core.url_to_fs(uri)

@@ -12,7 +12,7 @@ from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.place import SETTINGS, root_attributes
-from pipeline.store import storage_errors
+from pipeline.store import is_label, storage_errors
 
 
 def lost(cube: SpectralCube) -> set[tuple[int, int]]:
@@ -37,7 +37,17 @@ def unfinished(cube: SpectralCube) -> int:
 def lost_beside(cube: SpectralCube) -> int:
     """How many objects the companion of a sealed cube lacks; 0 where it has none at all."""
     there = cube.sealed and Companion.is_there(cube.uri)
-    return cube.companion.lost() if there else 0
+    return len(lost_labels(cube)) + (cube.companion.lost() if there else 0)
+
+
+def lost_labels(cube: SpectralCube) -> list[str]:
+    """The labels of a cube, as `x`, whose object is missing: they would read as 0."""
+    fs, root = url_to_fs(cube.uri)
+    arrays = [(name, array) for name, array in cube.group.arrays() if is_label(name, array)]
+    paths = {
+        name: f"{root}/{name}/{array.metadata.encode_chunk_key((0,))}" for name, array in arrays
+    }
+    return [name for name, path in paths.items() if not fs.exists(path)]
 
 
 def refuse_lost(cube: SpectralCube, *, beside: bool = False) -> None:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 import model
+from flows.bound import exact_products
 from model.engine import best_engine
 from pipeline.closure import Closure
 from pipeline.device import back, computed, held, lane, out_of_memory, settle, there
@@ -10,6 +11,14 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from tests.model_fixtures import camera
 from tests.toys import Toy, scene, stream
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """As a run has it."""
+    exact_products()
 
 
 def needs_gpu(test):
@@ -25,6 +34,8 @@ def needs_gpu(test):
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
         RuntimeError("bfc_arena.cc:376 Failed to allocate memory for requested buffer"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
     ],
 )
 def test_memory_that_ran_out_is_known_whoever_says_it(error):
@@ -55,12 +66,12 @@ def test_what_is_settled_on_a_device_is_what_the_cpu_settles(kind, asked_for):
     closure = Closure(sensitivities, noise_filter, moves=asked_for != "left")
     given = rgb, asked, np.dtype(kind)
     expected = closure.settle(values.copy(), *given)
-    found = settle(closure, torch.from_numpy(values), *given)
+    found = settle(closure, torch.from_numpy(values).to(DEVICE), *given)
     np.testing.assert_array_equal(found[0], expected[0], strict=True)
     np.testing.assert_array_equal(found[1][asked], expected[1][asked], strict=True)
     values[0][asked] = np.inf
     with pytest.raises(Refusal, match="finite"):
-        settle(closure, torch.from_numpy(values), *given)
+        settle(closure, torch.from_numpy(values).to(DEVICE), *given)
 
 
 @needs_gpu

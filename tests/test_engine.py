@@ -214,3 +214,20 @@ def test_graphs_of_few_shapes_are_kept(monkeypatch):
     assert len(made) == 10
     gc.collect()
     assert sum(ref() is not None for ref in made) == runtimes.SHAPES
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"engine": "onnx"}, "an engine is one of"),
+        ({"scale": 0.0}, "finite and above 0"),
+        ({"scale": float("nan")}, "finite and above 0"),
+        ({"scale": -1.0}, "finite and above 0"),
+        ({"sensitivities": 5 * camera(bands=31)[0]}, "summing to 1"),
+        ({"sensitivities": camera(bands=31)[0].T}, r"must be \(3, 31\)"),
+    ],
+)
+def test_what_a_reconstructor_cannot_be_made_of_is_said(changes, said):
+    given = {"model": model.load(), "sensitivities": camera(bands=31)[0], **changes}
+    with pytest.raises(ValueError, match=said):
+        model.Reconstructor(**given)

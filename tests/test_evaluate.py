@@ -21,6 +21,7 @@ from model.train import Trainer
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
 from pipeline.fit import write_camera
+from pipeline.lock import alone
 from pipeline.scores import PROTOCOLS, Protocol
 from tests.owners import cube_of, write_arad, write_harvard
 from tests.toys import write_scene
@@ -97,7 +98,14 @@ def test_own_cubes_are_checked_trained_on_and_scored(monkeypatch, tmp_path, caps
     config.write_text("tile = 32\noverlap = 8\nsteps = 1\n")
     asked = ("evaluate", "own", "--root", root, "--out", tmp_path / "out", "--config", config)
     assert r2h(monkeypatch, *asked, "--checkpoint", trained) == 0
+    small = cube_of(1, 8, 8).transpose(1, 2, 0)
+    np.savez(root / "a.npz", cube=small, wavelength_nm=np.arange(400.0, 701, 10))
+    # One that cannot be scored costs the others nothing.
+    assert r2h(monkeypatch, *asked, "--checkpoint", trained) == 1
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert "11 valid pixels" in found["failed"]["a"]
+    with alone(tmp_path / "out" / ".evaluate.lck"):
+        assert r2h(monkeypatch, *asked, "--checkpoint", trained) == 75
     assert {row["scene"] for row in found["scenes"]} == {"field", "lab"}
     assert (found["dataset"], found["trained_on"]) == ("own", ["field"])
 

@@ -16,9 +16,11 @@ import spectral
 import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from rasterio._err import CPLE_AppDefinedError
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
+from pipeline.cog import cog
 from pipeline.cube import SpectralCube
 from pipeline.envi import refuse_moved, write_envi
 from pipeline.errors import Refusal
@@ -421,3 +423,13 @@ def test_envi_band_names_hold_no_sign_of_its_lists(tmp_path):
     with rasterio.open(tmp_path / "a.img") as file:
         names = [name.partition(" (")[0] for name in file.descriptions]
         assert names == ["Blue 490", "Green", "a b"]
+
+
+def test_a_disk_that_is_full_is_no_fault_of_ours(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise CPLE_AppDefinedError(3, 1, "cannot write")
+
+    monkeypatch.setattr("rasterio.shutil.copy", full)
+    about = {"count": 1, "height": 2, "width": 2, "dtype": "uint8"}
+    with pytest.raises(OSError, match="cannot write"), cog(tmp_path / "a.tif", **about):
+        pass

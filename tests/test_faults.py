@@ -16,16 +16,22 @@ import zarr
 import zarr.storage._local as local_store
 
 import model
-from flows import cli
+from flows import cli, verify
 from flows.commands.common import STOPPED
 from flows.reconstruct import check
+from flows.record import recorded
 from pipeline import chunks, store
+from pipeline.closure import Closure
 from pipeline.companion import _digest
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.grid import Window
+from pipeline.layers import CLOSURE
+from pipeline.overview import halved, owned
 from pipeline.place import COMPANION
 from pipeline.scene import RasterScene
 from pipeline.sums import Sums
+from pipeline.whole import lost_beside
 from tests.faults import ways
 from tests.faults.run import TILING, Run, assert_same, aux, raster
 from tests.toys import objects
@@ -237,6 +243,36 @@ def lift(cube, by):
     array[:, :32, :32] = np.where(values == 65535, values, values + np.uint16(by))
 
 
+def follow(cube):
+    """What lies beside the chunk that was lifted, made from it again, as by its own run."""
+    opened, window = SpectralCube.open(str(cube), "r+"), Window(0, 0, 32, 32)
+    job = verify._opened(recorded(str(cube)), str(cube), None)
+    raw = opened.raw(window)
+    off = Closure(job.camera.sensitivities).off(raw, verify._linear(job, window))
+    valid = opened.companion.group["valid"][:32, :32].astype(bool)
+    counts = np.where(valid, np.rint(off / CLOSURE), 65535)
+    opened.companion.group["closure"][:32, :32] = counts.astype(np.uint16)
+    for factor in owned(opened.height, opened.width, 32):
+        raw = halved(raw)
+        opened.companion.overviews[factor][:, : 32 // factor, : 32 // factor] = raw
+
+
+def roll(cube):
+    """Other pixels' spectra: of no other nodata, and within the range."""
+    array = chunk_of(cube)
+    array[:, 32:64, 32:64] = np.roll(array[:, 32:64, 32:64], 3, axis=2)
+
+
+def smudge(cube, name, value):
+    zarr.open_group(aux(cube), mode="r+", use_consolidated=False)[name][..., 3, 4] = value
+
+
+def reword(cube):
+    for name in (".zmetadata", "closure/.zattrs"):
+        path = aux(cube) / name
+        path.write_text(path.read_text().replace("1e-05", "1e-04"))
+
+
 def punch(cube):
     chunk_of(cube)[:, 5, 7] = 65535
 
@@ -261,15 +297,37 @@ WRONG = {
     "nothing, made elsewhere": ([elsewhere], "within 0.002, as of a recorded", 0),
     "a last bit": ([partial(lift, by=1)], "differs by 0.0001", 1),
     "a last bit, made elsewhere": (
-        [partial(lift, by=1), elsewhere],
+        [partial(lift, by=1), follow, elsewhere],
         "there differ torch version",
         0,
     ),
     "more, made elsewhere": ([partial(lift, by=21), elsewhere], "differs by 0.0021", 1),
     "nodata": ([punch], "nodata where the input has none", 1),
     "metadata": ([rename], "is not as it was created", 1),
+    "metadata beside it": ([reword], "closure/.zattrs is not as it was created", 1),
+    "other pixels": ([roll], "chunk (1, 1) does not render to its input", 1),
+    "an overview": ([partial(smudge, name="overview_2", value=7)], "its overview of 2 pixels", 1),
+    "a mask": ([partial(smudge, name="valid", value=0)], "and its valid mask differ", 1),
+    "a flag": ([partial(smudge, name="quality", value=255)], "codes beside it at 1", 1),
+    "closure": ([partial(smudge, name="closure", value=900)], "render to its input as its", 1),
     "a chunk": ([lambda cube: (cube / "reflectance/0.1.2").unlink()], ": missing", 1),
 }
+
+
+@pytest.mark.parametrize("name", ["x/0", "y/0", "x/.zarray", "aux/y_2/0"])
+@pytest.mark.parametrize("cut", [None, 0, 5])
+def test_labels_that_a_power_loss_took_are_written_again(r2h, copied, source, name, cut):
+    path = aux(copied) / name[4:] if name.startswith("aux/") else copied / name
+    whole = path.read_bytes()
+    if cut is None:
+        path.unlink()
+    else:
+        path.write_bytes(whole[:cut])
+    opened = SpectralCube.open(str(copied)) if name.endswith("0") else None
+    if cut is None and opened:
+        assert lost_beside(opened) == 1
+    assert r2h(*begun((source, copied)), "--resume")[0] == 0
+    assert path.read_bytes() == whole
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def test_spectra_are_read_between_bands_and_scaled_alike(tmp_path: Path) -> None
         {"cube": np.ones((0, 5, 9))},
         {"cube": np.ones((4, 5, 0)), "wavelength_nm": np.ones(0)},
         {"cube": np.ones((4, 5, 9)) * 1j},
+        {"wavelength_nm": np.array([380.0, 420, 470, 510, 560, 560, 600, 620, 940])},
     ],
 )
 def test_what_is_no_cube_is_refused(tmp_path: Path, changes: dict[str, np.ndarray]) -> None:
@@ -49,11 +50,15 @@ def test_a_gap_is_not_bridged_and_nodata_is_no_darkness(tmp_path: Path) -> None:
     gap = {"wavelength_nm": np.array([380.0, 420, 430, 435, 560, 540, 600, 620, 940])}
     with pytest.raises(Refusal, match="105 nm in field"):
         own(saved(tmp_path, **gap), NM).read("field")
-    values = np.full((4, 5, 9), 200.0)
+    values = np.full((4, 5, 9), 200.0) + np.arange(9)
     values[2, 3] = -9999
     with pytest.raises(Refusal, match="no nodata"):
         own(saved(tmp_path, cube=values), NM).read("field")
-    values[2, 3] = -50  # noise, where it is dark
+    for flat in (0, 65535, 1e20):  # nodata, or all that an instrument counts
+        values[2, 3] = flat
+        with pytest.raises(Refusal, match="1 pixels of field"):
+            own(saved(tmp_path, cube=values), NM).read("field")
+    values[2, 3] = -50 - np.arange(9)  # noise, where it is dark
     assert own(saved(tmp_path, cube=values), NM).read("field").cube[:, 2, 3].max() == 0
 
 

@@ -18,9 +18,11 @@ from flows import cli, forecast
 from flows.commands.common import STOPPED
 from flows.job import open_job
 from flows.settings import ReconstructSettings
+from flows.tasks import plan_task
 from model import Reconstructor
 from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
+from pipeline.errors import Refusal
 from pipeline.lock import locked
 from pipeline.sums import Sums
 from tests.model_fixtures import OPENVINO, small_checkpoint
@@ -580,3 +582,46 @@ def test_what_a_help_says_in_brackets_is_not_lost():
             yield from texts(inner)
 
     assert not [text for text in texts(get_command(cli.app)) if "[" in text]  # markup to rich
+
+
+def test_names_that_differ_by_their_ending_would_share_what_lies_beside(r2h, raster, tmp_path):
+    assert r2h.reconstruct(raster, tmp_path / "a.zarr")[0] == 0
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a")
+    assert (code, "a.run.json of a.zarr" in err) == (2, True)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_cube_in_a_cube_is_refused(r2h, raster, tmp_path):
+    assert r2h.reconstruct(raster, tmp_path / "a.zarr")[0] == 0
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr" / "part" / "b.zarr")
+    assert (code, "a cube lies in no other" in err) == (2, True)
+    assert not (tmp_path / "a.zarr" / "part").exists()
+
+
+@pytest.mark.parametrize("option", ["--aoi=", "--checkpoint=", "--metrics=", ""])
+def test_an_option_that_a_shell_left_empty_is_refused(r2h, raster, tmp_path, option):
+    code, _, err = r2h("reconstruct", raster, tmp_path / "a.zarr", option)
+    assert (code, "an option has a value" in err) == (2, True)
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_room_of_a_cube_that_is_gone_on_with_is_the_share_that_is_there(r2h, raster, tmp_path):
+    path = tmp_path / "a.zarr"
+    assert r2h.reconstruct(raster, path)[0] == 0
+    settings = ReconstructSettings(source=str(raster), destination=str(path))
+    needed, held = 10**9, forecast.room_of(settings.model_copy(update={"overwrite": True}), 10**9)
+    beside = sum(p.stat().st_size for p in tmp_path.rglob("*_aux.zarr/**/*") if p.is_file())
+    assert beside < held < 10**7
+    assert forecast.room_of(settings, needed) == needed
+    cube = SpectralCube.open(str(path), "r+")
+    cube.drop(0, 0)
+    assert forecast.room_of(settings, needed) == needed * 11 // 12
+    assert forecast.room_of(settings, 1) < held
+
+
+def test_a_flow_plans_nothing_that_does_not_fit(raster, tmp_path, checkpoint):
+    path, given = tmp_path / "a.zarr", {"checkpoint": checkpoint, "memory": 0.01}
+    settings = ReconstructSettings(source=str(raster), destination=str(path), **given)
+    with pytest.raises(Refusal, match="memory"):
+        plan_task.fn(settings)
+    assert not path.exists()

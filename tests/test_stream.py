@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from unittest.mock import patch
@@ -15,7 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.blend import weights
 from pipeline.cube import quantise
-from pipeline.errors import Stopped
+from pipeline.errors import Refusal, Stopped
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.noise import noise
 from pipeline.plan import Needs, open_chunks, plan
@@ -388,3 +389,19 @@ def test_spread_is_no_part_of_the_cube(tmp_path):
     for name, toy in (("a", Many()), ("b", Bare())):
         whole(tmp_path / f"{name}.zarr", of, toy)
     assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+
+
+class Odd(Toy):
+    def __call__(self, rgb, noise):
+        return super().__call__(rgb, noise)[:, :1]
+
+
+def test_what_answers_must_fit_its_cube(tmp_path):
+    of = scene(20, 20)
+    run = stream(tmp_path / "a.zarr", of, Odd())
+    with pytest.raises(Refusal, match="answers fit"):
+        run.run(Window(0, 0, 20, 20))
+    other = Toy()
+    other.wavelengths = tuple(nm / 1000 for nm in run.cube.wavelengths)
+    with pytest.raises(Refusal, match="wavelengths fit"):
+        replace(run, reconstructor=other)

@@ -9,6 +9,7 @@ import pytest
 import zarr
 
 from pipeline import verify
+from pipeline.agreement import consolidated
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
@@ -40,7 +41,7 @@ def cube(finished, tmp_path):
 
 def faults(path, valid=None):
     cube = SpectralCube.open(str(path))
-    found = [*verify.consolidated(cube), *verify.damage(cube, cube.chunks())]
+    found = [*consolidated(cube), *verify.damage(cube, cube.chunks())]
     whole = cube.chunks() - set().union(*(fault.chunks for fault in found))
     return found + list(verify.contents(cube, whole, valid))
 

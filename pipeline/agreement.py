@@ -1,0 +1,161 @@
+"""Whether a cube, what lies beside it and its input agree; and labels that a power loss took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pipeline.closure import Closure
+from pipeline.companion import Companion
+from pipeline.cube import SpectralCube
+from pipeline.grid import Window
+from pipeline.layers import CLOSURE
+from pipeline.layout import CubeSpec
+from pipeline.overview import halved, known, owned
+from pipeline.store import is_local, open_store, put
+from pipeline.verify import Chunk, Fault, window_of
+
+_THREADS = 4
+_MOST = 65534
+"""Counts of the layer `closure` at most."""
+Seen = Callable[[Window], NDArray[np.float32]]
+"""Of a window of the cube the linear RGB (3, h, w) of its input; what is not valid is anything."""
+
+
+def disagreeing(
+    cube: SpectralCube, chunks: Iterable[Chunk], camera: Closure, seen: Seen
+) -> Iterator[Fault]:
+    """Chunks that do not render to their input as the layer of closure says, by a ``camera``.
+
+    So are found other spectra, and those of other pixels. And chunks of which the mask or the
+    overviews beside them are not what follows from them.
+    """
+
+    def reasons(chunk: Chunk) -> list[str]:
+        window = window_of(cube, chunk)
+        raw = cube.raw(window)
+        return [
+            *_unlike(cube, window, raw),
+            *_misrendered(cube, window, raw, camera.off(raw, seen(window))),
+        ]
+
+    wanted = sorted(chunks)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for chunk, found in zip(wanted, pool.map(reasons, wanted), strict=True):
+            for reason in found:
+                yield Fault(f"chunk {chunk} {reason}", frozenset([chunk]))
+
+
+def _beside(cube: SpectralCube, name: str, window: Window) -> NDArray[Any]:
+    array = cube.companion.group[name]
+    assert isinstance(array, zarr.Array)
+    return np.asarray(array[..., *window.slices])
+
+
+def _misrendered(
+    cube: SpectralCube, window: Window, raw: NDArray[Any], off: NDArray[np.float32]
+) -> Iterator[str]:
+    told = _beside(cube, "closure", window).astype(np.float64)
+    apart = np.abs(np.minimum(off / CLOSURE, _MOST) - told)[known(raw).astype(bool)]
+    # Half a count is rounding; float32 adds to it where residuals are large.
+    if apart.max(initial=0) > 1:
+        pixels = int((apart > 1).sum())
+        yield f"does not render to its input as its closure says, at {pixels} pixels"
+
+
+def _unlike(cube: SpectralCube, window: Window, raw: NDArray[Any]) -> Iterator[str]:
+    if (_beside(cube, "valid", window) != known(raw)).any():
+        yield "and its valid mask differ"
+    stored = raw
+    for factor in owned(cube.height, cube.width, cube.chunk):
+        stored = halved(stored)
+        rows, cols = (
+            slice(s.start // factor, s.start // factor + n)
+            for s, n in zip(window.slices, stored.shape[1:], strict=True)
+        )
+        found = np.asarray(cube.companion.overviews[factor][:, rows, cols])
+        if not np.array_equal(found, stored, equal_nan=stored.dtype.kind == "f"):
+            yield f"and its overview of {factor} pixels differ"
+
+
+def consolidated(cube: SpectralCube) -> Iterator[Fault]:
+    """Whether the copy of all metadata that seals a cube is what the single ones say."""
+    if not cube.sealed:
+        yield Fault("the cube is not sealed")
+        return
+    yield from _copied(cube.uri)
+    _ = cube.companion  # raises Refusal where it is gone
+    yield from _copied(Companion.uri(cube.uri))
+
+
+def _copied(uri: str) -> Iterator[Fault]:
+    one, all_ = (
+        zarr.open_group(open_store(uri), mode="r", use_consolidated=kind) for kind in (False, None)
+    )
+    if all_.metadata.consolidated_metadata is None:
+        yield Fault(f"{uri} has no consolidated metadata")
+        return
+    if one.attrs.asdict() != all_.attrs.asdict():
+        yield Fault("the consolidated attributes are others")
+    for name in sorted(set(one.array_keys()) | set(all_.array_keys())):
+        if _said_of(name, one) != _said_of(name, all_):
+            yield Fault(f"the consolidated metadata of {name} are others")
+
+
+def _said_of(name: str, group: zarr.Group) -> dict[str, Any] | None:
+    """Metadata of an array as they are written: there NaN, the nodata of floats, equals itself."""
+    return group[name].metadata.to_dict() if name in group else None
+
+
+def codes_apart(cube: SpectralCube, window: Window, again: SpectralCube) -> int:
+    """At how many values quality and uncertainty beside a window differ from those made again."""
+    whole = Window(0, 0, again.height, again.width)
+    names = [name for name in ("quality", "uncertainty") if name in again.companion.group]
+    return sum(
+        int((_beside(cube, name, window) != _beside(again, name, whole)).sum()) for name in names
+    )
+
+
+def relabel(uri: str, spec: CubeSpec) -> list[str]:
+    """Write again the metadata and labels of a local cube that are missing or cut; their names.
+
+    A label that is missing reads as 0. In an object store an object is there wholly or not at all.
+    """
+    if not is_local(uri):
+        return []
+    expected = f"memory://{uuid4()}/expected.zarr"
+    SpectralCube.create(expected, spec)
+    found = []
+    try:
+        for right, stored in ((expected, uri), (Companion.uri(expected), Companion.uri(uri))):
+            fs, root = fsspec.core.url_to_fs(right)
+            for path in fs.find(root):
+                name, data = path[len(root) + 1 :], fs.cat_file(path)
+                place = f"{stored.rstrip('/')}/{name}"
+                # The root's own say whether it is a cube, and whose.
+                if "/" in name and not _is_whole(place, data):
+                    put(place, data)
+                    found.append(name)
+    finally:
+        SpectralCube.remove(expected)
+    return found
+
+
+def _is_whole(place: str, expected: bytes) -> bool:
+    fs, path = fsspec.core.url_to_fs(place)
+    with suppress(FileNotFoundError):
+        data = fs.cat_file(path)
+        if place.rpartition("/")[2] not in (".zarray", ".zattrs", ".zgroup", "zarr.json"):
+            return bool(data == expected)
+        with suppress(ValueError):
+            return json.loads(data) is not None
+    return False
