@@ -34,7 +34,7 @@ def _processor() -> str:
 
 
 def _card() -> str:
-    name, cudnn = torch.cuda.get_device_name(), torch.backends.cudnn.version()
+    name, cudnn = torch.cuda.get_device_name(), torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return f"{name}, CUDA {torch.version.cuda}, cuDNN {cudnn}"
 
 

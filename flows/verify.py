@@ -11,6 +11,7 @@ from flows.environment import environment
 from flows.job import FORMAT, Job, open_job
 from flows.record import environments, record_path, recorded
 from flows.settings import ReconstructSettings, load
+from model.engine import GRAPHS
 from pipeline import verify
 from pipeline.agreement import codes_apart, consolidated, disagreeing
 from pipeline.closure import Closure
@@ -87,7 +88,8 @@ def _opened(record: dict[str, Any], uri: str, source: str | None) -> Job:
         raise Refusal(rule, f"{found}, whose secret was not kept", fix)
     # What computed it, not what would today: `auto` may choose another engine here, and --device
     # ask for what this machine lacks.
-    changes = {"engine": record["provenance"]["engine"], "device": "auto"}
+    engine = record["provenance"]["engine"]
+    changes = {"engine": engine, "device": "cpu" if engine in GRAPHS else "auto"}
     changes |= {"destination": uri, "resume": True, "overwrite": False, "source": source or found}
     try:
         job = open_job(load(ReconstructSettings, None, **(record["settings"] | changes)))

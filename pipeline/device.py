@@ -34,6 +34,8 @@ def lane(device: str, *, after_sums: bool = False) -> Iterator[None]:
         return
     if not hasattr(_thread, "stream"):
         _thread.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # The model was made on the default stream, which this one does not wait for by itself.
+        _thread.stream.wait_stream(torch.cuda.default_stream(device))
     if after_sums:
         _thread.stream.wait_stream(torch.cuda.default_stream(device))
     with torch.cuda.stream(_thread.stream):

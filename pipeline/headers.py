@@ -170,7 +170,10 @@ def first_tags(file: BinaryIO) -> dict[int, int]:
     they are broken.
     """
     parts = (part for part in islice(_parts(file), MOST) if part.kind in _EXIF)
-    return _directory(file, next((part.start + _EXIF[part.kind] for part in parts), 0))
+    start = next((part.start + _EXIF[part.kind] for part in parts), 0)
+    file.seek(start)
+    # Some write it into a PNG as it stands in a JPEG.
+    return _directory(file, start + 6 * (file.read(6) == b"Exif\0\0"))
 
 
 def alpha_is_multiplied(file: BinaryIO) -> bool:
@@ -192,7 +195,9 @@ def alpha_is_multiplied(file: BinaryIO) -> bool:
 
 def exif_colour_space(data: bytes) -> int | None:
     """EXIF's tag ColorSpace (EXIF 2.32, 4.6.5); None where there is none, or it is broken."""
-    file = BytesIO(data + bytes(2))  # of its value's four bytes the last two may be left out
+    file = BytesIO(
+        data.removeprefix(b"Exif\0\0") + bytes(2)
+    )  # of its value's four bytes the last two may be left out
     inner = _directory(file).get(0x8769)
     return None if inner is None else _directory(file, at=inner).get(0xA001)
 

@@ -11,6 +11,8 @@ PAINTS = 6
 """Materials that a repainted crop is divided into."""
 ALIKE = 0.01
 """Mean square difference of two hues that may be one material's: shading and noise."""
+FULL = 1.2
+"""What no measured reflectance goes beyond."""
 DARK = 0.02
 """Reflectance below which a pixel's hue is noise, so that dark pixels count as one material."""
 
@@ -31,6 +33,9 @@ def measured_reflectances(path: Path, wavelengths: tuple[float, ...]) -> Floats:
     if known != wavelengths:
         raise Refusal(rule, f"{path} at {known[0]:g} to {known[-1]:g} nm", fix)
     spectra: Floats = np.concatenate([t for t in tables if t.ndim == 2]).astype(np.float32)
+    if not (spectra.min() >= 0 and spectra.max() <= FULL):  # powers of lights, sensitivities
+        found = f"{path} from {spectra.min():g} to {spectra.max():g}"
+        raise Refusal(f"reflectances are from 0 to {FULL:g}", found, fix)
     bright: Floats = spectra[spectra.mean(axis=1) > DARK]
     return bright
 

@@ -44,7 +44,8 @@ def refuse_pages(dataset: DatasetReader, head: Head | None, uri: str) -> None:
         if not _has_place(dataset):  # what has one is no camera's file
             _refuse_preview(tags, uri)
     _refuse_turned(tags, uri)
-    _refuse_multiplied(head.parts.get(b"cdef", b"") if head else b"", uri)
+    channels = head.parts.get(b"cdef", b"") if head else b""
+    _refuse_channels(channels, {"red", "green", "blue"} <= _kinds(dataset), uri)
 
 
 def _by_gdal(dataset: DatasetReader) -> dict[int, int]:
@@ -86,12 +87,22 @@ def _refuse_turned(tags: dict[int, int], name: str) -> None:
         raise Refusal(rule, f"{name} with {turned}", fix)
 
 
-def _refuse_multiplied(channels: bytes, name: str) -> None:
-    """To GDAL a channel of JPEG 2000 that is so is no alpha, and what is clear there is data.
+def _kinds(dataset: DatasetReader) -> set[str]:
+    return {kind.name for kind in dataset.colorinterp}
 
+
+def _refuse_channels(channels: bytes, named: bool, name: str) -> None:
+    """What JPEG 2000 says of its channels, and GDAL does not.
+
+    To GDAL alpha that is multiplied into colours is none, and what is clear there is data. Beside
+    an ICC profile it does not tell which band is red, so that three in another order look right.
     After ISO/IEC 15444-1, I.5.3.6: how many channels, and of each its number, type and colour.
     """
-    triples = struct.iter_unpack(">3H", channels[2 : 2 + len(channels[2:]) // 6 * 6])
+    triples = list(struct.iter_unpack(">3H", channels[2 : 2 + len(channels[2:]) // 6 * 6]))
+    order = [colour for _, kind, colour in sorted(triples) if kind == 0]
+    if order[:3] not in ([], [1, 2, 3]) and not named:
+        rule, fix = "red, green and blue are stored in that order", "Save it so, or as a TIFF."
+        raise Refusal(rule, f"{name}, whose channels are of colours {order}", fix)
     if any(kind == _IN_COLOURS for _, kind, _ in triples):
         rule = "alpha of JPEG 2000 is apart from the colours"
         fix = "Save it with alpha that is not multiplied into them, or without."

@@ -347,6 +347,12 @@ def test_verify_says_what_is_wrong(copied, command, what):
     assert (ended, said in out) == (code, True), out
 
 
+def test_verify_computes_by_the_engine_that_made_the_cube(copied, command, monkeypatch):
+    monkeypatch.setattr("flows.bound.best_engine", lambda _: "torch-bfloat16")
+    ended, out, _ = command("verify", copied, "--sample", 1)
+    assert (ended, "compared exactly" in out) == (0, True), out
+
+
 def test_verify_without_the_input_sees_that_all_is_there(copied, command):
     lift(copied, by=1)
     assert command("verify", copied, "--no-input")[0] == 0

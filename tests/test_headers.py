@@ -121,11 +121,12 @@ def test_what_is_no_tiff_has_no_tags(data):
 
 
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("ending", ["png", "odd", "jpg"])
 def test_the_first_tags_of_a_picture_are_its_exifs(order, ending):
     data = exif(order, 1)
     start, head = {
         "png": (PNG, struct.pack(">I4s", len(data), b"eXIf")),
+        "odd": (PNG, struct.pack(">I4s6s", len(data) + 6, b"eXIf", b"Exif")),
         "jpg": (JPEG + b"\xff\xe0\0\2", b"\xff\xe1" + struct.pack(">H6s", len(data) + 8, b"Exif")),
     }[ending]
     assert first_tags(io.BytesIO(start + head + data)) == {0x8769: 22}

@@ -129,6 +129,8 @@ def test_measured_spectra_are_read_and_simulated_and_black_ones_left_out(tmp_pat
 def test_reflectances_at_other_wavelengths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="400 to 700 nm"):
         measured_reflectances(written(tmp_path / "a.npz", paints=GREEN), (400.0, 700.0))
+    with pytest.raises(Refusal, match=r"from 0 to 1\.2"):  # lights, say
+        measured_reflectances(written(tmp_path / "a.npz", paints=2 + GREEN), NM)
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_of_a_png_that_gdal_alone_reaches_the_colours_are_asked(tmp_path):
     assert RasterScene.open(f"/vsizip/{tmp_path}/a.zip/a.png").colours == "other"
 
 
-def test_alpha_in_the_colours_of_a_jpeg_2000_is_refused(tmp_path):
+def test_what_the_channels_of_a_jpeg_2000_are_is_known_or_refused(tmp_path):
     path = tmp_path / "a.jp2"
     with rasterio.open(
         tmp_path / "a.tif",
@@ -189,7 +189,16 @@ def test_alpha_in_the_colours_of_a_jpeg_2000_is_refused(tmp_path):
         file.write(np.concatenate([pixels(), np.eye(40, 50, dtype=np.uint8)[None] * 255]))
     rasterio.shutil.copy(tmp_path / "a.tif", path, driver="JP2OpenJPEG", QUALITY=100)
     assert RasterScene.open(str(path)).read(Window(0, 0, 40, 50))[1].sum() == 40
-    data = bytearray(path.read_bytes())
+    whole = data = bytearray(path.read_bytes())
+    other, first = bytearray(whole), whole.index(b"cdef") + 6
+    other[first + 5], other[first + 17] = 3, 1
+    path.write_bytes(other)
+    assert RasterScene.open(str(path)).bands == (3, 2, 1)
+    # Of grey GDAL names no band.
+    other[other.index(b"colr") + 10] = 17
+    path.write_bytes(other)
+    with pytest.raises(Refusal, match=r"stored in that order.*\[3, 2, 1\]"):
+        RasterScene.open(str(path))
     fourth = data.index(b"cdef") + 4 + 2 + 3 * 6
     assert data[fourth : fourth + 6] == bytes([0, 3, 0, 1, 0, 0])
     data[fourth + 3] = 2
