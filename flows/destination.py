@@ -7,7 +7,7 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from flows.job import Job
-from flows.record import refuse_foreign_record, same_input
+from flows.record import refuse_foreign_record, refuse_shared_record, same_input
 from flows.settings import ReconstructSettings
 from pipeline import reach, sidecar
 from pipeline.cube import SpectralCube
@@ -61,10 +61,11 @@ def is_there(settings: ReconstructSettings) -> bool:
         _, path = url_to_fs(settings.destination)
         path.encode()  # GDAL, which writes beside it, has names in UTF-8
         exists = not is_free(settings.destination)
-        refuse_foreign_record(settings.destination)
         if not exists:
             _refuse_other_format(settings.destination)
             _refuse_inside(settings.destination)
+            refuse_foreign_record(settings.destination)
+        refuse_shared_record(settings.destination)
     except Refusal:
         raise
     except storage_errors(ValueError, ImportError) as error:

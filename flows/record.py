@@ -16,6 +16,10 @@ from pipeline.uri import absolute, is_file
 
 _FILES = ("aoi", "camera", "checkpoint", "illuminant")
 """Settings that may name a file; without an ending they are names of what ships."""
+_OWN, _MOVE = (
+    "only a cube's own record is replaced",
+    "Move it, or choose another name for the cube.",
+)
 
 
 def record_path(destination: str) -> str:
@@ -85,17 +89,21 @@ def _unreadable(path: str, found: object) -> Refusal:
 
 def refuse_foreign_record(destination: str) -> None:
     """Raise Refusal where something that is no record of a run has the place of `run.json`."""
-    rule, path = "only a cube's own record is replaced", record_path(destination)
-    fix = "Move it, or choose another name for the cube."
     try:
-        record = recorded(destination)
+        recorded(destination)
     except Refusal:
-        raise Refusal(rule, path, fix) from None
-    of, mine = ((record or {}).get("cube", ""), destination)
-    of, mine = (uri.rstrip("/").rpartition("/")[2] for uri in (of, mine))
-    # Of a cube that was renamed with what lies beside it the record is its own all the same.
+        raise Refusal(_OWN, record_path(destination), _MOVE) from None
+
+
+def refuse_shared_record(destination: str) -> None:
+    """Raise Refusal where the record is of the cube whose name differs by `.zarr` alone.
+
+    Of a cube that was renamed with what lies beside it the record is its own all the same.
+    """
+    named = ((recorded(destination) or {}).get("cube", ""), destination)
+    of, mine = (uri.rstrip("/").rpartition("/")[2] for uri in named)
     if of != mine and of.removesuffix(".zarr") == mine.removesuffix(".zarr"):
-        raise Refusal(rule, f"{path} of {of}", fix)
+        raise Refusal(_OWN, f"{record_path(destination)} of {of}", _MOVE)
 
 
 def environments(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -334,7 +334,7 @@ def test_cubes_that_are_replaced_make_room(r2h, scenes, monkeypatch):
     assert r2h()[0] == 0
     usage = shutil.disk_usage("/")._replace(free=100)
     planned = "overwrite = true\nseed = 3\n"
-    monkeypatch.setattr(batch, "room_of", lambda _: 10**6, raising=False)
+    monkeypatch.setattr(batch, "room_of", lambda *_: 10**6, raising=False)
     monkeypatch.setattr(batch.shutil, "disk_usage", lambda _: usage)
     code, _, err = r2h("--dry-run", scene=planned)
     assert code == 0, err

@@ -156,7 +156,7 @@ def test_the_readmes_lines_run_at_any_exposure() -> None:
     full, dark = (names["cube"] for names in seen)
     assert full.shape == (len(tile()), 31, *tile().shape[2:])
     torch.testing.assert_close(8 * dark, full)
-    rendered = apply_matrix(torch.from_numpy(seen[0]["sensitivities"]), full)
+    rendered = apply_matrix(torch.from_numpy(seen[0]["camera"].sensitivities), full)
     torch.testing.assert_close(rendered, tile(), atol=1e-4, rtol=0)
 
 
