@@ -77,7 +77,13 @@ def is_there(settings: ReconstructSettings) -> bool:
 
 
 def _refuse_other_format(destination: str) -> None:
-    """What asks for a GeoTIFF by its name would be given a folder of that name."""
+    """What asks for a GeoTIFF by its name would be given a folder of that name.
+
+    And the item of ``NAME.run.zarr`` would be the record of ``NAME.zarr``.
+    """
+    if sidecar.stem(destination).endswith(".run"):
+        found, fix = f"{destination}, beside records NAME.run.json", "Choose another name."
+        raise Refusal("a cube's name does not end in .run", found, fix)
     if PurePath(destination).suffix.lower() in OTHERS:
         fix = "Name it NAME.zarr; `r2h export` makes files of other formats of it."
         raise Refusal("a cube is a Zarr store, which is a folder", destination, fix)

@@ -88,8 +88,11 @@ def _with_run(job: Job, process: float) -> int:
     """Bytes of a process that takes so many with the model, and what the run puts on top."""
     channels = len(job.reconstructor.wavelengths)
     fields, answers = job.reconstructor.noises * channels, (1 + job.reconstructor.spread) * channels
-    # Waiting tiles with their noise, and answers: one more of each than are worked on.
-    queued = (job.workers + 1) * job.settings.batch * (3 + fields + 2 * answers)
+    # Waiting tiles and answers: one more of each than are worked on. Noise waits with tiles that
+    # are read and with those that are given to the model, which takes a batch of its own.
+    tiles = (job.workers + 1) * job.settings.batch
+    noises = 2 * tiles + job.workers * job.settings.batch + 1
+    queued = tiles * (3 + 2 * answers) + noises * fields
     blocks = min(BLOCKS, job.scene.height * job.scene.width * 3 * job.scene.dtype.itemsize)
     return int(MARGIN * (process + job.plan.buffer_bytes + queued * job.grid.tile**2 * 4 + blocks))
 

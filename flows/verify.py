@@ -1,6 +1,8 @@
 """A finished cube looked through end to end: what is stored, and a sample of it made again."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +23,7 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.redact import HIDDEN
 from pipeline.source import known
-from pipeline.verify import Chunk, Mask
+from pipeline.verify import Chunk
 
 ELSEWHERE = {"float32": 20, "bfloat16": 100}
 """Counts of 1e-4 by which values may differ where something of the environment does, by what the
@@ -47,20 +49,18 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     # What cannot be read cannot be looked at further.
     whole = cube.chunks() - set().union(*(fault.chunks for fault in faults))
     if not with_input:
-        faults += verify.contents(cube, whole, None)
+        faults += verify.contents(cube, whole, lambda *_: ())
         return report | {"faults": [fault.what for fault in faults]}
     if (record := recorded(uri)) is None:
         rule, fix = "a cube has the record of its run beside it", "Look at it with --no-input."
         raise Refusal(rule, f"no {record_path(uri)}", fix)
     job = _opened(record, uri, source)
-    faults += verify.contents(cube, whole, lambda window: _valid(job, window))
+    faults += verify.contents(cube, whole, partial(_look, job, cube))
     if (written := cube.settings.get("format")) != FORMAT:
         other = f"not with what this version makes: the cube is of format {written}, not {FORMAT}"
         about = {"input": job.settings.source, "made_again": 0, "compared": other}
         return report | about | {"faults": [fault.what for fault in faults]}
     faults += _metadata(job, cube)
-    seen = Closure(job.camera.sensitivities)
-    faults += disagreeing(cube, whole, seen, lambda window: _linear(job, window))
     here = environment(job)
     changed = sorted(set().union(*(_changed(one, here) for one in environments(record))))
     again = _sample(sorted(whole), sample)
@@ -111,16 +111,15 @@ def _metadata(job: Job, cube: SpectralCube) -> list[verify.Fault]:
         SpectralCube.remove(expected)
 
 
-def _valid(job: Job, window: Window) -> Mask:
-    inside = window.shifted(job.plan.place.row, job.plan.place.col)
-    _, valid = job.scene.read(inside)
-    return valid if job.area is None else valid & job.area(inside)
-
-
-def _linear(job: Job, window: Window) -> NDArray[np.float32]:
+def _look(job: Job, cube: SpectralCube, window: Window, raw: NDArray[Any]) -> Iterator[str]:
+    """What a chunk, as it is stored, has that does not follow from its input."""
     inside = window.shifted(job.plan.place.row, job.plan.place.col)
     values, valid = job.scene.read(inside)
-    return job.camera.decode(np.where(valid, values, 0))
+    yield from verify.misplaced(raw, valid if job.area is None else valid & job.area(inside))
+    if cube.settings.get("format") == FORMAT:
+        linear = job.camera.decode(np.where(valid, values, 0))
+        off = Closure(job.camera.sensitivities).off(raw, linear)
+        yield from disagreeing(cube, window, raw, off)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> set[str]:

@@ -86,6 +86,10 @@ def _reason_against(model: R2HDiff, engine: Engine) -> str | None:
     return None if supported(model) else f"the graph is of a whole network, not of {model.config}"
 
 
+WHITE = 0.01
+"""How far a camera's row may sum from 1: white is 1."""
+
+
 def _refuse_no_camera(seen: Tensor, bands: int) -> None:
     if seen.shape != (3, bands) or not ((seen.sum(dim=1) - 1).abs() < WHITE).all():
         found = f"{tuple(seen.shape)}, sums {seen.sum(dim=-1).flatten().tolist()[:3]}"
@@ -100,8 +104,6 @@ def _refuse_no_scale(scale: float) -> None:
         raise ValueError(f"a scene's scale must be finite and above 0; got {scale}.")
 
 
-WHITE = 0.01
-"""How far a camera's row may sum from 1: white is 1."""
 FEW = 8
 """Windows of a scene that are looked at first, at most."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.closure import Closure
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
@@ -22,37 +20,21 @@ from pipeline.layers import CLOSURE
 from pipeline.layout import CubeSpec
 from pipeline.overview import halved, known, owned
 from pipeline.store import is_local, open_store, put
-from pipeline.verify import Chunk, Fault, window_of
+from pipeline.verify import Fault
 
-_THREADS = 4
 _MOST = 65534
 """Counts of the layer `closure` at most."""
-Seen = Callable[[Window], NDArray[np.float32]]
-"""Of a window of the cube the linear RGB (3, h, w) of its input; what is not valid is anything."""
 
 
 def disagreeing(
-    cube: SpectralCube, chunks: Iterable[Chunk], camera: Closure, seen: Seen
-) -> Iterator[Fault]:
-    """Chunks that do not render to their input as the layer of closure says, by a ``camera``.
+    cube: SpectralCube, window: Window, raw: NDArray[Any], off: NDArray[np.float32]
+) -> Iterator[str]:
+    """Whether a chunk and what lies beside it disagree: the mask, overviews, and how far it is off.
 
-    So are found other spectra, and those of other pixels. And chunks of which the mask or the
-    overviews beside them are not what follows from them.
+    By how far it is ``off`` (h, w) its input other spectra are found, and those of other pixels.
     """
-
-    def reasons(chunk: Chunk) -> list[str]:
-        window = window_of(cube, chunk)
-        raw = cube.raw(window)
-        return [
-            *_unlike(cube, window, raw),
-            *_misrendered(cube, window, raw, camera.off(raw, seen(window))),
-        ]
-
-    wanted = sorted(chunks)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for chunk, found in zip(wanted, pool.map(reasons, wanted), strict=True):
-            for reason in found:
-                yield Fault(f"chunk {chunk} {reason}", frozenset([chunk]))
+    yield from _unlike(cube, window, raw)
+    yield from _misrendered(cube, window, raw, off)
 
 
 def _beside(cube: SpectralCube, name: str, window: Window) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import struct
 
 from rasterio.io import DatasetReader
 
+from pipeline.bands import RGB
 from pipeline.errors import Refusal
 from pipeline.headers import Head, head_of
 from pipeline.remote import JP2_DRIVER, Source
@@ -45,7 +46,8 @@ def refuse_pages(dataset: DatasetReader, head: Head | None, uri: str) -> None:
             _refuse_preview(tags, uri)
     _refuse_turned(tags, uri)
     channels = head.parts.get(b"cdef", b"") if head else b""
-    _refuse_channels(channels, {"red", "green", "blue"} <= _kinds(dataset), uri)
+    named = {kind.name for kind in dataset.colorinterp} >= set(RGB)
+    _refuse_channels(channels, named, uri)
 
 
 def _by_gdal(dataset: DatasetReader) -> dict[int, int]:
@@ -85,10 +87,6 @@ def _refuse_turned(tags: dict[int, int], name: str) -> None:
             "(gdal_translate does not); or set the tag to 1 if it is meant as it is stored."
         )
         raise Refusal(rule, f"{name} with {turned}", fix)
-
-
-def _kinds(dataset: DatasetReader) -> set[str]:
-    return {kind.name for kind in dataset.colorinterp}
 
 
 def _refuse_channels(channels: bytes, named: bool, name: str) -> None:

@@ -183,8 +183,7 @@ class Stream:
             return Tile(index, wanted, None, None, False)
         rgb = filled(self.camera.decode(np.where(valid, values, 0)), valid)
         drawn = fields(window, self._channels, self.seed, self.reconstructor.noises)
-        whole = padded(rgb, window.height, window.width)
-        return Tile(index, wanted, whole, drawn, not valid.all())
+        return Tile(index, wanted, padded(rgb, window.height, window.width), drawn, not valid.all())
 
     def _groups(self, tiles: Iterable[Tile]) -> Iterator[list[Tile]]:
         """Consecutive tiles, at most a batch of them for the model.
@@ -215,7 +214,8 @@ class Stream:
         wanted = len(given), (1 + self.reconstructor.spread) * self._channels, *given.shape[2:]
         refuse_unlike("answers", tuple(found.shape), wanted)
         answers = iter(found)
-        return [(tile, None if tile.rgb is None else next(answers)) for tile in group]
+        spent = [tile._replace(noise=None) for tile in group]  # noise is a cube's size a sample
+        return [(tile, None if tile.rgb is None else next(answers)) for tile in spent]
 
     def _batch(self, samples: list[Tensor]) -> Tensor:
         # A convolution's last bit depends on the batch's shape: it is always the same.

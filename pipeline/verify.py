@@ -23,6 +23,8 @@ _THREADS = 4
 Chunk = tuple[int, int]
 Index = tuple[int, ...]
 Mask = NDArray[np.bool_]
+Look = Callable[[Window, NDArray[Any]], Iterable[str]]
+"""What is wrong with a chunk, its window of the cube and what is stored there."""
 
 
 class Fault(NamedTuple):
@@ -139,20 +141,17 @@ def _coarser(cube: SpectralCube, name: str) -> bool:
     return level is not None and (level[0] != "" or level[1] not in own)
 
 
-def contents(
-    cube: SpectralCube, chunks: Iterable[Chunk], valid: Callable[[Window], Mask] | None
-) -> Iterator[Fault]:
-    """Chunks whose values leave the range written at creation, or whose nodata is not the input's.
+def contents(cube: SpectralCube, chunks: Iterable[Chunk], look: Look) -> Iterator[Fault]:
+    """Chunks whose values leave the range written at creation, and what a ``look`` at each finds.
 
-    ``valid`` says of a window of the cube which pixels must have values, (height, width); where it
-    is None, nodata is looked at alone: a pixel has it at all wavelengths or at none.
+    A pixel has nodata at all wavelengths or at none.
     """
     array = _array(cube.uri)
     windows = [window_of(cube, chunk) for chunk in sorted(chunks)]
 
     def reasons(window: Window) -> list[str]:
         raw: NDArray[Any] = np.asarray(array[:, *window.slices])
-        return list(_misfits(raw, array.attrs["valid_range"], valid(window) if valid else None))
+        return [*_misfits(raw, array.attrs["valid_range"]), *look(window, raw)]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for window, found in zip(windows, pool.map(reasons, windows), strict=True):
@@ -168,14 +167,23 @@ def window_of(cube: SpectralCube, chunk: Chunk) -> Window:
     return Window(row, col, height, width)
 
 
-def _misfits(raw: NDArray[Any], valid_range: Any, valid: Mask | None) -> Iterator[str]:
-    nodata = np.isnan(raw) if raw.dtype.kind == "f" else raw == NODATA[raw.dtype.name]
+def _nodata(raw: NDArray[Any]) -> Mask:
+    nodata: Mask = np.isnan(raw) if raw.dtype.kind == "f" else raw == NODATA[raw.dtype.name]
+    return nodata
+
+
+def _misfits(raw: NDArray[Any], valid_range: Any) -> Iterator[str]:
+    nodata = _nodata(raw)
     if (nodata.any(axis=0) != nodata.all(axis=0)).any():
         yield "has nodata at some wavelengths of a pixel"
     least, most = (raw.dtype.type(bound) for bound in valid_range)
     if (((raw < least) | (raw > most)) & ~nodata).any():
         yield f"has values outside {valid_range}"
-    if valid is not None and (wrong := int((nodata[0] == valid).sum())):
+
+
+def misplaced(raw: NDArray[Any], valid: Mask) -> Iterator[str]:
+    """Whether nodata of a chunk is not where its input is not ``valid`` (height, width)."""
+    if wrong := int((_nodata(raw[0]) == valid).sum()):
         yield f"has nodata where the input has none, or none where it has some: {wrong} pixels"
 
 
@@ -192,7 +200,7 @@ def differences(uri: str, window: Window, part: str) -> tuple[float, int]:
     them is nodata.
     """
     left, right = np.asarray(_array(uri)[:, *window.slices]), np.asarray(_array(part)[...])
-    bad = [np.isnan(v) if v.dtype.kind == "f" else v == NODATA[v.dtype.name] for v in (left, right)]
+    bad = [_nodata(v) for v in (left, right)]
     both = ~(bad[0] | bad[1])
     scale = SCALE if left.dtype.kind == "f" else 1
     apart = np.abs(left[both].astype(np.float64) - right[both]) / scale

@@ -591,6 +591,11 @@ def test_names_that_differ_by_their_ending_would_share_what_lies_beside(r2h, ras
     assert not (tmp_path / "a").exists()
 
 
+def test_a_name_whose_item_would_be_anothers_record_is_refused(r2h, raster, tmp_path):
+    code, _, err = r2h.reconstruct(raster, tmp_path / "a.run.zarr")
+    assert (code, "does not end in .run" in err) == (2, True)
+
+
 def test_a_cube_in_a_cube_is_refused(r2h, raster, tmp_path):
     assert r2h.reconstruct(raster, tmp_path / "a.zarr")[0] == 0
     code, _, err = r2h.reconstruct(raster, tmp_path / "a.zarr" / "part" / "b.zarr")
