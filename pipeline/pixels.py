@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
-from pipeline.blocks import Blocks, read_pixels
+from pipeline.blocks import Blocks
 from pipeline.grid import Window
+from pipeline.known import read_pixels
 from pipeline.remote import Source
 
 

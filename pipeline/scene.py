@@ -16,18 +16,18 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from pipeline.bands import declared_end, declared_white, refuse_not_rgb, rgb_bands, shared_dtype
-from pipeline.blocks import refuse_other_mask, says_nodata
 from pipeline.colours import Colours, declared_colours
 from pipeline.damage import readable
 from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.guard import beside, refuse_bomb, refuse_elsewhere
+from pipeline.known import refuse_other_mask, says_nodata
 from pipeline.moment import Moment, recorded
 from pipeline.ours import refuse_ours
 from pipeline.pages import look_at_head, refuse_pages
 from pipeline.pixels import Pixels
 from pipeline.remote import Source
-from pipeline.stored import Stored, is_place
+from pipeline.stored import Stored, is_place, refuse_no_world
 from pipeline.uri import gdal_path, local_path
 
 UNTILED = ("PNG", "JPEG")
@@ -215,6 +215,8 @@ def _place(dataset: DatasetReader, uri: str) -> Affine | None:
     """Where GDAL finds it; a world file that comes through fsspec it does not get to read."""
     found: Affine = dataset.transform
     if found.is_identity:
+        if (path := local_path(uri)) is not None:
+            refuse_no_world(path)
         return Stored(uri).world() if gdal_path(uri) is None else None
     if not is_place(found):
         rule = "a place has finite numbers, and pixels with a width and a height"

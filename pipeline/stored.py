@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
@@ -13,7 +13,7 @@ from affine import Affine, loadsw
 
 from pipeline import reach
 from pipeline.errors import Refusal
-from pipeline.guard import BESIDE, worlds
+from pipeline.guard import BESIDE, beside, worlds
 from pipeline.redact import redact
 
 Found = TypeVar("Found")
@@ -125,6 +125,15 @@ class Stored:
             self.fs.get_file(self.path + ending, path + ending)
 
 
+def refuse_no_world(path: Path) -> None:
+    """Raise Refusal where a world file beside a local image is none: GDAL passes over it."""
+    kinds = worlds(path.suffix)
+    for name in map(Path, beside(path)[1:]):
+        if name.suffix[1:] in kinds:
+            with name.open("rb") as file:
+                _six(file.read(_WORLD), str(name))
+
+
 def is_place(found: Affine) -> bool:
     """Whether a transform is of finite numbers, and goes both ways."""
     return bool(np.isfinite(np.array(found, float)).all() and found.determinant)
@@ -133,7 +142,8 @@ def is_place(found: Affine) -> bool:
 def _six(text: bytes, name: str) -> Affine:
     """The transform of a world file, whose numbers are of the centre of the first pixel."""
     try:
-        found = loadsw(" ".join(text.decode().split()[:6]))
+        # A decimal comma is one to GDAL too.
+        found = loadsw(" ".join(text.decode().replace(",", ".").split()[:6]))
     except ValueError:
         found = Affine.scale(0)
     if not is_place(found):

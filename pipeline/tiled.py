@@ -27,3 +27,7 @@ def into_tiles(dataset: DatasetReader, path: str) -> None:
         raise Refusal(rule, f"{free / 1e9:.1f} GB", "Set TMPDIR to a larger disk.")
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), undamaged(dataset):
         rasterio.shutil.copy(dataset, path, driver="GTiff", **_LAYOUT)
+        with rasterio.open(path, "r+") as copy:
+            for band, text in enumerate(dataset.descriptions, 1):
+                if text:  # one says that GDAL's alpha is none, as near infrared
+                    copy.set_band_description(band, text)

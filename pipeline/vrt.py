@@ -13,7 +13,6 @@ import zarr
 
 from pipeline.companion import Companion
 from pipeline.labels import Labels
-from pipeline.layout import NOTE
 
 _TYPES = {"uint16": "UInt16", "float32": "Float32"}
 _COLOURS = ("Red", "Green", "Blue")
@@ -29,7 +28,7 @@ def vrt(uri: str, labels: Labels, levels: Mapping[int, zarr.Array[Any]]) -> byte
         _text(root, "SRS", labels.crs_wkt)
     if labels.transform is not None:
         _text(root, "GeoTransform", ", ".join(map(repr, labels.transform.to_gdal())))
-    _items(root, {"DESCRIPTION": NOTE, "wavelength_units": "Nanometers"})
+    _items(root, {"DESCRIPTION": labels.origin, "wavelength_units": "Nanometers"})
     cube, aux = (PurePosixPath(path.rstrip("/")).name for path in (uri, Companion.uri(uri)))
     sources = [f"{aux}/overview_{factor}" for factor in levels]
     for number in range(1, len(labels.wavelengths) + 1):

@@ -333,6 +333,18 @@ def test_a_copy_has_the_nodata_of_each_band(tmp_path, monkeypatch, driver):
     np.testing.assert_equal(RasterScene.open(str(path)).read(whole), (values, known))
 
 
+def test_a_copy_knows_what_its_bands_are(tmp_path, monkeypatch):
+    path, whole = tmp_path / "a.png", Window(0, 0, 64, 64)
+    data = pixels(4, size=64)
+    data[3, :8] = 0
+    save(path, data, driver="PNG")
+    infrared = '<PAMRasterBand band="4"><Description>NIR</Description></PAMRasterBand>'
+    Path(f"{path}.aux.xml").write_text(f"<PAMDataset>{infrared}</PAMDataset>")
+    assert RasterScene.open(str(path)).read(whole)[1].all()
+    monkeypatch.setattr(scene, "LARGE", 1e3)
+    np.testing.assert_equal(RasterScene.open(str(path)).read(whole), (data[:3], True))
+
+
 def test_a_copy_of_16_bits_needs_room_for_them(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", pixels(size=64).astype(np.uint16), driver="PNG")
     monkeypatch.setattr(scene, "LARGE", 1e3)
@@ -409,10 +421,18 @@ def test_a_place_in_an_image_counts_before_one_beside_it(tmp_path, kept):
 
 @pytest.mark.parametrize("text", ["", "1 2 3", "a b c d e f", "0 " * 6, "nan 0 0 nan 0 0", "\xff"])
 def test_a_world_file_that_is_none_is_refused(tmp_path, kept, text):
-    save(tmp_path / "a.png", pixels(size=64), driver="PNG")
+    path = save(tmp_path / "a.png", pixels(size=64), driver="PNG")
     (tmp_path / "a.pgw").write_bytes(text.encode("latin-1"))
-    with pytest.raises(Refusal, match=r"world file .*a\.pgw"):
-        RasterScene.open(f"{kept()}/a.png")
+    for uri in (str(path), f"{kept()}/a.png"):
+        with pytest.raises(Refusal, match=r"world file .*a\.pgw"):
+            RasterScene.open(uri)
+
+
+def test_a_decimal_comma_in_a_world_file_is_one(tmp_path, kept):
+    path = save(tmp_path / "a.png", pixels(size=64), driver="PNG")
+    (tmp_path / "a.pgw").write_text(WORLD.replace(".", ","))
+    near, far = RasterScene.open(str(path)), RasterScene.open(f"{kept()}/a.png")
+    assert near.transform == far.transform == Affine(0.5, 0.2, 5e5 - 0.1, 0.1, -0.5, 4.6e6 - 0.05)
 
 
 def test_notes_that_come_with_a_copy_name_no_other_file(tmp_path):

@@ -140,6 +140,22 @@ def test_a_colour_that_one_band_calls_nodata_is_nodata_in_all_three_at_once(
     assert set(np.nonzero(~valid)[1]) == {4}
 
 
+def test_a_colour_of_four_bands_is_nodata_where_the_three_have_it(tmp_path: Path) -> None:
+    data = np.full((4, 4, 6), 90, np.uint8)
+    data[:, :, 1] = np.array([5, 6, 7, 8])[:, None]
+    data[:3, :, 2] = np.array([5, 6, 7])[:, None]
+    data[2:, :, 3] = np.array([7, 8])[:, None]
+    uri = save(tmp_path / "a.tif", data, photometric="rgb", alpha="unspecified")
+    with rasterio.open(uri, "r+") as file:
+        file.update_tags(NODATA_VALUES="5 6 7 8")
+    valid = RasterScene.open(uri).read(Window(0, 0, 4, 6))[1]
+    assert set(np.nonzero(~valid)[1]) == {1, 2}
+    with rasterio.open(uri, "r+") as file:
+        file.update_tags(NODATA_VALUES="5 6 seven 8")
+    with pytest.raises(Refusal, match="a number for each band"):
+        RasterScene.open(uri).read(Window(0, 0, 4, 6))
+
+
 def test_alpha_counts_with_nodata_and_with_a_mask(tmp_path: Path) -> None:
     data = lacking(7)[[0, 1, 2, 4]]
     for name, about in {"nodata": {"nodata": 255}, "mask": {}}.items():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,9 +17,11 @@ from pipeline.cog import cog
 from pipeline.cube import SpectralCube
 from pipeline.curve import to_srgb
 from pipeline.errors import Busy, Refusal
+from pipeline.labels import Labels
 from pipeline.moment import given
 from pipeline.publish import published
 from pipeline.sidecar import Sidecars, publish, refuse_foreign, withdraw, write_sidecars
+from pipeline.vrt import vrt
 from tests.cubes import (
     CHUNK,
     HEIGHT,
@@ -38,6 +41,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreference
 WHEN = given("2026-07-01T10:30:00+02:00")
 
 
+def test_the_vrt_of_a_part_without_a_place_names_its_first_pixel(tmp_path):
+    part = replace(Labels.of(make(tmp_path / "a.zarr")), transform=None, start=(3, 4))
+    assert b"estimated from RGB, not measured, " in vrt("a.zarr", part, {})
+    assert b"first pixel row 3, column 4 of the scene" in vrt("a.zarr", part, {})
+
+
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_the_vrt_is_the_cube_with_names_and_the_exact_place(tmp_path, dtype, where):
@@ -54,7 +63,7 @@ def test_the_vrt_is_the_cube_with_names_and_the_exact_place(tmp_path, dtype, whe
         assert set(vrt.scales) == {1e-4 if dtype == "uint16" else 1}
         assert vrt.descriptions == tuple(f"{nm:g} nm" for nm in WAVELENGTHS)
         assert set(vrt.block_shapes) == {(CHUNK, CHUNK)}
-        assert vrt.tags()["DESCRIPTION"] == "estimated from RGB, not measured"
+        assert vrt.tags()["DESCRIPTION"] == Labels.of(cube).origin
         for band, nm in enumerate(WAVELENGTHS, 1):
             assert float(vrt.tags(band)["wavelength"]) == nm
             assert vrt.tags(band)["wavelength_units"] == "Nanometers"
