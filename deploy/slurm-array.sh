@@ -28,7 +28,8 @@ if [ "$code" -gt 128 ]; then
     code=0
     wait "$run" || code=$?
 fi
-if [ "$code" -eq 75 ]; then
+# 143 is of a signal that came before the run could answer it.
+if [ "$code" -eq 75 ] || [ "$code" -eq 143 ]; then
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 fi
 exit "$code"

@@ -138,12 +138,18 @@ def _buffer(grid: TileGrid, place: Window, part: Window, chunk: int, needs: Need
     # Those that wait or are written; being encoded, a chunk is also there rounded, halved and
     # compressed.
     left = waiting(part.width, chunk) + 1
+    # No more than there are: of one chunk none waits.
+    count = -(-part.height // chunk) * -(-part.width // chunk)
     # What waits for a chunk of a coarser overview: of level 8 an eighth of a row of chunks, of
     # each level after it half as much.
-    gathered = chunk * part.width * needs.wavelengths * needs.stored_bytes // 4
+    high = min(chunk, part.height)
+    gathered = high * part.width * needs.wavelengths * needs.stored_bytes // 4
     # Of the layers from level 2 on: half a row of chunks of flags, residual and mean deviation.
-    gathered += chunk * part.width * 5
-    return one * (open_ + left + 2 * min(left, WRITERS)) + gathered
+    gathered += high * part.width * 5
+    # One that the region's edge cuts is stored whole.
+    whole = chunk * chunk * needs.wavelengths * needs.stored_bytes
+    written = max(2 * one, one + whole)
+    return one * min(open_ + left, count) + written * min(left, WRITERS, count) + gathered
 
 
 def open_chunks(grid: TileGrid, window: Window, chunk: int) -> int:

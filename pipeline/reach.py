@@ -41,6 +41,8 @@ _LASTING = re.compile(r"code: 4(?!08|29)\d\d")
 """What a server says of a request that is wrong, and not of its own state."""
 _BUSY = {408, 429}
 """Of the answers below 500 those of a server's own state."""
+_UNKNOWN = 501
+"""Of those above it what no other try changes: a server that knows no such request, as to write."""
 _PASSING = re.compile(r"Connect|Timeout|ServiceRe(quest|sponse)|Transport|Payload")
 _SECURED = re.compile(r"SSL|Certificate")
 """In the names of errors on the way to a store: of a network, and of whom to trust in it."""
@@ -165,7 +167,7 @@ def failed(error: BaseException, rule: str, fix: str) -> Exception:
         may_pass = any(map(_PASSING.search, kinds)) and not any(map(_SECURED.search, kinds))
         may_pass |= isinstance(error, OSError) and error.errno in _ON_THE_WAY
     else:
-        may_pass = code >= 500 or code in _BUSY
+        may_pass = (code >= 500 and code != _UNKNOWN) or code in _BUSY
     if may_pass:
         return ConnectionError(redact(f"{rule}, and is out of reach: {error}"))
     return Refusal(rule, error, fix)

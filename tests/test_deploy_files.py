@@ -105,8 +105,9 @@ def test_scripts_are_clean_to_shellcheck():
     assert found.returncode == 0, found.stdout
 
 
-def test_a_preempted_array_task_ends_in_order_and_is_queued_again(tmp_path):
-    script(tmp_path / "r2h", f'echo "$@" > {tmp_path}/began; trap "exit 75" TERM; sleep 30 & wait')
+@pytest.mark.parametrize(("trap", "code"), [('trap "exit 75" TERM;', 75), ("", 143)])
+def test_a_preempted_array_task_ends_in_order_and_is_queued_again(tmp_path, trap, code):
+    script(tmp_path / "r2h", f'echo "$@" > {tmp_path}/began; {trap} sleep 30 & wait')
     script(tmp_path / "scontrol", f'echo "$@" > {tmp_path}/queued')
     (tmp_path / "scenes.txt").write_text("a.tif\nb.tif\n")
     slurm = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_JOB_ID": "7"}
@@ -116,6 +117,6 @@ def test_a_preempted_array_task_ends_in_order_and_is_queued_again(tmp_path):
         time.sleep(0.05)
     time.sleep(0.2)
     task.send_signal(signal.SIGTERM)
-    assert task.wait(20) == 75
+    assert task.wait(20) == code
     assert (tmp_path / "began").read_text().startswith("reconstruct b.tif cubes/b.zarr --resume")
     assert (tmp_path / "queued").read_text() == "requeue 7_2\n"

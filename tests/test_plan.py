@@ -74,6 +74,15 @@ def test_the_buffer_does_not_grow_with_the_height():
     assert tall.buffer_bytes == short.buffer_bytes
 
 
+def test_a_chunk_larger_than_the_scene_is_there_once_and_stored_whole():
+    lattice, scene = TileGrid(500, 600, 256, 32), Window(0, 0, 500, 600)
+    held, of_level = 500 * 600 * NEEDS.open_bytes, 500 * 600 * (31 * 2 // 4 + 5)
+    for chunk in (1024, 2048, 4096):
+        needed = 2 * held + chunk * chunk * 31 * 2
+        made = plan(lattice, scene, chunk, NEEDS).buffer_bytes
+        assert made == pytest.approx(needed + of_level, rel=0.01)
+
+
 def test_the_tiles_planned_are_the_tiles_computed(tmp_path):
     of, toy = scene(90, 70), Toy()
     run = stream(tmp_path / "a.zarr", of, toy)

@@ -3,8 +3,10 @@
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import fsspec
@@ -17,6 +19,7 @@ from pipeline import blocks, reach, recent, scene
 from pipeline.colours import declared_colours
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
+from pipeline.lock import locked
 from pipeline.pages import look_at_head
 from pipeline.remote import Source
 from pipeline.scene import RasterScene
@@ -293,6 +296,21 @@ def test_a_raster_that_was_replaced_is_read_anew_by_the_next_job(tmp_path, mask)
         after = RasterScene.open(f"{server}/a.tif")
         assert after.transform == east["transform"]
         np.testing.assert_equal(after.read(whole), RasterScene.open(str(name)).read(whole))
+
+
+def test_a_server_that_takes_no_files_is_no_place_for_a_cube(tmp_path):
+    class Web(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Web, directory=str(tmp_path))) as web:
+        Thread(target=web.serve_forever).start()
+        try:
+            uri = f"http://127.0.0.1:{web.server_port}/a.zarr"
+            with pytest.raises(Refusal, match="Unsupported method"), locked(uri):
+                pass
+        finally:
+            web.shutdown()
 
 
 @pytest.mark.parametrize("driver", ["PNG", "JPEG"])
