@@ -9,13 +9,14 @@ from typing import Any
 from flows.learn_settings import TrainSettings
 from flows.scenes import SHOWN, scenes_of
 from flows.shown import beside_of
+from model.checkpoint import describe, named
 from model.train import STATE
 from pipeline.errors import Refusal
 from pipeline.lock import alone
 from pipeline.reference import Folder
 from pipeline.store import put
 
-SETTINGS, SEEN = "settings.json", "seen.json"
+SETTINGS, SEEN, START = "settings.json", "seen.json", "--init"
 MACHINE = {"device", "tensorboard"}
 """Settings that a run may go on under other values of: they say where, not what."""
 _FIX = "Train in another folder."
@@ -74,8 +75,12 @@ def _keep_seen(settings: TrainSettings, root: str | Path, folder: Path) -> None:
     for path in map(Path, filter(None, (settings.reflectances, settings.illuminants))):
         key = f"illuminants {path.name}" if path.name in now else path.name
         now[key] = Folder(path.parent).digest(path.name)
+    if settings.init is not None:
+        now[START] = describe(named(settings.init))["digest"]
     kept = folder / SEEN
     begun = _begun(kept) or now
+    if START in now:  # of which an earlier version kept no digest
+        begun = {START: now[START]} | begun
     if other := [name for name in begun | now if begun.get(name) != now.get(name)]:
         found = f"{', '.join(other[:SHOWN])}: {len(other)} of {len(now)} are others in {root} now"
         fix = "Give the data it was begun with, or train in another folder."

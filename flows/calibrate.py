@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 import model
+from flows.begun import taken_up
 from flows.bound import views
 from flows.folds import reader, refuse_unfit, without
-from flows.learn_settings import CalibrateSettings, NetworkSettings
-from flows.train import provenance, train
+from flows.learn_settings import CalibrateSettings
+from flows.train import provenance, train, with_names
 from model.checkpoint import KIND, describe_kind, named
 from model.engine import best_engine
 from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
@@ -23,7 +24,6 @@ from pipeline.ahead import cores
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.cave import WAVELENGTHS
 from pipeline.context import measured
-from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.noise import fields
 from pipeline.reference import Reference, ReferenceScene
@@ -95,12 +95,10 @@ def _network(
                 tell(f"{folder.name}: iteration {iteration}, loss {loss:.3f}")
 
         train(of, root, folder, report)
-    trained, asked = model.describe(path)["training"], provenance(of)
-    network = NetworkSettings(**trained["network"])  # a switch that came later was at its default
-    trained["network"] = network.model_dump(mode="json")
-    if other := [key for key, value in asked.items() if trained.get(key, value) != value]:
-        rule, fix = "a fold's network that is there was trained as now", "Use another folder."
-        raise Refusal(rule, f"{path} with other {', '.join(other)}", fix)
+    else:
+        # As by a training that goes on, other settings and other data are refused.
+        with taken_up(with_names(of, root), root, folder):
+            pass
     return model.load(path)
 
 

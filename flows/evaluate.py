@@ -11,14 +11,25 @@ import torch
 
 import model
 from flows.bound import bind, chosen_engine, closure_of, threads_of
+from flows.compared import compared, scored, true_colours
 from flows.forecast import peak_resident
 from flows.learn_settings import EvaluateSettings
 from flows.report import EVALUATION, error_map_name, report_place, write_evaluation
 from flows.scenes import scenes_of, seen_by
-from flows.scorebook import FITTED, Row, about, cautions, differences, means, refuse_other, write
+from flows.scorebook import (
+    FITTED,
+    Row,
+    about,
+    cautions,
+    differences,
+    forget,
+    means,
+    refuse_other,
+    write,
+)
 from flows.sigma import checkpoint_of
 from model.baseline import RootPolynomial
-from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
+from pipeline.camera import Camera, Floats, load_camera, resampled
 from pipeline.charts import error_maps, off, png
 from pipeline.closure import Closure
 from pipeline.context import Measured, measured
@@ -27,9 +38,8 @@ from pipeline.datasets import Name
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window
 from pipeline.lock import alone
-from pipeline.picture import Pixels, true_colour
 from pipeline.reference import DataSet, Reference, ReferenceScene
-from pipeline.scores import PROTOCOLS, Scores
+from pipeline.scores import Scores
 from pipeline.stream import Reconstructor, Stream
 
 OURS, BASELINE, WHOLE = "r2h-diff", "root-polynomial", "r2h-diff whole"
@@ -62,6 +72,7 @@ def evaluate(
     bench = _Bench(settings, network, camera, eye, out, tell)
     # Cubes and scores have the same names in every evaluation: two would score each other's.
     with alone(out / ".evaluate.lck", where_possible=True):
+        forget(out)
         rows, failed = _scored(bench, opened, names)
     known["failed"] = failed
     whole = {**known, "scenes": rows, "means": means(rows), "differences": differences(rows)}
@@ -118,11 +129,11 @@ class _Bench:
             closes = None if method == BASELINE else closure
             cube = through_tiles(settings, scene, reconstructor, self.out / file, self.eye, closes)
             seconds = time.perf_counter() - start
-            errors[method] = off(*_compared(cube, reference))
+            errors[method] = off(*compared(cube, reference))
             rows.append(_row(scene, method, settings, scored(cube, reference, settings), seconds))
             told = f"{rows[-1]['psnr']:.2f} dB, {rows[-1]['tiles']} tiles, {seconds:.1f} s"
             self.tell(f"{reference.name} {method}: {told}")
-        drawn = png(error_maps(_colours(cube, reference), errors))
+        drawn = png(error_maps(true_colours(cube, reference), errors))
         (self.out / error_map_name(reference.name)).write_bytes(drawn)
         return rows
 
@@ -213,38 +224,3 @@ def through_tiles(
     stream.run(whole)
     cube.seal()
     return cube
-
-
-def scored(cube: SpectralCube, reference: Reference, settings: EvaluateSettings) -> Scores:
-    """A stored cube's scores at the wavelengths it shares with its reference, chunk row by row."""
-    protocol = PROTOCOLS[settings.protocol]
-    shared, chosen = _shared(cube, reference)
-    truth = reference.at(shared)
-    rows, cols = (protocol.rows(size) for size in truth.shape[1:])
-    scores = Scores(len(shared), protocol.floor)
-    for row in range(rows.start, rows.stop, settings.chunk):
-        part = slice(row, min(row + settings.chunk, rows.stop))
-        window = Window(row, cols.start, part.stop - row, cols.stop - cols.start)
-        estimate, _ = cube.read(window)
-        scores.add(estimate[chosen], truth[:, part, cols], reference.valid[part, cols])
-    return scores
-
-
-def _shared(cube: SpectralCube, reference: Reference) -> tuple[tuple[float, ...], list[int]]:
-    """The wavelengths that both have, nm, and which of the cube's they are."""
-    shared = tuple(w for w in reference.wavelengths if w in cube.wavelengths)
-    return shared, [cube.wavelengths.index(w) for w in shared]
-
-
-def _compared(cube: SpectralCube, reference: Reference) -> tuple[Floats, Floats]:
-    """Cube and reference (wavelength, row, col) where they share wavelengths, NaN where invalid."""
-    shared, chosen = _shared(cube, reference)
-    estimate, _ = cube.read(Window(0, 0, cube.height, cube.width))
-    return estimate[chosen], np.where(reference.valid, reference.at(shared), np.float32(np.nan))
-
-
-def _colours(cube: SpectralCube, reference: Reference) -> Pixels:
-    """The reference as the eye sees it, at the wavelengths that it shares with the cube."""
-    shared, _ = _shared(cube, reference)
-    truth = np.where(reference.valid, reference.at(shared), np.float32(np.nan))
-    return true_colour(resampled(load_camera(SRGB), shared))(truth).transpose(1, 2, 0)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.learn_settings import CalibrateSettings, TrainSettings
+from flows.lineage import Link, lineage, seen, untold
 from flows.shown import beside_of
-from model.checkpoint import KIND
+from model.checkpoint import KIND, describe, named
 from pipeline.camera import library
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.errors import Refusal
@@ -23,9 +24,20 @@ def refuse_unfit(settings: CalibrateSettings, about: dict[str, Any]) -> None:
         raise Refusal(rule, settings.train.dataset, fix)
     if settings.train.kind != KIND:
         raise Refusal("the folds' networks are of one kind", settings.train.kind, f"Use {KIND}.")
+    if settings.train.init is not None:
+        _refuse_seen(settings, lineage(describe(named(settings.train.init))))
     if unknown := [name for name in settings.train.cameras if name not in library()]:
         rule = "errors are measured by cameras that are named"
         raise Refusal(rule, unknown, "Name cameras of configs/cameras.")
+
+
+def _refuse_seen(settings: CalibrateSettings, start: list[Link]) -> None:
+    """Refuse a start of the folds' networks that knows, or may know, what they leave out."""
+    known = seen(start, "cave", [name for fold in settings.folds for name in fold])
+    if known or untold(start):
+        rule = "the folds' networks have not seen the scenes that they leave out"
+        found = f"a start that learnt of {', '.join(known) or 'nobody says which'}"
+        raise Refusal(rule, found, "Train them without init.")
 
 
 def reader(settings: CalibrateSettings, root: str) -> Callable[[str], Reference]:

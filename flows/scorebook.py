@@ -15,6 +15,7 @@ from flows.bound import chosen_engine
 from flows.environment import PACKAGES, installed
 from flows.learn_settings import EvaluateSettings
 from flows.lineage import lineage, seen, untold
+from flows.report import EVALUATION
 from flows.scenes import shortfall
 from flows.sigma import checkpoint_of
 from model.checkpoint import SHIPPED, describe
@@ -42,15 +43,15 @@ def about(
     started from, was trained on, as far as checkpoints name them.
     """
     checkpoint = checkpoint_of(settings)
-    known = describe(checkpoint)
-    links = lineage(known)
+    known, fitted = describe(checkpoint), describe(FITTED)
+    links, beside = lineage(known), fitted["config"]["camera"] == settings.camera
     return {
         "format": FORMAT,
         "dataset": dataset.name,
         "settings": settings.model_dump(mode="json", exclude={"checkpoint", "scenes"}),
         "engine": chosen_engine(settings, network),
         "checkpoint": {"name": checkpoint.name, "digest": known["digest"]},
-        "baseline": {"name": FITTED.name, "digest": describe(FITTED)["digest"]},
+        "baseline": {"name": FITTED.name, "digest": fitted["digest"]},
         "parameters": sum(p.numel() for p in network.parameters()),
         "gmac": round(multiply_adds(network, settings.steps), 3),
         "angle_edges": ANGLES.tolist(),
@@ -59,6 +60,7 @@ def about(
         "missing": list(dataset.missing(settings.split)) if settings.split else [],
         "trained_on": seen(links, dataset.name, names),
         "untold": untold(links),
+        "baseline_trained_on": seen(lineage(fitted), dataset.name, names) if beside else [],
     }
 
 
@@ -70,6 +72,8 @@ def cautions(whole: dict[str, Any], count: int) -> list[str]:
         found.append(shortfall(whole["settings"]["split"], count + len(failed), missing))
     if trained := whole.get("trained_on"):
         found.append(f"NOT a test: the model was trained on {', '.join(trained)}")
+    if fitted := whole.get("baseline_trained_on"):
+        found.append(f"NOT a test of the baseline: it was fitted on {', '.join(fitted)}")
     if silent := whole.get("untold"):
         which = ", ".join(digest[:12] for digest in silent)
         found.append(f"perhaps no test: it is not said which scenes {which} was trained on")
@@ -130,6 +134,12 @@ def refuse_other(out: Path) -> None:
     start = f'{{\n  "format": {FORMAT},\n  "dataset": '.encode()
     for path, sign in ((out / JSON, start), (out / CSV, b"scene,method")):
         refuse_foreign(str(path), "Choose another folder.", sign)
+
+
+def forget(out: Path) -> None:
+    """Delete the figures of an earlier evaluation: its cubes are being replaced."""
+    for name in (JSON, CSV, EVALUATION):
+        (out / name).unlink(missing_ok=True)
 
 
 def json_of(whole: dict[str, Any], indent: int | None = None) -> str:

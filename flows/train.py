@@ -84,12 +84,7 @@ def train(
     Under torchrun each process takes its share of every batch, and the first one writes. Raises
     Refusal, or Diverged where training breaks.
     """
-    # A split may be of what is there today: names say what was trained on, now and later.
-    dataset, names = scenes_of(settings, settings.dataset, root)
-    others = beside_of(settings, dataset.wavelengths)
-    beside = settings.beside_scenes or (tuple(others.paths) if others else ())
-    told = {"scenes": names, "split": None, "beside_scenes": beside}
-    settings = settings.model_copy(update=told)
+    settings = with_names(settings, root)
     crops = crops_of(settings, root)
     # Crops are made beside the steps, which keep the cores busy: their products have a thread each.
     with (
@@ -102,6 +97,7 @@ def train(
         if dist.is_initialized():
             # The folder is there, and nobody reads what is being written.
             dist.barrier()
+        told = provenance(settings)  # now: at the end another start may lie in its place
         trainer = Trainer(start_of(settings, crops), trainer_config(settings), folder, device)
         trainer.resume()
 
@@ -121,8 +117,19 @@ def train(
                 if trainer.rank == 0:
                     draw_curve(folder)
         if trainer.rank == 0:
-            save(model.cpu(), path, provenance(settings))
+            save(model.cpu(), path, told)
     return path
+
+
+def with_names(settings: TrainSettings, root: str | Path) -> TrainSettings:
+    """The settings with the names of all scenes that they stand for.
+
+    A split may be of what is there today: names say what was trained on, now and later.
+    """
+    dataset, names = scenes_of(settings, settings.dataset, root)
+    others = beside_of(settings, dataset.wavelengths)
+    beside = settings.beside_scenes or (tuple(others.paths) if others else ())
+    return settings.model_copy(update={"scenes": names, "split": None, "beside_scenes": beside})
 
 
 def trainer_config(settings: TrainSettings) -> TrainConfig:

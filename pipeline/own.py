@@ -6,7 +6,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.camera import Floats
+from pipeline.camera import BRIGHTEST, Floats
 from pipeline.errors import Refusal
 from pipeline.reference import DataSet, Folder, NoLayout, Reference
 
@@ -75,9 +75,9 @@ def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
     if (gap := np.diff(near).max(initial=0)) > APART:
         rule = f"a cube's bands in {wanted[0]:g} to {wanted[-1]:g} nm lie within {APART:g} nm"
         raise Refusal(rule, f"{gap:g} nm in {name}", "Leave it out.")
-    high = np.clip(np.searchsorted(nm, wanted), 1, len(nm) - 1)
-    share = (wanted - nm[high - 1]) / (nm[high] - nm[high - 1])
-    spectra = values[..., high - 1] * (1 - share) + values[..., high] * share
+    above = np.clip(np.searchsorted(nm, wanted), 1, len(nm) - 1)
+    share = (wanted - nm[above - 1]) / (nm[above] - nm[above - 1])
+    spectra = values[..., above - 1] * (1 - share) + values[..., above] * share
     # No spectrum is one number: what is, is nodata, or beyond what the instrument could count.
     if flat := int((spectra == spectra[..., :1]).all(axis=2).sum()):
         found, fix = f"{flat} pixels of {name} with one value in all bands", "Cut it away."
@@ -88,5 +88,8 @@ def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
     if (low := spectra.min()) < -NOISE * scale:
         rule, fix = "a cube of one's own has no nodata", "Cut it away, or fill it from beside."
         raise Refusal(rule, f"{low:g} in {name}, where 99 % are below {scale:g}", fix)
+    if (most := spectra.max()) > BRIGHTEST * scale:
+        rule, fix = f"no value is {BRIGHTEST} times brighter than 99 % are", "Cut it away."
+        raise Refusal(rule, f"{most:g} in {name}, where 99 % are below {scale:g}", fix)
     cube: Floats = np.maximum(spectra / scale, 0).astype(np.float32)
     return np.ascontiguousarray(cube.transpose(2, 0, 1))

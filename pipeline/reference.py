@@ -65,7 +65,8 @@ class DataSet:
         there = tuple(name for name in self.splits[use] if name in self.paths)
         if not there:
             rule, fix = f"a scene of {use} must be there", "r2h data check says more."
-            raise Refusal(rule, f"none of {', '.join(self.splits[use][:5])}, ...", fix)
+            listed = ", ".join(self.splits[use][:5])
+            raise Refusal(rule, f"none of {listed}, ..." if listed else "none listed", fix)
         return there
 
     def missing(self, use: str) -> tuple[str, ...]:

@@ -1,16 +1,15 @@
 """Calibration, put together: what was left out, what is written, and what is refused."""
 
 import json
+import shutil
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import model
 from flows.calibrate import Errors, _quarters, calibrate, fitted, groups, leave_one_out
 from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.settings import load
@@ -63,7 +62,6 @@ bottom = 1
 def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
     tmp_path: Path,
     command: Callable[..., tuple[int, str, str]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for number, name in enumerate(NAMES):
         planes = np.random.default_rng(number).integers(0, 65536, (31, 16, 16), dtype=np.uint16)
@@ -92,18 +90,29 @@ def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
     assert command(*given, "--reflectances", materials)[0] == 0
     assert Uncertainty.load(path).digest == law.digest
 
-    def older(of: Path) -> dict[str, Any]:
-        about = describe(of)
-        del about["training"]["network"]["schedule"]
-        return about
-
     # So are those of a version that did not have a switch yet.
-    monkeypatch.setattr(model, "describe", older)
+    kept = tmp_path / "out/without-one/settings.json"
+    known = json.loads(kept.read_text())
+    del known["network"]["schedule"]
+    kept.write_text(json.dumps(known))
     assert command(*given, "--reflectances", materials)[0] == 0
     config.write_text(CONFIG.replace("iterations = 1", "iterations = 2"))
     code, _, said = command(*given, "--reflectances", materials)
     assert code == 2
-    assert "with other iterations" in said
+    assert "iterations 1 when it was begun, 2 now" in said
+    config.write_text(CONFIG)
+    shutil.rmtree(tmp_path / "two_ms")
+    write_scene(tmp_path / "two_ms", "two", np.zeros((31, 16, 16), np.uint16))
+    code, _, said = command(*given, "--reflectances", materials)
+    assert code == 2
+    assert "with the data it was begun with; got two" in said
+
+
+def test_networks_that_start_from_what_has_seen_a_fold_are_refused(tmp_path: Path) -> None:
+    of = asked().train.model_copy(update={"init": "r2h-cave", "scenes": ("balloons", "beads")})
+    folds = (("balloons",), ("beads",))
+    with pytest.raises(Refusal, match=r"have not seen .* learnt of balloons, beads"):
+        calibrate(asked(folds=folds, train=of), SHIPPED, str(tmp_path), tmp_path, print)
 
 
 def test_scenes_beside_are_left_out_too(

@@ -13,8 +13,9 @@ from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.figures import figures
 from flows import cli
+from flows.evaluate import evaluate
 from flows.learn_settings import PUBLISHED_BY, EvaluateSettings
-from flows.scorebook import about, refuse_other
+from flows.scorebook import about, cautions, refuse_other
 from flows.settings import load as settings_of
 from model.checkpoint import SHIPPED, describe, load
 from model.train import Trainer
@@ -22,6 +23,7 @@ from pipeline.camera import load_camera
 from pipeline.cube import SpectralCube
 from pipeline.fit import write_camera
 from pipeline.lock import alone
+from pipeline.ours import PAGE
 from pipeline.scores import PROTOCOLS, Protocol
 from tests.owners import cube_of, write_arad, write_harvard
 from tests.toys import write_scene
@@ -246,6 +248,24 @@ def test_scenes_that_were_trained_on_are_no_test(dataset, told):
     of = SimpleNamespace(name=dataset, wavelengths=(400.0,))
     known = about(settings, of, load(SHIPPED), ["cloth", "beads"])
     assert (known["trained_on"], known["untold"]) == (told, [])
+    assert known["baseline_trained_on"] == told
+    said = "\n".join(cautions(known, 2))
+    assert said.count("NOT a test of the baseline: it was fitted on beads") == len(told)
+    other = settings.model_copy(update={"camera": "nikon-d700"})  # where it is not scored
+    assert about(other, of, load(SHIPPED), ["beads"])["baseline_trained_on"] == []
+
+
+def test_figures_of_cubes_that_are_replaced_are_gone(monkeypatch, cave, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("evaluation.json", "evaluation.csv", "evaluation.report.html"):
+        (out / name).write_text(PAGE if name.endswith(".html") else "")
+    monkeypatch.setattr("flows.evaluate._Bench.rows", lambda *_: 1 / 0)
+    settings = settings_of(EvaluateSettings, "evaluate-cave.toml")
+    settings = settings.model_copy(update={"scenes": ("first",), "split": None})
+    with pytest.raises(ZeroDivisionError):
+        evaluate(settings, "cave", cave, out, lambda _: None)
+    assert [path.name for path in out.iterdir()] == [".evaluate.lck"]
 
 
 def test_scenes_of_a_start_are_no_test_either(monkeypatch, cave, config, tmp_path, capsys):

@@ -62,6 +62,15 @@ def test_a_gap_is_not_bridged_and_nodata_is_no_darkness(tmp_path: Path) -> None:
     assert own(saved(tmp_path, cube=values), NM).read("field").cube[:, 2, 3].max() == 0
 
 
+def test_what_is_beyond_all_brightness_is_refused(tmp_path: Path) -> None:
+    values = np.full((20, 20, 9), 200.0) + np.arange(9)
+    values[2, 3, 6] = 900 * 208
+    assert own(saved(tmp_path, cube=values), NM).read("field").cube.max() > 800
+    values[2, 3, 6] = 1100 * 208  # of one band alone, as an instrument's end may be
+    with pytest.raises(Refusal, match="1000 times brighter"):
+        own(saved(tmp_path, cube=values), NM).read("field")
+
+
 def test_broken_and_empty_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="none in"):
         own(tmp_path, NM)

@@ -86,6 +86,22 @@ def test_what_a_start_was_trained_on_is_kept_all_the_way_back(root: Path) -> Non
     assert untold([links[0] | {"beside_scenes": []}]) == [links[0]["digest"]]
 
 
+def test_a_start_that_is_another_by_now_is_refused(root: Path) -> None:
+    start, settings = root / "start.safetensors", asked(init=str(root / "start.safetensors"))
+    for scene in ("one", "two"):
+        shutil.copy(train(asked(scenes=(scene,)), root, root / scene, silent), start)
+        if scene == "one":
+            done = train(settings, root, root / "out", silent)
+    with pytest.raises(Refusal, match="data it was begun with; got --init"):
+        train(settings, root, root / "out", silent)
+    assert lineage(r2h.describe(done))[1]["scenes"] == ["one"]
+    kept = root / "out/seen.json"  # as of a version that did not keep it
+    known = json.loads(kept.read_text())
+    del known["--init"]
+    kept.write_text(json.dumps(known))
+    train(settings, root, root / "out", silent)
+
+
 def test_the_shipped_weights_say_all_that_they_saw() -> None:
     wide, cave, first = lineage(r2h.describe())
     assert cave["digest"] == r2h.describe(named("r2h-cave"))["digest"]
