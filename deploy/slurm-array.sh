@@ -1,6 +1,6 @@
 #!/bin/bash
 # One scene an array task: scenes.txt names a raster a line, cubes go to $CUBES, by the rasters' names, which must differ.
-#   sbatch --array=1-$(wc -l < scenes.txt) deploy/slurm-array.sh
+#   sbatch --array=1-$(grep -c '' scenes.txt) deploy/slurm-array.sh
 # A task that is preempted or runs out of time ends in order and is queued again (exit code 75, as where another run is
 # writing the cube).
 #SBATCH --job-name=r2h
@@ -13,8 +13,12 @@
 set -euo pipefail
 
 : "${SCENES:=scenes.txt}" "${CUBES:=cubes}" "${MEMORY:=14}"
-scene=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$SCENES")
-name=$(basename "${scene%.*}")
+scene=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$SCENES" | tr -d '\r')
+case "$scene" in '' | '#'*) exit 0 ;; esac
+# Without what a signed URL has after its path.
+name=${scene%%\?*}
+name=${name##*/}
+name=${name%.*}
 mkdir -p "$CUBES"
 
 # In the background, because bash handles a signal only when its own child does not keep it waiting.

@@ -24,7 +24,7 @@ from flows.settings import BatchSettings, ReconstructSettings
 from flows.written import refuse_unwritable, write
 from pipeline.context import GREY, Measured
 from pipeline.cube import SpectralCube
-from pipeline.errors import Busy, Refusal, Stopped
+from pipeline.errors import Busy, Changed, Refusal, Stopped
 from pipeline.place import refuse_foreign
 from pipeline.plan import refuse_too_big
 from pipeline.redact import redact, redacted
@@ -36,6 +36,9 @@ from pipeline.whole import lost, lost_beside
 Row = dict[str, Any]
 _SIGN = b'{"source": '
 """How a report begins."""
+_KEPT = {"assumptions", "tiles", "megapixels", "stages"}
+_KEPT |= {"peak_bytes", "read_bytes", "stored_bytes", "retries"}
+"""Of the record of a scene, what its line in the report says too."""
 logger = logging.getLogger("r2h")
 
 
@@ -47,6 +50,8 @@ class Entry:
     state: str
     """new, resume, replace, done or failed; waiting where a stop came before it was looked at."""
     reason: str | None = None
+    alone: bool = False
+    """Whether the others are done where it failed: it is out of reach, or not what it was."""
     assumptions: str | None = None
     """What its pixel values are taken for."""
     tiles: int = 0
@@ -88,14 +93,14 @@ def plan_batch(settings: BatchSettings, stop: Event) -> Batch:
     """Open every input, look at every destination, and reckon time, memory and disk.
 
     Writes nothing. What is not looked at when ``stop`` is set is waiting. Raises Refusal where the
-    configuration is bad, an input cannot be done (unless ``keep_going``), or memory or disk would
-    not do.
+    configuration is bad, an input cannot be done (unless ``keep_going``, or it is out of reach or
+    was changed), or memory or disk would not do.
     """
     use_endpoint(settings.scene.endpoint)
     entries = tuple(
         Entry(of, "waiting") if stop.is_set() else _look(item, of) for item, of in scenes(settings)
     )
-    bad = [entry for entry in entries if entry.state == "failed"]
+    bad = [entry for entry in entries if entry.state == "failed" and not entry.alone]
     if bad and not settings.keep_going:
         first = "; ".join(f"{entry.settings.source}: {entry.reason}" for entry in bad[:3])
         rule = "every input of a batch can be done"
@@ -119,7 +124,7 @@ def _look(item: Item, settings: ReconstructSettings) -> Entry:
         refuse_unsaid(item, job.scene, settings.bands is not None)
         state = _state(job)
     except Exception as error:
-        return Entry(settings, "failed", _why(error))
+        return Entry(settings, "failed", _why(error), isinstance(error, storage_errors(Changed)))
     return Entry(
         settings=settings,
         state=state,
@@ -142,8 +147,13 @@ def _state(job: Job) -> str:
         fix = "Set overwrite, or choose another output."
         raise Refusal("a cube that is there has the same settings", f"other {differ}", fix)
     before = recorded(job.settings.destination)
-    if before and job.settings.overwrite and _replaced(job, before):
-        return _replace(job)
+    try:
+        if before:
+            known(before["input"], job.input, job.scene.files)
+    except Changed:
+        if job.settings.overwrite:
+            return _replace(job)
+        raise
     whole = cube.sealed and not lost(cube) and not lost_beside(cube)
     return "done" if whole and before and _ended_so(job, before) else "resume"
 
@@ -151,15 +161,6 @@ def _state(job: Job) -> str:
 def _replace(job: Job) -> str:
     refuse_foreign(job.settings.destination)
     return "replace"
-
-
-def _replaced(job: Job, before: Mapping[str, Any]) -> bool:
-    """Whether the input is another than that which the cube was begun with."""
-    try:
-        known(before["input"], job.input, job.scene.files)
-    except Refusal:
-        return True
-    return False
 
 
 def _ended_so(job: Job, before: Mapping[str, Any]) -> bool:
@@ -232,8 +233,8 @@ def _do(entry: Entry, batch: Batch, stop: Event) -> Row:
         return {"state": "busy", "reason": f"{error}", "seconds": _since(start)}
     except Exception as error:
         return {"state": "failed", "reason": _why(error), "seconds": _since(start)}
-    kept = "assumptions", "stages", "peak_bytes", "read_bytes", "stored_bytes", "retries"
-    return {"state": "done", **{key: record[key] for key in kept}, "seconds": _since(start)}
+    known = {key: value for key, value in record.items() if key in _KEPT}
+    return {"state": "done", **known, "seconds": _since(start)}
 
 
 def _why(error: Exception) -> str:

@@ -24,9 +24,10 @@ OTHERS = {*SUFFIXES, ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".img", ".vrt", "
 def check_destination(job: Job) -> None:
     """Raise Refusal where `prepare` would; changes nothing."""
     if check_new(job.settings) and not job.settings.overwrite:
+        # First: of another input the scale is another too, which is no setting.
+        same_input(job)
         refuse_other_settings(job)
         _ = SpectralCube.open(job.settings.destination).companion
-        same_input(job)
 
 
 def check_new(settings: ReconstructSettings) -> bool:

@@ -33,7 +33,7 @@ class Item:
 def read(uri: str) -> str:
     """A list or catalog at a path or URI. Raises Refusal where it cannot be read."""
     try:
-        with fsspec.open(uri, "rt", encoding="utf-8") as file:
+        with fsspec.open(uri, "rt", encoding="utf-8-sig") as file:
             return str(file.read())
     except storage_errors(UnicodeDecodeError, ValueError, ImportError) as error:
         rule = f"the list of inputs {uri} is a readable text"

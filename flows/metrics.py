@@ -11,7 +11,7 @@ from flows.written import write
 SIGN = b"# HELP r2h_"
 """How they begin."""
 FIGURES = {
-    "megapixels": "Megapixels reconstructed",
+    "megapixels": "Megapixels of the scenes that were finished, whole",
     "seconds": "Seconds of the scenes",
     "read_bytes": "Bytes of pixels read, decoded; what tiles share counts for each",
     "stored_bytes": "Bytes of the cubes and their companions as stored",

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
@@ -88,26 +89,34 @@ def _silence_terminals() -> None:
     os.close(nowhere)
 
 
+AT_ONCE = 1.0
+"""Seconds in which signals are one: `timeout` and schedulers send a process its own and its
+group's."""
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[Event]:
     """Set by SIGTERM, as a spot machine sends it, Ctrl-C or SIGHUP.
 
-    A second SIGTERM or Ctrl-C ends the process.
+    Another SIGTERM or Ctrl-C, a second after the first or later, ends the process.
     """
     stop, ours = Event(), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     # A terminal that closes hangs up, unless nohup had that ignored.
     numbers = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
 
+    first: list[float] = []
+
     def told(which: int, _frame: object) -> None:
         stop.set()
-        for number in numbers:
-            signal.signal(number, before[number])
-        if signal.SIGHUP in numbers:
+        first.append(time.monotonic())
+        if which == signal.SIGHUP:
             # It may come twice, from shell and kernel, or after SIGTERM, from systemd.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        if which == signal.SIGHUP:
             _silence_terminals()  # what is closed takes no words
+        elif first[-1] - first[0] > AT_ONCE:
+            signal.signal(which, before[signal.Signals(which)])
+            signal.raise_signal(which)
 
     for number in numbers:
         signal.signal(number, told)

@@ -26,6 +26,10 @@ class Busy(Refusal):
     """Another run is writing the cube: nothing is wrong, and later it is free."""
 
 
+class Changed(Refusal):
+    """An input is not what its cube was begun with."""
+
+
 class Stopped(Exception):
     """A run ended early because it was told to; what it finished is stored and can be resumed."""
 

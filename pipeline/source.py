@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import Refusal
+from pipeline.errors import Changed
 from pipeline.store import storage_errors
 from pipeline.stored import Stored
 from pipeline.uri import local_path
@@ -77,7 +77,7 @@ def digest(files: Iterable[str]) -> str | None:
 def known(before: State | None, now: State, files: Iterable[str]) -> State:
     """An input as it is ``now``, with its digest: of ``before`` while sizes and times are as then.
 
-    Raises Refusal where it is another than before: the bytes decide, or where they are remote, what
+    Raises Changed where it is another than before: the bytes decide, or where they are remote, what
     their store says. A copy on another machine has another time and the same bytes. Raises OSError
     where a store that told no longer does.
     """
@@ -87,5 +87,5 @@ def known(before: State | None, now: State, files: Iterable[str]) -> State:
     if before and (found is None or before["sha256"] != found):
         change = f"{before['files']} when its cube was begun, {now['files']} now"
         fix = "Give that input, or begin again with --overwrite."
-        raise Refusal("an input stays what it was when its cube was begun", change, fix)
+        raise Changed("an input stays what it was when its cube was begun", change, fix)
     return {**now, "sha256": found}

@@ -106,9 +106,11 @@ def test_done_scenes_are_skipped_half_done_ones_resumed_and_changed_ones_done_ag
     assert states(tmp_path) == ["skipped", "done", "done"]
     assert {name: objects(tmp_path / f"out/{name}.zarr") for name in "abc"} == before
     save(scenes[2], seed=9)
+    code, out, err = r2h("--dry-run", "--json")
+    assert [json.loads(row)["state"] for row in out.splitlines()] == ["done", "done", "failed"]
     code, _, err = r2h()
     assert (code, states(tmp_path)) == (1, ["skipped", "skipped", "failed"])
-    assert "scale" in report(tmp_path)[2]["reason"]
+    assert "an input stays what it was" in report(tmp_path)[2]["reason"]
     # What is there is of another picture: that is what overwrite is for.
     code, out, err = r2h("--dry-run", "--json", scene="overwrite = true\n")
     assert [json.loads(row)["state"] for row in out.splitlines()] == ["done", "done", "replace"]
@@ -400,14 +402,40 @@ def test_a_home_is_one_place_for_all_who_read_and_write(
     assert not (tmp_path / "~").exists()
 
 
-def test_a_report_that_fails_at_the_end_takes_no_rows_with_it(r2h, scenes, monkeypatch):
+def test_what_is_out_of_reach_fails_alone(r2h, scenes, tmp_path):
+    inputs = [f"{tmp_path}/in/*.tif", "http://127.0.0.1:9/x.tif"]
+    code, _, err = r2h(inputs=inputs)
+    assert (code, states(tmp_path)) == (1, ["done"] * 3 + ["failed"]), err
+    assert "out of reach" in report(tmp_path)[3]["reason"]
+
+
+def test_what_is_told_of_a_scene_is_of_what_was_done(r2h, scenes, tmp_path, monkeypatch):
+    planned = batch.plan_batch
+
+    def planned_and_changed(*given):
+        found = planned(*given)
+        save(scenes[1], size=(32, 40))
+        return found
+
+    monkeypatch.setattr(batch, "plan_batch", planned_and_changed)
+    assert r2h()[0] == 0
+    record = json.loads((tmp_path / "out/b.run.json").read_text())
+    assert [report(tmp_path)[1][key] for key in ("megapixels", "tiles")] == [
+        record[key] for key in ("megapixels", "tiles")
+    ]
+    assert record["megapixels"] == 32 * 40 / 1e6
+
+
+def test_a_report_that_fails_at_the_end_takes_no_rows_with_it(r2h, scenes, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(batch, "write", full)
-    code, out, err = r2h("--json")
+    figures = tmp_path / "run.prom"
+    code, out, err = r2h("--json", "--metrics", str(figures))
     assert (code, [json.loads(line)["state"] for line in out.splitlines()]) == (1, ["done"] * 3)
     assert "No space left" in err
+    assert 'r2h_scenes{state="done"} 3.0' in figures.read_text()
 
 
 def test_figures_that_cannot_be_written_are_told_before_any_work(r2h, scenes, tmp_path):
@@ -696,7 +724,7 @@ def test_a_page_of_a_search_is_no_catalog(r2h, scenes, tmp_path):
 
 
 def test_a_text_file_names_inputs(r2h, scenes, tmp_path):
-    (tmp_path / "list.txt").write_text(f"# mine\n{scenes[0]}\n\n{tmp_path}/in/c*.tif\n")
+    (tmp_path / "list.txt").write_text(f"\ufeff# mine\n{scenes[0]}\n\n{tmp_path}/in/c*.tif\n")
     code, _, err = r2h(inputs=[], listed=str(tmp_path / "list.txt"))
     assert code == 0, err
     assert [row["source"] for row in report(tmp_path)] == [str(scenes[0]), str(scenes[2])]

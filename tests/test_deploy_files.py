@@ -105,6 +105,28 @@ def test_scripts_are_clean_to_shellcheck():
     assert found.returncode == 0, found.stdout
 
 
+@pytest.mark.parametrize(
+    ("scene", "name"),
+    [
+        ("s3://b/v1.2/scene", "scene"),
+        ("https://h/x.tif?sig=ab.cd/e", "x"),
+        ("b c.d.tif\r", "b c.d"),
+        ("# later", None),
+        ("", None),
+    ],
+)
+def test_an_array_task_names_its_cube_by_the_raster(tmp_path, scene, name):
+    script(tmp_path / "r2h", f'printf "%s|" "$@" > {tmp_path}/began')
+    (tmp_path / "scenes.txt").write_text(f"a.tif\n{scene}", newline="")
+    slurm = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_JOB_ID": "7"}
+    env = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["bash", DEPLOY / "slurm-array.sh"], cwd=tmp_path, env=env, check=True)
+    began = tmp_path / "began"
+    assert (began.read_text().split("|")[2] if began.exists() else None) == (
+        name and f"cubes/{name}.zarr"
+    )
+
+
 @pytest.mark.parametrize(("trap", "code"), [('trap "exit 75" TERM;', 75), ("", 143)])
 def test_a_preempted_array_task_ends_in_order_and_is_queued_again(tmp_path, trap, code):
     script(tmp_path / "r2h", f'echo "$@" > {tmp_path}/began; {trap} sleep 30 & wait')

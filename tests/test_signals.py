@@ -1,4 +1,4 @@
-"""A terminal that is closed ends a run in order."""
+"""Signals end a run in order: those that come at once are one."""
 
 import fcntl
 import os
@@ -8,6 +8,9 @@ import sys
 import termios
 import time
 
+import pytest
+
+from flows import progress
 from flows.commands.common import STOPPED
 from pipeline.cube import SpectralCube
 from tests.faults.run import TILING, raster
@@ -41,3 +44,13 @@ def test_a_terminal_that_closes_ends_a_run_in_order(tmp_path):
     assert run.wait(60) == STOPPED
     assert not (tmp_path / "a.r2h.lock").exists()
     assert not SpectralCube.open(str(out)).sealed
+
+
+def test_signals_at_once_are_one_and_a_later_one_ends_the_process(monkeypatch):
+    with progress.stopped_by_signals() as stop:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+            signal.raise_signal(number)
+        assert stop.is_set()
+        monkeypatch.setattr(progress, "AT_ONCE", 0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

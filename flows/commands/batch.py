@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +54,7 @@ def batch(
         _tell(planned, dry_run, as_json, log)
         if dry_run:
             raise typer.Exit(STOPPED if stop.is_set() else 0)
-        rows = _run(planned, stop, as_json, log)
+        rows = _run(planned, stop, as_json, log, metrics)
     # There each was told as it ended.
     told = not log and not as_json and read_as_one()
     _show([row for row in rows if not told or row["state"] == "waiting"], as_json)
@@ -67,9 +68,12 @@ def batch(
     raise typer.Exit(STOPPED if later else 1 if states["failed"] else 0)
 
 
-def _run(planned: "Batch", stop: Event, as_json: bool, log: str | None) -> list[dict[str, Any]]:
-    """What became of each scene; shown as far as it is known where the report cannot be written."""
+def _run(
+    planned: "Batch", stop: Event, as_json: bool, log: str | None, metrics: str | None
+) -> list[dict[str, Any]]:
+    """What became of each scene; told as far as it is known where the report cannot be written."""
     from flows.batch import run_batch  # noqa: PLC0415
+    from flows.metrics import write_metrics  # noqa: PLC0415
     from flows.progress import log_end  # noqa: PLC0415
     from pipeline.store import storage_errors  # noqa: PLC0415
 
@@ -86,6 +90,9 @@ def _run(planned: "Batch", stop: Event, as_json: bool, log: str | None) -> list[
         return run_batch(planned, stop, watch)
     except storage_errors():
         _show(ended, as_json)
+        with suppress(*storage_errors()):
+            if metrics:
+                write_metrics(metrics, ended)
         raise
 
 
@@ -107,7 +114,7 @@ def read_as_one() -> bool:
     """Whether answers and what is told beside them go to one screen or file."""
     try:
         return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
-    except (OSError, ValueError):  # one of them is no file
+    except (OSError, ValueError, AttributeError):  # one of them is no file, or closed
         return False
 
 
