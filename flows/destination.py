@@ -13,7 +13,7 @@ from pipeline import reach, sidecar
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.export import SUFFIXES
-from pipeline.place import SETTINGS, is_free, refuse_foreign, root_attributes
+from pipeline.place import is_free, refuse_foreign, refuse_inside
 from pipeline.store import storage_errors
 from pipeline.uri import local_path
 
@@ -64,7 +64,7 @@ def is_there(settings: ReconstructSettings) -> bool:
         exists = not is_free(settings.destination)
         if not exists:
             _refuse_other_format(settings.destination)
-            _refuse_inside(settings.destination)
+            refuse_inside(settings.destination)
             refuse_foreign_record(settings.destination)
         refuse_shared_record(settings.destination)
     except Refusal:
@@ -88,14 +88,6 @@ def _refuse_other_format(destination: str) -> None:
     if PurePath(destination).suffix.lower() in OTHERS:
         fix = "Name it NAME.zarr; `r2h export` makes files of other formats of it."
         raise Refusal("a cube is a Zarr store, which is a folder", destination, fix)
-
-
-def _refuse_inside(destination: str) -> None:
-    """Whoever replaces a cube deletes what is in its folder."""
-    place = local_path(destination)
-    for folder in place.absolute().parents if place else ():
-        if SETTINGS in root_attributes(*url_to_fs(str(folder))):
-            raise Refusal("a cube lies in no other", destination, f"Put it beside {folder}.")
 
 
 def refuse_other_settings(job: Job) -> None:

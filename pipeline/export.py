@@ -14,6 +14,7 @@ import fsspec
 import numpy as np
 from rasterio.enums import ColorInterp
 
+from pipeline import taken
 from pipeline.cog import cog, fill
 from pipeline.convert import convert
 from pipeline.cube import SpectralCube, unpack
@@ -23,7 +24,7 @@ from pipeline.grid import Window, regions
 from pipeline.labels import Labels, Parts
 from pipeline.layout import NOTE
 from pipeline.light import Light
-from pipeline.publish import published, refuse_there
+from pipeline.publish import published
 from pipeline.sensor import Sensor
 from pipeline.vrt import band_items, imagery_items
 from pipeline.whole import kept, refuse_lost
@@ -64,6 +65,8 @@ def export(
         raise Refusal(rule, cube.uri, fix)
     place = window or Window(0, 0, cube.height, cube.width)
     labels, parts = Labels.of(cube).within(place), _parts(cube, place)
+    if labels.transform is None and chosen in ("cog", "envi"):
+        taken.refuse_place(uri)
     if sensor or light:
         labels, parts = convert(labels, parts, sensor, light)
     with published(uri) as path, kept(cube):
@@ -72,12 +75,11 @@ def export(
     return chosen
 
 
-def refuse_taken(uri: str, form: str | None = None) -> None:
-    """Raise Refusal where a file that `export` would make at ``uri``, or beside it, is there."""
-    fs, path = fsspec.core.url_to_fs(uri)
-    target, beside = PurePosixPath(path), BESIDE.get(_form(uri, form))
-    for made in (target, beside(target)) if beside else (target,):
-        refuse_there(made, fs)
+def refuse_taken(cube: str, uri: str, form: str | None = None, overwrite: bool = False) -> None:
+    """Raise Refusal where `export` may not write at ``uri``, or beside it: see `pipeline.taken`."""
+    target, beside = PurePosixPath(fsspec.core.url_to_fs(uri)[1]), BESIDE.get(_form(uri, form))
+    made = (target, beside(target)) if beside else (target,)
+    taken.refuse_taken(cube, uri, made, overwrite)
 
 
 def _form(uri: str, form: str | None) -> str:

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import Refusal
 from pipeline.store import put, storage_errors
+from pipeline.uri import local_path
 
 SETTINGS = "r2h"
 """The root attribute that holds the provenance: of a cube that was wholly created."""
@@ -51,6 +52,17 @@ def beside(cube: str) -> str:
     bare = stem.removesuffix(".zarr")
     # The same ending, so that cubes `x` and `x.zarr` in one folder have one each.
     return f"{bare}_aux{stem[len(bare) :]}"
+
+
+def refuse_inside(uri: str) -> None:
+    """Raise Refusal for a local place in a cube, or in what lies beside one.
+
+    Whoever replaces a cube deletes what is in its folder, and readers take it for a part of it.
+    """
+    place = local_path(uri)
+    for folder in place.absolute().parents if place else ():
+        if {SETTINGS, COMPANION} & root_attributes(*fsspec.core.url_to_fs(str(folder))).keys():
+            raise Refusal("nothing else lies in a cube", uri, f"Put it beside {folder}.")
 
 
 def refuse_foreign(uri: str) -> None:

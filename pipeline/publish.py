@@ -13,6 +13,9 @@ from pipeline.errors import Refusal
 from pipeline.lock import alone
 from pipeline.uri import local_path
 
+BESIDE = (".ovr", ".aux.xml", ".msk")
+"""Ends of what GDAL reads beside a file of any name: overviews, place and nodata, a mask."""
+
 
 def refuse_there(path: PurePath, fs: fsspec.AbstractFileSystem | None = None) -> None:
     """Raise Refusal where something is at a path already: of a store, or local."""
@@ -31,7 +34,8 @@ def refuse_web(uri: str, fix: str = "Choose another place.") -> None:
 def published(uri: str) -> Iterator[Path]:
     """A local path to write a file at; it appears at ``uri`` once the body has ended well.
 
-    What the body puts beside the path appears beside the file. A kill leaves a folder
+    What the body puts beside the path appears beside the file; what GDAL would read there of the
+    file before it is deleted. A kill leaves a folder
     ``.NAME.r2h``, which the next try replaces. Raises Refusal for a place that takes no
     files, Busy where another process is writing it.
     """
@@ -42,6 +46,7 @@ def published(uri: str) -> Iterator[Path]:
     if not isinstance(fs, LocalFileSystem):
         with TemporaryDirectory() as folder:
             yield Path(folder, target.name)
+            _clear(fs, path)
             for made in sorted(Path(folder).iterdir()):
                 fs.put_file(str(made), str(target.with_name(made.name)))
         return
@@ -52,7 +57,14 @@ def published(uri: str) -> Iterator[Path]:
         draft.mkdir()
         try:
             yield draft / target.name
+            _clear(fs, path)
             for made in sorted(draft.iterdir()):
                 made.replace(target.with_name(made.name))
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _clear(fs: fsspec.AbstractFileSystem, path: str) -> None:
+    for beside in (path + end for end in BESIDE):
+        if fs.exists(beside):
+            fs.rm_file(beside)

@@ -11,8 +11,12 @@ from flows import cli
 from pipeline.export import FORMS
 from pipeline.sidecar import write_sidecars
 from tests.cubes import expected, make
+from tests.toys import objects
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+]
 
 
 @pytest.fixture
@@ -50,6 +54,52 @@ def test_a_file_that_is_there_is_kept_unless_it_is_said(r2h, tmp_path):
     assert (tmp_path / "a.npy").read_text() == "mine"
     assert r2h("export", tmp_path / "a.zarr", tmp_path / "a.npy", "--overwrite")[0] == 0
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected())
+
+
+def test_no_picture_and_nothing_of_a_cube_is_replaced(r2h, tmp_path):
+    cube = make(tmp_path / "a.zarr")
+    write_sidecars(cube)
+    (tmp_path / "a.run.json").write_text("{}")
+    with rasterio.open(
+        tmp_path / "b.tif", "w", driver="GTiff", width=9, height=9, count=3, dtype="uint8"
+    ) as file:
+        file.write(np.ones((3, 9, 9), np.uint8))
+    before = objects(tmp_path)
+    command = ("export", tmp_path / "a.zarr", "--format", "npy")
+    for name in (
+        *("b.tif", "a.run.json", "a.vrt", "a.quicklook.tif"),
+        *("a.zarr/reflectance/0.0.0", "a.zarr/new.tif", "a_aux.zarr/valid/new.npy"),
+    ):
+        for more in ((), ("--overwrite",)):
+            code, _, err = r2h(*command, *more, tmp_path / name)
+            assert code == 2, name
+            assert "--overwrite" not in err
+    assert objects(tmp_path) == before
+    # An earlier export is none.
+    assert r2h("export", tmp_path / "a.zarr", tmp_path / "c.tif")[0] == 0
+    assert r2h("export", tmp_path / "a.zarr", tmp_path / "c.tif", "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("form", ["envi", "cog"])
+def test_nothing_that_was_beside_a_file_is_read_with_the_next(r2h, tmp_path, form):
+    make(tmp_path / "a.zarr", transform=None, crs_wkt=None)
+    words = ("export", tmp_path / "a.zarr", path := tmp_path / "b.img", "--format", form)
+    assert r2h(*words)[0] == 0
+    with rasterio.open(path) as file:
+        whole = file.read()
+    for end in (".ovr", ".aux.xml", ".msk"):
+        (tmp_path / f"b.img{end}").write_bytes(b"of another")
+        path.unlink()
+        code, _, err = r2h(*words, *(() if form == "cog" else ("--overwrite",)))
+        assert code == (2 if form == "cog" else 0), err
+        assert r2h(*words, "--overwrite")[0] == 0
+        assert not (tmp_path / f"b.img{end}").exists()
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(), whole)
+    (tmp_path / "b.wld").write_text("2 0 0 -2 101 199".replace(" ", "\n"))
+    code, _, err = r2h(*words, "--overwrite")
+    assert code == 2
+    assert "gives it one" in err
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -50,8 +50,7 @@ def export(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     from pipeline.export import refuse_taken  # noqa: PLC0415
     from pipeline.light import load_light  # noqa: PLC0415
 
-    if not overwrite:
-        refuse_taken(out, form)
+    refuse_taken(cube, out, form, overwrite)
     opened = SpectralCube.open(cube)
     bands = _bands(sensor, wavelengths, opened.wavelengths)
     light = load_light(illuminant) if illuminant else None
