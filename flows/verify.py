@@ -14,14 +14,14 @@ from flows.job import FORMAT, Job, open_job
 from flows.record import environments, record_path, recorded
 from flows.settings import ReconstructSettings, load
 from model.engine import GRAPHS
-from pipeline import verify
+from pipeline import sidecar, verify
 from pipeline.agreement import codes_apart, consolidated, disagreeing
 from pipeline.closure import Closure
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window
-from pipeline.redact import HIDDEN
+from pipeline.redact import HIDDEN, redacted
 from pipeline.source import known
 from pipeline.verify import Chunk
 
@@ -48,6 +48,8 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
         return report | {"faults": [f"{error}", *(fault.what for fault in alone)]}
     # What cannot be read cannot be looked at further.
     whole = cube.chunks() - set().union(*(fault.chunks for fault in faults))
+    if not faults and cube.sealed and cube.settings.get("format") == FORMAT:
+        faults += map(verify.Fault, sidecar.untrue(cube))
     if not with_input:
         faults += verify.contents(cube, whole, lambda *_: ())
         return report | {"faults": [fault.what for fault in faults]}
@@ -61,6 +63,8 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
         about = {"input": job.settings.source, "made_again": 0, "compared": other}
         return report | about | {"faults": [fault.what for fault in faults]}
     faults += _metadata(job, cube)
+    if record["provenance"] != redacted(cube.settings):
+        faults.append(verify.Fault(f"{record_path(uri)} has another provenance than the cube"))
     here = environment(job)
     changed = sorted(set().union(*(_changed(one, here) for one in environments(record))))
     again = _sample(sorted(whole), sample)

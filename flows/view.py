@@ -161,6 +161,8 @@ def _facts(view: CubeView, palette: Palette) -> dict[str, Any]:
     scales = {name: (scale.title, scale.high) for name, scale in palette.scales.items()}
     return {
         "cube": cube.uri.rstrip("/").rsplit("/", maxsplit=1)[-1],
+        "first": view.first,
+        "begins": view.begins,
         "height": cube.height,
         "width": cube.width,
         "widest": view.widest,

@@ -37,7 +37,8 @@ def cube_report(view: CubeView, record: Mapping[str, Any], scene: Scene | None) 
     nm = cube.wavelengths
     lead = (
         f"{cube.height} x {cube.width} pixels, {len(nm)} wavelengths from {nm[0]:g} to {nm[-1]:g} "
-        f"nm, {'complete' if cube.sealed else 'NOT complete: the run has not sealed it'}."
+        f"nm, {'complete' if cube.sealed else 'NOT complete: the run has not sealed it'}. "
+        f"{view.begins}"
     )
     palette = Palette(view)
     sections = [
@@ -105,7 +106,7 @@ def _picture(pixels: Pixels, size: tuple[int, int], caption: str) -> Picture:
 
 def input_picture(view: CubeView, scene: Scene, camera: Camera, shape: tuple[int, int]) -> Pixels:
     """The input where the cube is, at a shape, as sRGB (*shape, 4); read strip by strip."""
-    row0, col0 = (view.cube.settings.get("window") or (0, 0))[:2]
+    row0, col0 = view.first
     rows, cols = (
         ((np.arange(count) + 0.5) * size / count).astype(int)
         for count, size in zip(shape, (view.cube.height, view.cube.width), strict=True)
@@ -135,7 +136,7 @@ def _spectra(palette: Palette) -> Section:
     caption = "Spectra of the pixels that differ most by spectral angle, marked on the picture" + (
         ", with ± 1 standard deviation." if known else ". This cube holds no uncertainty."
     )
-    figure = spectra_figure(view.cube, palette.colours(view.whole, shape), pixels)
+    figure = spectra_figure(view, palette.colours(view.whole, shape), pixels)
     pictures = [Picture(charts.png(figure), caption, wide=True)]
     typical = view.levels[1].typical()
     if typical.size:

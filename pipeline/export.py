@@ -97,9 +97,8 @@ def _parts(cube: SpectralCube, window: Window) -> Parts:
 def write_cog(path: Path, labels: Labels, parts: Parts) -> None:
     """A cloud-optimised GeoTIFF of the stored values, a band a wavelength, with overviews."""
     colours = [ColorInterp.gray] * len(labels.wavelengths)
-    kinds = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    for band, kind in zip(labels.rgb, kinds, strict=True):
-        colours[band - 1] = kind
+    for band, name in labels.coloured.items():
+        colours[band - 1] = ColorInterp[name]
     with cog(path, **labels.profile) as file:
         file.colorinterp = colours
         file.scales = [labels.scale] * file.count

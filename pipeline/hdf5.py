@@ -41,7 +41,9 @@ def write_netcdf(path: Path, labels: Labels, parts: Parts) -> None:
             compression_opts=4,
             shuffle=True,
         )
-        cube.attrs.update({"long_name": f"{labels.quantity} relative to white", "units": "1"})
+        cube.attrs.update(
+            {"long_name": f"{labels.quantity} relative to {labels.unit}", "units": "1"}
+        )
         cube.attrs.update({"comment": NOTE, "coordinates": "fwhm"} | _place(file, labels))
         if labels.scale != 1:
             cube.attrs["scale_factor"] = labels.scale
@@ -62,6 +64,12 @@ def _coordinates(file: h5netcdf.File, labels: Labels) -> None:
     width = {"units": "nm", "long_name": "full width at half maximum"}
     _variable(file, "wavelength", ("wavelength",), labels.wavelengths, centre)
     _variable(file, "fwhm", ("wavelength",), labels.fwhm, width)
+    if labels.white:
+        white = {
+            "units": "1",
+            "long_name": "radiance of a white surface, by which it is reflectance",
+        }
+        _variable(file, "white", ("wavelength",), labels.white, white)
     spec = labels.spec
     for name, values in zip(("y", "x"), labels.pixel_centres, strict=True):
         _variable(file, name, (name,), values, axis_attributes(name, spec))

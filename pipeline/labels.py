@@ -142,11 +142,17 @@ class Labels:
             "input light": camera.get("illuminant"),
             "noise level": self.settings.get("noise_level"),
             **{key: about[key] for key in ("sensor", "illuminant") if key in about},
-            "values": f"{self.quantity} relative to white",
+            "values": f"{self.quantity} relative to {self.unit}",
         }
         if (part := self.window) and (part.row or part.col):
             facts["first pixel"] = f"row {part.row}, column {part.col} of the scene"
         return ", ".join([NOTE, *(f"{key} {value}" for key, value in facts.items() if value)])
+
+    @property
+    def unit(self) -> str:
+        """In words, of what a value of 1 is as much: see `pipeline.convert.convert`."""
+        mean = "the mean over wavelengths of a white surface's"
+        return "white" if self.quantity == "reflectance" else mean
 
     @property
     def white(self) -> tuple[float, ...]:
@@ -157,6 +163,13 @@ class Labels:
     def names(self) -> list[str]:
         """Of the bands: 400 nm, 410 nm, ..."""
         return [*self.bands] or [f"{nm:g} nm" for nm in self.wavelengths]
+
+    @property
+    def coloured(self) -> dict[int, str]:
+        """Of the bands in `rgb`, from 1, the colour of each that is of one."""
+        named = zip(reversed(CENTRES), reversed(self.rgb), strict=True)
+        nm = self.wavelengths
+        return {n: name for name, n in named if CENTRES[name][0] <= nm[n - 1] <= CENTRES[name][1]}
 
     @property
     def rgb(self) -> tuple[int, int, int]:

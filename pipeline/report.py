@@ -53,14 +53,16 @@ def write_spectra(view: CubeView, image: Pixels, path: Path) -> None:
     The pixels are the ones of a coarse grid that differ most by spectral angle, without dark
     ones. There are fewer, or none, where the cube holds no more.
     """
-    figure = spectra_figure(view.cube, image, distinct_pixels(view))
+    figure = spectra_figure(view, image, distinct_pixels(view))
     figure.suptitle(NOTE)
     figure.savefig(path, format="png", dpi=150, metadata=_text(view.cube))
 
 
-def spectra_figure(cube: SpectralCube, image: NDArray[np.uint8], pixels: list[Pixel]) -> Figure:
+def spectra_figure(view: CubeView, image: NDArray[np.uint8], pixels: list[Pixel]) -> Figure:
     """A picture of the cube (h, w, 4) with numbered pixels, six at most, and their spectra."""
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    cube, figure = view.cube, Figure(figsize=(12, 5), layout="constrained")
+    if view.begins:
+        figure.supxlabel(view.begins, size=9)
     left, right = figure.subplots(1, 2)
     draw_picture(left, image, (cube.height, cube.width))
     plain_axes(right, WAVELENGTH, REFLECTANCE)

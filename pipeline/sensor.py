@@ -120,6 +120,9 @@ def _sensor(
     about = [_about(f"{name} {b}", r, wavelengths) for b, r in zip(bands, responses, strict=True)]
     centres, widths, rows = (np.array(column) for column in zip(*about, strict=True))
     order = centres.argsort()
+    if not (np.diff(centres[order]) > 0).all():
+        rule, fix = "bands differ in their centres, by which they are found", "Leave one out."
+        raise Refusal(rule, f"{name} with {sorted(centres.round(3).tolist())} nm", fix)
     named = tuple(bands[i] for i in order)
     return Sensor(name, named, centres[order], widths[order], rows[order].astype(np.float32))
 

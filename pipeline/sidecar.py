@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import fsspec
+import rasterio
+from rasterio.errors import RasterioIOError
 
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.labels import Labels
-from pipeline.moment import Moment
+from pipeline.moment import Moment, given
 from pipeline.ours import LOOK, QUICKLOOK, REPORT, SPECTRA, is_ours
 from pipeline.publish import published
 from pipeline.quicklook import drawn_from, write_quicklook
+from pipeline.remote import without_place
 from pipeline.stac import item
 from pipeline.vrt import vrt
 
@@ -75,6 +82,59 @@ def publish(cube: SpectralCube, when: Moment) -> str:
     with published(places.item) as path:
         path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return places.item
+
+
+def untrue(cube: SpectralCube) -> Iterator[str]:
+    """In words, which of a sealed cube's sidecars that are there does not follow from it."""
+    places, labels = Sidecars.of(cube.uri), Labels.of(cube)
+    if _exists(places.vrt):
+        made = vrt(cube.uri, labels, cube.companion.overviews)
+        if _bare(_bytes(places.vrt)) != _bare(made):
+            yield f"{places.vrt} is not the cube's"
+    if _exists(places.quicklook):
+        with TemporaryDirectory() as folder:
+            there, again = Path(folder, "there.tif"), Path(folder, "again.tif")
+            there.write_bytes(_bytes(places.quicklook))
+            write_quicklook(cube, again)
+            if _seen(there) != _seen(again):
+                yield f"{places.quicklook} is not the cube's"
+    if _exists(places.item) and all(map(_exists, places)):
+        yield from _untrue_item(cube, places.item, labels)
+
+
+def _untrue_item(cube: SpectralCube, uri: str, labels: Labels) -> Iterator[str]:
+    try:
+        found = json.loads(_bytes(uri))
+        when = given(found["properties"]["datetime"])
+    except (ValueError, LookupError, TypeError) as error:
+        yield f"{uri} cannot be read ({error!r})"
+        return
+    wanted = json.loads(json.dumps(item(cube.uri, labels, when, drawn_from(cube)[0])))
+    for about in (found, wanted):
+        # Who said the time, and by which version, the cube does not know.
+        for key in ("description", "processing:software"):
+            about["properties"].pop(key, None)
+    if apart := [key for key in wanted if found.get(key) != wanted[key]]:
+        yield f"{uri} is not the cube's: other {', '.join(apart)}"
+
+
+def _bytes(uri: str) -> bytes:
+    with fsspec.open(uri, "rb") as file:
+        return bytes(file.read())
+
+
+def _bare(text: bytes) -> bytes:
+    """A VRT without its words, which another version may choose otherwise."""
+    return re.sub(rb'<MDI key="DESCRIPTION">[^<]*</MDI>', b"", text)
+
+
+def _seen(path: Path) -> tuple[Any, ...]:
+    """What a reader sees in a picture, however it is compressed; nothing where it is none."""
+    try:
+        with without_place(), rasterio.open(path) as file:
+            return file.transform, file.crs, file.read().tobytes()
+    except RasterioIOError:
+        return ()
 
 
 def _exists(uri: str) -> bool:

@@ -157,13 +157,23 @@ def footprint(labels: Labels) -> dict[str, Any] | None:
         )
     except CPLE_BaseError:
         return None
-    pieces = [piece for part in _parts(drawn) for piece in _wrapped(part)]
+    pieces = [
+        [_counterclockwise(ring) for ring in piece]
+        for part in _parts(drawn)
+        for piece in _wrapped(part)
+    ]
     points = np.concatenate([ring for piece in pieces for ring in piece])
     if not (np.isfinite(points).all() and (np.abs(points) <= (180, 90)).all()):
         return None
     if len(pieces) == 1:
         return {"type": "Polygon", "coordinates": pieces[0]}
     return {"type": "MultiPolygon", "coordinates": pieces}
+
+
+def _counterclockwise(ring: list[Any]) -> list[Any]:
+    """As RFC 7946 has an outline; GDAL's cut pieces come either way."""
+    area = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
+    return ring if area >= 0 else ring[::-1]
 
 
 def _wrapped(part: list[Any]) -> list[list[Any]]:

@@ -67,6 +67,19 @@ class CubeView:
         return cls(cube, found.pop(""), found)
 
     @property
+    def first(self) -> tuple[int, int]:
+        """The scene's row and column of the cube's first pixel."""
+        row, col, *_ = self.cube.settings.get("window") or (0, 0)
+        return int(row), int(col)
+
+    @property
+    def begins(self) -> str:
+        """In words, where rows and columns begin, if not where the scene's do; else empty."""
+        row, col = self.first
+        said = f"Rows and columns are the cube's, which begins at row {row}, column {col} of the "
+        return f"{said}scene." if row or col else ""
+
+    @property
     def whole(self) -> Window:
         """All of the cube."""
         return Window(0, 0, self.cube.height, self.cube.width)

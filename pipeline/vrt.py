@@ -15,7 +15,6 @@ from pipeline.companion import Companion
 from pipeline.labels import Labels
 
 _TYPES = {"uint16": "UInt16", "float32": "Float32"}
-_COLOURS = ("Red", "Green", "Blue")
 
 
 def vrt(uri: str, labels: Labels, levels: Mapping[int, zarr.Array[Any]]) -> bytes:
@@ -51,8 +50,8 @@ def _band(root: Element, number: int, labels: Labels) -> Element:
     _items(band, band_items(labels, number))
     _items(band, imagery_items(labels, number), domain="IMAGERY")
     _text(band, "NoDataValue", f"{labels.nodata:g}")
-    if number in labels.rgb:
-        _text(band, "ColorInterp", _COLOURS[labels.rgb.index(number)])
+    if colour := labels.coloured.get(number):
+        _text(band, "ColorInterp", colour.capitalize())
     if labels.scale != 1:
         _text(band, "Scale", repr(labels.scale))
     return band

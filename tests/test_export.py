@@ -28,6 +28,7 @@ from pipeline.export import FORMS, SUFFIXES, export
 from pipeline.grid import Window
 from pipeline.labels import Labels
 from pipeline.light import load_light
+from pipeline.sensor import gaussian_bands
 from tests.cubes import (
     HEIGHT,
     PLACE,
@@ -386,10 +387,28 @@ def test_every_form_says_whether_it_holds_reflectance_or_radiance(tmp_path, form
         said = path.with_suffix(".hdr").read_text() if form == "img" else ""
         with rasterio.open(path) as file:
             said += file.tags().get("DESCRIPTION", "")
-    assert f"values {quantity} relative to white" in said
+    # Radiance by white's would be reflectance again.
+    of = "the mean over wavelengths of a white surface's" if light else "white"
+    assert f"values {quantity} relative to {of}" in said
 
 
-@pytest.mark.parametrize("form", ["img", "mat"])
+@pytest.mark.parametrize(
+    ("bands", "expected"),
+    [
+        ("665:30", ["red"]),
+        ("560:35", ["green"]),
+        ("550:10,550.4:40", ["green", "gray"]),
+        ("490:20,560:20,665:20", ["blue", "green", "red"]),
+    ],
+)
+def test_a_band_has_the_colour_that_it_is_of(tmp_path, bands, expected):
+    sensor = gaussian_bands(bands, WAVELENGTHS)
+    export(make(tmp_path / "a.zarr"), str(tmp_path / "a.tif"), sensor=sensor)
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert sorted(kind.name for kind in file.colorinterp) == sorted(expected)
+
+
+@pytest.mark.parametrize("form", ["img", "mat", "nc"])
 def test_radiance_says_what_white_sends_back(tmp_path, form):
     cube = make(tmp_path / "a.zarr")
     power = tmp_path / "lamp.csv"
@@ -400,8 +419,8 @@ def test_radiance_says_what_white_sends_back(tmp_path, form):
         assert "quantity = radiance" in text
         found = re.search(r"white = {([^}]*)}", text)[1].split(",")
     else:
-        with h5py.File(tmp_path / "a.mat") as file:
-            found = file["white"][:, 0]
+        with h5py.File(tmp_path / f"a.{form}") as file:
+            found = np.ravel(file["white"])
     white = np.array(found, float)
     assert white.shape == (31,)
     assert white.argmax() == 15

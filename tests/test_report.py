@@ -48,6 +48,17 @@ def humps(height: int, width: int) -> np.ndarray:
     return values
 
 
+def test_a_part_says_where_it_begins() -> None:
+    spec = CubeSpec(24, 24, WAVELENGTHS, 16, "float32", settings={"window": [37, 41, 24, 24]})
+    cube = SpectralCube.create(f"memory://report-{next(_SERIAL)}.zarr", spec)
+    cube.write(Window(0, 0, 24, 24), humps(24, 24), np.ones((24, 24), bool))
+    view = CubeView.open(cube.uri)
+    figure = report.spectra_figure(view, quicklook(view), distinct_pixels(view))
+    told = "Rows and columns are the cube's, which begins at row 37, column 41 of the scene."
+    assert figure.get_supxlabel() == view.begins == told
+    assert view_of(noise(4, 4)).begins == ""
+
+
 def test_a_quicklook_is_the_cube_through_the_camera() -> None:
     values = noise(40, 50)
     image = picture(values)

@@ -128,3 +128,8 @@ def test_an_empty_csv_is_refused(tmp_path: Path) -> None:
 def test_gaussian_bands_are_finite(text: str) -> None:
     with pytest.raises(Refusal, match=r"pairs of numbers|nm wide or wider"):
         gaussian_bands(text, NM)
+
+
+def test_bands_of_one_centre_are_refused() -> None:
+    with pytest.raises(Refusal, match="differ in their centres"):
+        gaussian_bands("550:10,550:40", NM)

@@ -125,6 +125,7 @@ def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path):
         crs_wkt=CRS.from_epsg(32660).to_wkt(),
     )
     assert footprint(facts)["type"] == "MultiPolygon"
+    assert all(part.exterior.is_ccw for part in shape(footprint(facts)).geoms)
     (tmp_path / "a.vrt").write_text("")
     (tmp_path / "a.quicklook.tif").write_text("")
     (tmp_path / "a.zarr" / ".zmetadata").write_text("")

@@ -2,10 +2,12 @@
 
 import json
 import random
+import re
 import shutil
 
 import numpy as np
 import pytest
+import rasterio
 import zarr
 
 from pipeline import verify
@@ -199,6 +201,49 @@ def test_a_run_of_either_type_and_format_is_verified(tmp_path, command, dtype, z
     assert command("reconstruct", source, out, *TILING, *kind)[0] == 0
     code, said, _ = command("verify", out)
     assert code == 0, said
+
+
+def _moved(path):
+    path.write_text(re.sub(r"(<GeoTransform>)\S+,", r"\g<1>7,", path.read_text()))
+
+
+def _rolled(path):
+    with rasterio.open(path) as file:
+        values, profile = np.roll(file.read(), 3, axis=2), file.profile
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(values)
+
+
+def _renamed(path):
+    path.write_text(path.read_text().replace("0.55,", "0.56,"))
+
+
+def _other_steps(path):
+    record = json.loads(path.read_text())
+    record["provenance"]["steps"] = 7
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("a.vrt", _moved, "a.vrt is not"),
+        ("a.quicklook.tif", _rolled, "a.quicklook.tif is not"),
+        ("a.quicklook.tif", lambda path: path.write_bytes(b""), "a.quicklook.tif is not"),
+        ("a.json", _renamed, "other assets"),
+        ("a.json", lambda path: path.write_text("{"), "a.json cannot be read"),
+        ("a.run.json", _other_steps, "another provenance"),
+    ],
+)
+def test_what_lies_beside_a_cube_must_follow_from_it(tmp_path, command, name, change, told):
+    source, out = raster(tmp_path / "in.tif", 64, 64), tmp_path / "a.zarr"
+    words = ("--datetime", "2026-07-01T10:30:00Z")
+    assert command("reconstruct", source, out, *TILING, *words)[0] == 0
+    code, said, _ = command("verify", out)
+    assert code == 0, said
+    change(tmp_path / name)
+    code, said, _ = command("verify", out)
+    assert (code, told in said) == (1, True), said
 
 
 def test_a_companion_that_is_gone_is_a_fault_beside_the_cubes_own(tmp_path, command):

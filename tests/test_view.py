@@ -321,6 +321,10 @@ def test_what_is_copied_is_what_is_shown(page, cube):
         page.click("#copy")
     assert saved.value.suggested_filename == "spectra.csv"
     assert saved.value.path().read_text() == copied
+    part = page.evaluate("() => { facts.first = [37, 41]; return csv(); }")
+    page.evaluate("facts.first = [0, 0]")
+    named = "wavelength_nm,row 30 col 30 of the part from row 37 col 41 reflectance estimated,"
+    assert part.startswith(named)
     page.click("#clear")
 
 

@@ -81,10 +81,12 @@ function clear() {
 
 function csv() {
   const columns = [["wavelength_nm", ...facts.wavelengths]];
+  const [row0, col0] = facts.first;
+  const part = row0 || col0 ? ` of the part from row ${row0} col ${col0}` : "";
   for (const one of chosen) {
-    const name = one.pixels === undefined
+    const name = (one.pixels === undefined
       ? `row ${one.row} col ${one.col}`
-      : `mean of rows ${one.row}-${one.row + one.height - 1} cols ${one.col}-${one.col + one.width - 1}`;
+      : `mean of rows ${one.row}-${one.row + one.height - 1} cols ${one.col}-${one.col + one.width - 1}`) + part;
     columns.push([`${name} reflectance estimated`, ...one.spectrum]);
     // How much a region's pixels differ is not how sure an estimate is.
     if (one.spread) columns.push([`${name} standard deviation over ${one.pixels} pixels`, ...one.spread]);

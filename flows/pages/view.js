@@ -159,7 +159,7 @@ function fill() {
   document.title = `${facts.cube} · r2h view`;
   $("name").textContent = facts.cube;
   const made = facts.camera ? `, seen by camera ${facts.camera}, weights ${facts.checkpoint}` : "";
-  $("about").textContent = `${facts.height} x ${facts.width} pixels, ${facts.wavelengths.length} wavelengths${made}.`;
+  $("about").textContent = `${facts.height} x ${facts.width} pixels, ${facts.wavelengths.length} wavelengths${made}. ${facts.begins}`;
   const shows = [["colour", "as the eye sees it"], ["bands", "three wavelengths"]];
   facts.presets.forEach(([name, nm]) => shows.push([nm.join(), `${name}: ${nm.join(", ")} nm`]));
   for (const name of ["uncertainty", "closure", "quality"])
