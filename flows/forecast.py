@@ -1,5 +1,6 @@
 """What a run will take, told before it begins: the plan's figures and a trial of the model."""
 
+import os
 import resource
 import shutil
 import sys
@@ -116,15 +117,23 @@ def room_of(settings: ReconstructSettings, needed: int) -> int:
     Where it is gone on with that is the share of it that is there: what is left compresses less,
     perhaps.
     """
-    cube, held = settings.destination, 0
-    for uri in (cube, Companion.uri(cube)):
-        fs, path = url_to_fs(uri)
-        held += int(fs.du(path)) if fs.exists(path) else 0
-    with suppress(Refusal):
+    cube = settings.destination
+    held = sum(_taken(url_to_fs(uri)[1]) for uri in (cube, Companion.uri(cube)))
+    with suppress(Refusal, FileNotFoundError):
         if held and not settings.overwrite:
             there = SpectralCube.open(cube)
             return max(held, int(needed * len(there.finished()) / len(there.chunks())))
     return held
+
+
+def _taken(folder: str) -> int:
+    """Bytes of the files in a folder, but for those that another run deletes meanwhile."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(root, name).stat().st_size
+    return total
 
 
 def facts(job: Job, known: Forecast) -> dict[str, Any]:

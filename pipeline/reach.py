@@ -28,7 +28,8 @@ SILENCE = 30.0
 RETRIES = 4
 """Times that GDAL tries a request to read again, after 0.5 s and waits that double, and chance."""
 BUDGET = 120.0
-"""Seconds in which a request to write is tried again, after waits as long and as chancy."""
+"""Seconds in which a request to write is tried again, after waits as long and as chancy, and in
+which a store is asked again."""
 TRIES = 3
 """Times that a raster is opened, or a part of it read, until that has failed."""
 FORGETFUL = {
@@ -140,7 +141,7 @@ def patiently(
 
 
 def asked(ask: Callable[[], Found], forget: Callable[[], None]) -> Found:
-    """What a store of fsspec answers, asked up to ``TRIES`` times.
+    """What a store of fsspec answers, asked up to ``TRIES`` times, and not again after ``BUDGET``.
 
     Raises what it raises where it refuses or knows no such object, and where there is no driver for
     it (ValueError, ImportError); OutOfReach where it fails.
@@ -156,7 +157,12 @@ def asked(ask: Callable[[], Found], forget: Callable[[], None]) -> Found:
                 raise
             raise OutOfReach(" ".join(str(error).split())) from error
 
-    return patiently(attempt, forget, lambda error: not isinstance(error, OutOfReach))
+    until = time.monotonic() + BUDGET
+
+    def hopeless(error: BaseException) -> bool:
+        return not isinstance(error, OutOfReach) or time.monotonic() > until
+
+    return patiently(attempt, forget, hopeless)
 
 
 def failed(error: BaseException, rule: str, fix: str) -> Exception:

@@ -32,7 +32,14 @@ class Stored:
         """The file system. Raises ValueError or ImportError where there is no driver."""
         if self.uri.startswith("/vsi"):
             raise ValueError(f"{self.uri} is GDAL's alone")
-        return fsspec.core.url_to_fs(self.uri)[0]
+        if not self.uri.startswith("s3://"):
+            return fsspec.core.url_to_fs(self.uri)[0]
+        # s3fs asks five times five times, botocore each time five times: half an hour of silence.
+        # This one is asked by `reach.asked`, and is no other's, as it has options of its own.
+        waits = {"connect_timeout": reach.SILENCE, "read_timeout": reach.SILENCE}
+        fs = fsspec.core.url_to_fs(self.uri, config_kwargs=waits)[0]
+        fs.retries = 1
+        return fs
 
     @cached_property
     def path(self) -> str:
@@ -120,9 +127,9 @@ class Stored:
 
     def fetch(self, path: str) -> None:
         """Copy the file, and the mask and notes beside it."""
-        self.fs.get_file(self.path, path)
-        for ending in self.beside():
-            self.fs.get_file(self.path + ending, path + ending)
+        fs, own = fsspec.core.url_to_fs(self.uri)  # which asks again for each part
+        for ending in ("", *self.beside()):
+            fs.get_file(own + ending, path + ending)
 
 
 def refuse_no_world(path: Path) -> None:

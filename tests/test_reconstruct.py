@@ -622,6 +622,9 @@ def test_room_of_a_cube_that_is_gone_on_with_is_the_share_that_is_there(r2h, ras
     cube.drop(0, 0)
     assert forecast.room_of(settings, needed) == needed * 11 // 12
     assert forecast.room_of(settings, 1) < held
+    # A file that is there in a listing and gone by the next call, as of another run that begins.
+    (tmp_path / "a.zarr/.zattrs.0.partial").symlink_to("gone")
+    assert forecast.room_of(settings, 1) < held
 
 
 def test_a_flow_plans_nothing_that_does_not_fit(raster, tmp_path, checkpoint):

@@ -64,7 +64,7 @@ def store(monkeypatch):
                 raise PermissionError("expired")
             return told
 
-    monkeypatch.setattr("fsspec.core.url_to_fs", lambda name: (Store, name))
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda name, **_: (Store, name))
     return told
 
 
