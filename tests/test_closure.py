@@ -181,3 +181,20 @@ def test_how_far_it_is_off_is_of_what_is_stored(kind, seed):
     stored = quantise(truth, np.ones((3, 4), bool), np.dtype(kind))
     wanted = np.tensordot(s.astype(float), stored * (SCALE if kind == np.uint16 else 1.0), 1) - rgb
     assert np.abs(Closure(s).off(stored, rgb) - np.abs(wanted).max(axis=0)).max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_what_is_settled_closes_in_either_type(kind):
+    random, s = np.random.default_rng(3), sensitivities(CAMERAS[0])
+    truth = spectra(random, 300)
+    rgb = (s @ truth).astype(np.float32)[:, None]
+    values, asked = answers(random, truth)[:, None], np.ones((1, 300), bool)
+    stored, off = Closure(s).settle(values, rgb, asked, np.dtype(kind))
+    scale = SCALE if kind == "uint16" else 1
+    far = np.abs(np.tensordot(s.astype(float), stored * scale, 1) - rgb).max(axis=0)
+    np.testing.assert_allclose(off, far, atol=1e-6)
+    assert far.max() < 2e-4
+    # Measured alone it stays as it was answered.
+    left, away = Closure(s, moves=False).settle(values, rgb, asked, np.dtype(kind))
+    np.testing.assert_array_equal(left, quantise(values, asked, np.dtype(kind)))
+    assert away.max() > 1e-2

@@ -19,11 +19,14 @@ from flows.scorebook import about, cautions, refuse_other
 from flows.settings import load as settings_of
 from model.checkpoint import SHIPPED, describe, load
 from model.train import Trainer
-from pipeline.camera import load_camera
+from pipeline.camera import load_camera, resampled
+from pipeline.cave import cave as open_cave
+from pipeline.context import measured
 from pipeline.cube import SpectralCube
 from pipeline.fit import write_camera
 from pipeline.lock import alone
 from pipeline.ours import PAGE
+from pipeline.reference import ReferenceScene
 from pipeline.scores import PROTOCOLS, Protocol
 from tests.owners import cube_of, write_arad, write_harvard
 from tests.toys import write_scene
@@ -253,6 +256,22 @@ def test_scenes_that_were_trained_on_are_no_test(dataset, told):
     assert said.count("NOT a test of the baseline: it was fitted on beads") == len(told)
     other = settings.model_copy(update={"camera": "nikon-d700"})  # where it is not scored
     assert about(other, of, load(SHIPPED), ["beads"])["baseline_trained_on"] == []
+
+
+def test_a_scene_is_scored_in_its_own_scale(monkeypatch, cave, tmp_path):
+    settings = settings_of(EvaluateSettings, "evaluate-cave.toml")
+    settings = settings.model_copy(update={"scenes": ("first",), "split": None})
+    reference = open_cave(cave).read("first")
+    camera = resampled(load_camera(settings.camera), reference.wavelengths)
+    scene = ReferenceScene.rendered(reference, camera, settings.rendering, settings.seed)
+    bound = []
+    monkeypatch.setattr(
+        "flows.evaluate.bind", lambda *given: bound.append(given[-1].scale) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        evaluate(settings, "cave", cave, tmp_path / "out", lambda _: None)
+    assert bound == [measured(scene, camera, settings.tile).scale]
+    assert bound != [1]
 
 
 def test_figures_of_cubes_that_are_replaced_are_gone(monkeypatch, cave, tmp_path):

@@ -63,6 +63,7 @@ def test_no_worker_idles_for_the_sake_of_a_small_halo(side, workers, regions):
     work = plan(lattice, place, 256, NEEDS, Parts(4 * workers, least=workers))
     assert len(work.regions) == regions
     assert HALO < work.halo <= IDLE
+    assert work.read_bytes == work.tiles * 256**2 * NEEDS.read_bytes  # what is shared, each time
     assert len(plan(lattice, place, 256, NEEDS, Parts(4 * workers)).regions) == 1
 
 

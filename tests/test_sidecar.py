@@ -1,6 +1,7 @@
 """Sidecars: what GDAL, COG readers and catalogs see beside a cube."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,12 @@ def test_the_vrt_of_a_part_without_a_place_names_its_first_pixel(tmp_path):
     part = replace(Labels.of(make(tmp_path / "a.zarr")), transform=None, start=(3, 4))
     assert b"estimated from RGB, not measured, " in vrt("a.zarr", part, {})
     assert b"first pixel row 3, column 4 of the scene" in vrt("a.zarr", part, {})
+
+
+def test_the_overviews_of_the_vrt_are_from_fine_to_coarse(tmp_path):
+    of = Labels.of(make(tmp_path / "a.zarr"))
+    sources = re.findall(rb"aux.zarr/(overview_\d)<", vrt("a.zarr", of, dict.fromkeys((2, 4, 8))))
+    assert sources == [b"overview_2", b"overview_4", b"overview_8"] * len(of.wavelengths)
 
 
 @pytest.mark.parametrize("where", PLACES)

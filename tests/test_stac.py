@@ -118,6 +118,16 @@ def test_the_fields_are_of_the_extensions_it_names(tmp_path):
             assert not colon or prefixes.get(prefix, prefix) in EXTENSIONS
 
 
+def test_the_quicklooks_place_is_of_its_own_pixels(tmp_path):
+    facts = labels(tmp_path)
+    for name in ("a.vrt", "a.quicklook.tif", "a.zarr/.zmetadata"):
+        (tmp_path / name).write_text("")
+    found = item(str(tmp_path / "a.zarr"), facts, WHEN, 4)["assets"]["quicklook"]
+    wanted = facts.transform @ Affine.scale(4)
+    assert found["proj:transform"] == list(wanted)[:6]
+    assert found["proj:shape"] == [-(-facts.height // 4), -(-facts.width // 4)]
+
+
 def test_a_footprint_over_the_antimeridian_is_cut_there(tmp_path):
     facts = labels(
         tmp_path,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.blend import weights
+from pipeline.chunks import write_chunk
 from pipeline.cube import quantise
 from pipeline.errors import Refusal, Stopped
 from pipeline.grid import TileGrid, Window, regions
@@ -405,3 +406,34 @@ def test_what_answers_must_fit_its_cube(tmp_path):
     other.wavelengths = tuple(nm / 1000 for nm in run.cube.wavelengths)
     with pytest.raises(Refusal, match="wavelengths fit"):
         replace(run, reconstructor=other)
+
+
+def test_a_chunk_is_written_after_all_that_belongs_to_it(tmp_path):
+    run = stream(tmp_path / "a.zarr", scene(20, 24), Many(), chunk=8)
+    chunks, aux = [], tmp_path / "a_aux.zarr"
+
+    def watched(array, at, values):
+        row, col = at
+        for name in ("valid", "quality", "closure"):
+            assert (aux / name / f"{row}.{col}").exists(), name
+        for name in ("uncertainty", "overview_2", "seam", "census"):
+            key = f"{row}.{col}.0" if name in ("seam", "census") else f"0.{row}.{col}"
+            assert (aux / name / key).exists(), name
+        chunks.append(at)
+        write_chunk(array, at, values)
+
+    with patch("pipeline.cube.write_chunk", watched):
+        run.run(Window(0, 0, 20, 24))
+    assert sorted(chunks) == list(np.ndindex(3, 3))
+
+
+def test_pixels_that_are_not_asked_for_are_seen_all_the_same(tmp_path):
+    of, asked = scene(20, 24), np.random.default_rng(1).random((20, 24)) < 0.5
+    plain = whole(tmp_path / "a.zarr", of, Toy())
+    part = whole(tmp_path / "b.zarr", of, Toy(), area=lambda window: asked[window.slices])
+    (values, _), (found, valid) = (c.read(Window(0, 0, 20, 24)) for c in (plain, part))
+    np.testing.assert_array_equal(valid, asked)
+    np.testing.assert_array_equal(found[:, asked], values[:, asked])
+    flags = [np.asarray(cube.companion.group["quality"]) for cube in (plain, part)]
+    np.testing.assert_array_equal(flags[1], np.where(asked, flags[0], 0))
+    assert not (flags[1] & 8).any()  # nothing was filled
