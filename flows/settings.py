@@ -135,7 +135,8 @@ class SceneSettings(TileSettings):
     camera: str = "srgb"
     """Camera of the library, or a CSV file of sensitivities."""
     encoding: Literal["srgb", "linear"] | None = None
-    """What pixel values are: srgb or linear (none: srgb for 8-bit images, linear for others)."""
+    """What pixel values are: srgb or linear (none: srgb for 8-bit images and those that say they
+    are, linear for others and those that declare a scale)."""
     white: Annotated[Positive | tuple[Positive, Positive, Positive] | None, Numbers] = None
     """Pixel value of reflectance 1, or one for each of red, green and blue (none: what the file
     declares, else 255 for 8-bit images)."""

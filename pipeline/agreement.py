@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.companion import Companion
+from pipeline.companion import SEAM, TALLY, Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
 from pipeline.layers import CLOSURE
@@ -99,12 +99,18 @@ def _said_of(name: str, group: zarr.Group) -> dict[str, Any] | None:
 
 
 def codes_apart(cube: SpectralCube, window: Window, again: SpectralCube) -> int:
-    """At how many values quality and uncertainty beside a window differ from those made again."""
+    """At how many values what is beside a chunk differs from what is made again.
+
+    Of quality and uncertainty, and of its records of seams and of the census.
+    """
     whole = Window(0, 0, again.height, again.width)
     names = [name for name in ("quality", "uncertainty") if name in again.companion.group]
-    return sum(
-        int((_beside(cube, name, window) != _beside(again, name, whole)).sum()) for name in names
-    )
+    pairs = [(_beside(cube, name, window), _beside(again, name, whole)) for name in names]
+    at = (window.row // cube.chunk, window.col // cube.chunk)
+    for name in (SEAM, TALLY):
+        rows: list[Any] = [of.companion.group[name] for of in (cube, again)]
+        pairs.append((np.asarray(rows[0][at]), np.asarray(rows[1][0, 0])))
+    return sum(int((one != other).sum()) for one, other in pairs)
 
 
 def relabel(uri: str, spec: CubeSpec) -> list[str]:

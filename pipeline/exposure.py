@@ -42,10 +42,12 @@ def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
     """Scale of linear RGB (3, ...): its mean brightness, clipped at the 99th percentile, / 0.25.
 
     Where that would leave the 99th percentile above 4, as in a night scene: that percentile / 4.
-    Homogeneous: RGB times k has a scale times k. Black, or nothing valid, gives 1.
+    Homogeneous: RGB times k has a scale times k. Black pixels count nowhere, as in a scene's; where
+    all are, or nothing is valid, it is 1.
     """
     brightness = rgb.mean(axis=0, dtype=np.float64)
-    return _scale(brightness.ravel() if valid is None else brightness[valid]) or 1.0
+    known = brightness.ravel() if valid is None else brightness[valid]
+    return _scale(known[known > 0]) or 1.0
 
 
 def scene_scale(scene: Pixels, camera: Camera) -> float:

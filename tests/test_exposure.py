@@ -88,7 +88,10 @@ def test_a_scenes_nodata_is_ignored(rubbish: float, encoding: Any) -> None:
 
 
 def test_a_small_scene_is_seen_whole() -> None:
-    assert scene_scale(scene(RGB), CAMERA) == pytest.approx(scale_of(RGB), rel=1e-6)
+    collar = np.where(np.arange(RGB.shape[2]) < 9, RGB, 0)
+    for rgb in (RGB, collar):  # what a training is shown, and what a run shows
+        assert scene_scale(scene(rgb), CAMERA) == pytest.approx(scale_of(rgb), rel=1e-6)
+    assert scale_of(collar) == scale_of(RGB[..., :9])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2000), (1100, 300)])

@@ -269,6 +269,16 @@ def smudge(cube, name, value):
     zarr.open_group(aux(cube), mode="r+", use_consolidated=False)[name][..., 3, 4] = value
 
 
+def miscount(cube, name):
+    record = zarr.open_group(aux(cube), mode="r+", use_consolidated=False)[name]
+    record[0, 0, 1] = record[0, 0, 1] + 7
+
+
+def retell(cube):
+    path = aux(cube) / ".zmetadata"
+    path.write_text(path.read_text().replace("1e-05", "1e-04"))
+
+
 def reword(cube):
     for name in (".zmetadata", "closure/.zattrs"):
         path = aux(cube) / name
@@ -311,6 +321,9 @@ WRONG = {
     "an overview": ([partial(smudge, name="overview_2", value=7)], "its overview of 2 pixels", 1),
     "a mask": ([partial(smudge, name="valid", value=0)], "and its valid mask differ", 1),
     "a flag": ([partial(smudge, name="quality", value=255)], "codes beside it at 1", 1),
+    "a record of seams": ([partial(miscount, name="seam")], "codes beside it at 1", 1),
+    "a record of the census": ([partial(miscount, name="census")], "codes beside it at 1", 1),
+    "a copy of metadata beside it": ([retell], "metadata of closure are others", 1),
     "closure": ([partial(smudge, name="closure", value=900)], "render to its input as its", 1),
     "a chunk": ([lambda cube: (cube / "reflectance/0.1.2").unlink()], ": missing", 1),
 }

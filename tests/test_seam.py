@@ -1,6 +1,7 @@
 """The seam certificate, against slow and plain versions of what it says."""
 
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.errors import Refusal
-from pipeline.grid import TileGrid, Window, regions
-from pipeline.seam import BESIDE, STEP, Lines, certificate, disagreement, empty, meetings
+from pipeline.grid import Axis, TileGrid, Window, regions
+from pipeline.seam import BESIDE, STEP, Lines, certificate, disagreement, empty, gradients, meetings
+from pipeline.sums import Chunk, Met
 from tests.toys import WAVELENGTHS, Constant, Toy, scene, stream
 
 FEW = settings(max_examples=10)
@@ -201,3 +203,38 @@ def test_not_a_number_is_refused_when_it_is_stored(tmp_path):
     run = stream(tmp_path / "a.zarr", scene(60, 60), Broken(), grid=(16, 4))
     with pytest.raises(Refusal, match="reflectance is finite"):
         run.run(Window(0, 0, 60, 60))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_steps_are_those_of_pixels_that_are_both_known(seed):
+    random, window = np.random.default_rng(seed), Window(16, 24, 40, 44)
+    values = random.integers(0, 9999, (3, 40, 44)).astype(np.uint16)
+    known = random.random((40, 44)) < 0.8
+    values[:, ~known] = 65535
+    rows, cols = (Lines.of(Axis(size, 16, 4)) for size in (90, 100))
+    found = gradients(values, known, window, rows, cols)
+    down, right = rows.within(16, 56), cols.within(24, 68)
+    expected = []
+    for lines, across in ((down.border, right.border), (down.inside, right.inside)):
+        steps = [
+            int(values[k, p, c]) - int(values[k, p - 1, c])
+            for k, p, c in product(range(3), lines.tolist(), range(0, 44, STEP))
+            if known[p, c] and known[p - 1, c]
+        ] + [
+            int(values[k, r, p]) - int(values[k, r, p - 1])
+            for k, r, p in product(range(3), range(0, 40, STEP), across.tolist())
+            if known[r, p] and known[r, p - 1]
+        ]
+        expected += [len(steps), sum(map(abs, steps)), sum(step**2 for step in steps)]
+    assert found[2:8].tolist() == expected
+    assert expected[0] > 0 < expected[3]
+
+
+def test_tiles_are_compared_where_pixels_are_known():
+    random, known = np.random.default_rng(0), np.array([True, False] * 20)
+    kernel = torch.full((40,), 0.25)
+    one, other = (torch.from_numpy(random.random((3, 40), np.float32)) for _ in range(2))
+    met = Met(one, other * 0.75, kernel, known)
+    chunk = Chunk(Window(0, 0, 1, 1), one, known, one.numpy(), known, [met])
+    apart = np.abs(np.rint(one.numpy() * 1e4) - np.rint(other.numpy() * 1e4))[:, known]
+    assert chunk.disagreement()[:2].tolist() == [apart.size, int(apart.sum())]
