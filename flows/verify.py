@@ -69,13 +69,7 @@ def verify_cube(uri: str, source: str | None, with_input: bool, sample: int) -> 
     changed = sorted(set().union(*(_changed(one, here) for one in environments(record))))
     again = _sample(sorted(whole), sample)
     elsewhere = ELSEWHERE[cube.settings["precision"]]
-    allowed = elsewhere if changed else 0
-    for chunk in again:
-        apart, holes, codes = _again(job, cube, chunk)
-        if apart > allowed or holes or (codes and not changed):
-            what = f"chunk {chunk} made again differs by {apart * 1e-4:.4f}, nodata at {holes}"
-            what += f", codes beside it at {codes}"
-            faults.append(verify.Fault(what, frozenset([chunk])))
+    faults += _apart(job, cube, again, elsewhere if changed else 0)
     return report | {
         "input": job.settings.source,
         "made_again": len(again),
@@ -133,6 +127,16 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> set[str]:
 def _sample(chunks: list[Chunk], count: int) -> list[Chunk]:
     places = np.linspace(0, len(chunks) - 1, min(count, len(chunks))).round().astype(int)
     return [chunks[place] for place in dict.fromkeys(places.tolist())]
+
+
+def _apart(job: Job, cube: SpectralCube, chunks: list[Chunk], most: int) -> Iterator[verify.Fault]:
+    """Chunks that differ made again: values by more than ``most``, codes where that is 0."""
+    for chunk in chunks:
+        apart, holes, codes = _again(job, cube, chunk)
+        if apart > most or holes or (codes and not most):
+            what = f"chunk {chunk} made again differs by {apart * 1e-4:.4f}, nodata at {holes}"
+            what += f", codes beside it at {codes}"
+            yield verify.Fault(what, frozenset([chunk]))
 
 
 def _again(job: Job, cube: SpectralCube, chunk: Chunk) -> tuple[float, int, int]:

@@ -49,6 +49,12 @@ def worlds(suffix: str) -> list[str]:
     return [each for kind in kinds for each in (kind, kind.upper())]
 
 
+def worlds_beside(path: Path) -> list[Path]:
+    """The world files that are there beside a local image."""
+    kinds = worlds(path.suffix)
+    return [name for name in map(Path, beside(path)[1:]) if name.suffix[1:] in kinds]
+
+
 def refuse_hidden(path: Path) -> None:
     """Raise Refusal where what lies beside a local file would make GDAL read something else."""
     for name in beside(path)[1:]:

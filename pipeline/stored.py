@@ -13,7 +13,7 @@ from affine import Affine, loadsw
 
 from pipeline import reach
 from pipeline.errors import Refusal
-from pipeline.guard import BESIDE, beside, worlds
+from pipeline.guard import BESIDE, worlds, worlds_beside
 from pipeline.redact import redact
 
 Found = TypeVar("Found")
@@ -134,11 +134,9 @@ class Stored:
 
 def refuse_no_world(path: Path) -> None:
     """Raise Refusal where a world file beside a local image is none: GDAL passes over it."""
-    kinds = worlds(path.suffix)
-    for name in map(Path, beside(path)[1:]):
-        if name.suffix[1:] in kinds:
-            with name.open("rb") as file:
-                _six(file.read(_WORLD), str(name))
+    for name in worlds_beside(path):
+        with name.open("rb") as file:
+            _six(file.read(_WORLD), str(name))
 
 
 def is_place(found: Affine) -> bool:

@@ -8,7 +8,7 @@ from pathlib import PurePath
 import fsspec
 
 from pipeline.errors import Refusal
-from pipeline.guard import beside, worlds
+from pipeline.guard import worlds_beside
 from pipeline.ours import LOOK, REPORT, SPECTRA, refuse_ours
 from pipeline.place import refuse_inside
 from pipeline.publish import BESIDE, refuse_there
@@ -49,9 +49,7 @@ def _is_picture(uri: str) -> bool:
 
 def refuse_place(uri: str) -> None:
     """Raise Refusal where a world file beside a file without a place would give it one."""
-    if (path := local_path(uri)) is None:
-        return
-    for name in beside(path)[1:]:
-        if PurePath(name).suffix[1:] in worlds(path.suffix):
-            rule = "nothing beside a file without a place gives it one"
-            raise Refusal(rule, name, "Choose another name.")
+    path = local_path(uri)
+    if path and (found := worlds_beside(path)):
+        rule = "nothing beside a file without a place gives it one"
+        raise Refusal(rule, found[0], "Choose another name.")
