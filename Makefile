@@ -25,7 +25,7 @@ demo: setup  ## Reconstruct a photograph that comes with scikit-image, through t
 	$(BIN)/r2h look demo/coffee.zarr
 
 test: setup lint types  ## Lint, types and every test that takes no minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --max-worker-restart 0
 
 lint: setup
 	$(BIN)/ruff check .
@@ -87,7 +87,7 @@ $(VENV)/.supply: $(VENV)/.ready
 # Each in a process of its own: what one leaves to Prefect's threads, the next would wait for.
 deploy-check: setup  ## Prefect's server and worker and Dask's on this machine: schedule, cancel, kill, resume
 	for file in deploy cluster evaluate redact; do \
-		$(BIN)/python -m pytest -m "" tests/test_$$file.py || exit; done
+		$(BIN)/python -m pytest -m "" -o faulthandler_timeout=4000 tests/test_$$file.py || exit; done
 
 image-check:  ## Build the image with buildah and use it; BUILDAH_ARGS for this machine
 	tests/image_check.sh

@@ -6,6 +6,7 @@ from functools import cache, lru_cache, partial
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -140,5 +141,12 @@ def _core() -> Any:
     second puts back the first one's, which is gone, and the next signal ends the process.
     """
     import openvino  # noqa: PLC0415 (may be absent)
+    from openvino import opset15  # noqa: PLC0415
 
-    return openvino.Core()
+    core = openvino.Core()
+    # A process gets its first answer alone: of two threads at its first answers one may wait for
+    # the other with Python's lock in hand, and the other for that lock.
+    value = opset15.parameter([1], np.float32)
+    one = core.compile_model(openvino.Model([opset15.relu(value)], [value]), "CPU")
+    one.create_infer_request().infer([np.zeros(1, np.float32)])[0]
+    return core

@@ -166,6 +166,33 @@ def test_a_process_survives_signals_after_openvino():
     assert subprocess.run([sys.executable, "-c", SIGNALLED], cwd=root, check=False).returncode == 0
 
 
+AT_ONCE = """
+import sys
+from threading import Barrier, Thread
+import openvino._ov_api as api
+from model import Reconstructor
+from tests.model_fixtures import camera, small_model, tile
+network = Reconstructor(small_model(), camera()[0], engine="openvino-bfloat16")
+ready, infer = Barrier(8), api.InferRequest.infer
+def at_once(self, *given):
+    ready.wait()
+    return infer(self, *given)
+api.InferRequest.infer = at_once
+sys.setswitchinterval(1e-6)
+threads = [Thread(target=network, args=(tile(),), daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@NEEDS_BF16
+def test_the_first_answers_of_a_process_may_come_at_once():
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", AT_ONCE], cwd=root, check=True, timeout=120)
+
+
 @pytest.mark.parametrize("engine", GRAPHS)
 @pytest.mark.parametrize("change", [{"hata": False}, {"gsrm": False}])
 def test_a_graph_of_an_ablated_model_is_refused(engine, change):
