@@ -1,6 +1,7 @@
 """The model, bound: which network, on which device, by which engine, for which camera."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Event
@@ -148,6 +149,16 @@ def _bound(
 def threads_of(settings: TileSettings) -> int:
     """Tiles to compute at once: what is asked for, else one a core that this process may use."""
     return settings.threads or cores()
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Torch has as many threads after as before."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_of(settings: ReconstructSettings) -> str:

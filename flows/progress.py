@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 from rich.console import Console
@@ -98,9 +98,13 @@ group's."""
 def stopped_by_signals() -> Iterator[Event]:
     """Set by SIGTERM, as a spot machine sends it, Ctrl-C or SIGHUP.
 
-    Another SIGTERM or Ctrl-C, a second after the first or later, ends the process.
+    Another SIGTERM or Ctrl-C, a second after the first or later, ends the process. In a thread
+    beside the main one, to which alone signals come, nothing sets it.
     """
     stop, ours = Event(), (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    if current_thread() is not main_thread():
+        yield stop
+        return
     # A terminal that closes hangs up, unless nohup had that ignored.
     numbers = [number for number in ours if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}

@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
+from flows.bound import threads_kept
 from flows.destination import check_destination, check_new
 from flows.environment import environment
 from flows.finish import finish, stages
@@ -156,8 +157,9 @@ def reconstruct(
     """
     start = time.perf_counter()
     check_new(settings)  # before its scene is looked at
-    job = open_job(settings, stop=stop)
-    return carry_out(job, check(job, stop), watch, stop, start)
+    with threads_kept():
+        job = open_job(settings, stop=stop)
+        return carry_out(job, check(job, stop), watch, stop, start)
 
 
 def carry_out(

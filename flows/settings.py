@@ -1,5 +1,6 @@
 """Settings of every use: frozen, checked, and read from TOML; a key nobody knows is refused."""
 
+import os
 import tomllib
 from datetime import date
 from importlib.resources import files
@@ -63,6 +64,7 @@ class Settings(BaseModel):
         """``~`` is the home, for all who read and write alike."""
         if isinstance(value, list | tuple):
             return type(value)(map(cls._home, value))
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
         return at_home(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -108,16 +110,13 @@ class TileSettings(Settings):
     """Tiles computed at once on the CPU, each on one thread, 1024 at most (none: one a core of the
     machine, or of its container)."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _samples_start_from_noise(cls, values: dict[str, Any]) -> dict[str, Any]:
-        several = str(values.get("samples", 1)) != "1"
-        return {"start": "noise", **values} if several else values
-
     @model_validator(mode="after")
-    def _zero_has_one_sample(self) -> Self:
+    def _samples_start_from_noise(self) -> Self:
         if self.samples > 1 and self.start == "zero":
-            raise ValueError("samples above 1 differ by their start noise: start cannot be zero")
+            if "start" in self.model_fields_set:
+                rule = "samples above 1 differ by their start noise"
+                raise ValueError(f"{rule}: start cannot be zero")
+            self.__dict__["start"] = "noise"  # as the settings themselves are frozen
         return self
 
 

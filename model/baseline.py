@@ -82,17 +82,22 @@ class RootPolynomial:
         """Least squares over every pixel of (rgb (N, 3, H, W), cube (N, bands, H, W)) batches.
 
         Streaming and in float64. ``ridge`` is a share of the features' mean energy. A batch
-        divided by k, rgb and cube alike, weighs 1 / k^2. Raises ValueError without light.
+        divided by k, rgb and cube alike, weighs 1 / k^2. Raises ValueError without light, where
+        something is not finite, and for shapes that do not fit.
         """
         count = len(monomials(degree))
         gram = torch.zeros(count, count, dtype=torch.float64)
         cross = torch.zeros(count, len(wavelengths), dtype=torch.float64)
         for rgb, cube in batches:
+            wanted = (len(rgb), 3, *rgb.shape[2:]), (len(rgb), len(wavelengths), *rgb.shape[2:])
+            if (rgb.shape, cube.shape) != wanted:
+                found = f"{tuple(rgb.shape)} and {tuple(cube.shape)}"
+                raise ValueError(f"rgb and cube must be {wanted}; got {found}. Turn their axes.")
             known = _columns(features(rgb.double(), degree))
             gram += known @ known.T
             cross += known @ _columns(cube.double()).T
         energy = float(gram.trace()) / count
-        if not 0 < energy < float("inf"):
+        if not (0 < energy < float("inf") and cross.isfinite().all()):
             raise ValueError(f"a fit needs light and finite pixels; got a mean energy of {energy}.")
         damped = gram + ridge * energy * torch.eye(count, dtype=torch.float64)
         return cls(torch.linalg.solve(damped, cross).T.float(), wavelengths, camera, degree)

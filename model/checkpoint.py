@@ -107,7 +107,7 @@ def load(path: Path = SHIPPED) -> R2HDiff:
     like = model.state_dict()
     tensors = read(path, about, like)
     # Not Module.to_empty: from that device it imports sympy, for seconds.
-    own = {name: value.to(like[name].dtype, copy=True) for name, value in tensors.items()}
+    own = {name: value.clone() for name, value in tensors.items()}
     model.load_state_dict(own, assign=True)
     return model.eval()
 

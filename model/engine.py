@@ -178,7 +178,7 @@ class Reconstructor:
     def _look(self, attention: Attention | None, go_on: Callable[[], None], view: View) -> Tensor:
         go_on()
         bands, (_, *sides) = len(self.wavelengths), view.rgb.shape
-        noise = torch.zeros(bands, *sides) if view.noise is None else view.noise
+        noise = view.rgb.new_zeros(bands, *sides) if view.noise is None else view.noise
         return self._watch(view.rgb[None] / self.scale, noise[None], attention)
 
     @torch.inference_mode()
@@ -186,13 +186,17 @@ class Reconstructor:
         """Reflectance (N, bands, T, T) of linear rgb (N, 3, T, T), with spread (N, 2 bands, T, T).
 
         White is 1, T a multiple of the network's reduction. What is answered is not clipped at 0.
-        ``noise`` (N, noises * bands, T, T) is what the chains start from, sample after sample.
+        ``noise`` (N, noises * bands, T, T) is what the chains start from, sample after sample;
+        where ``noises`` is 0 they start from zero, and it is not looked at. Raises ValueError for
+        another number of fields, or none.
         """
         chain, bands = self._run(rgb / self.scale), len(self.wavelengths)
         if not self.noises:
             return chain(rgb.new_zeros(len(rgb), bands, *rgb.shape[2:])).mul_(self.scale)
-        if noise is None:
-            raise ValueError(f"{self.noises} fields of noise are needed; got none. Draw them.")
+        if noise is None or noise.shape[1] != self.noises * bands:
+            found = "none" if noise is None else f"{noise.shape[1]} channels"
+            wanted = f"{self.noises} fields of noise, each of {bands} channels, are needed"
+            raise ValueError(f"{wanted}; got {found}. Draw them.")
         fields = (field.contiguous() for field in noise.chunk(self.noises, dim=1))
         return moments(map(chain, fields)).mul_(self.scale)
 

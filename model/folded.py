@@ -137,8 +137,8 @@ def _chain(
     visited, alpha_bar = model.schedule.visited(steps), model.schedule.alpha_bar
     stem, head = Linear.of(model.denoiser.stem), Linear.of(model.denoiser.head)
     head = Linear(hidden, torch.zeros(len(hidden)).double()).after(head)
-    embed = model.config.time_width
-    times = [time_embedding(torch.tensor([alpha_bar[v]]), embed).float() for v in visited]
+    shares = torch.tensor(alpha_bar, dtype=torch.float32)[visited]
+    times = [time_embedding(share[None], model.config.time_width) for share in shares]
     network = _Network(graph, model.denoiser, features, times, shape, attention)
     # Unbounded: that is for the network to do, the chain itself is linear.
     state = graph.linear("noise", stem)

@@ -26,7 +26,7 @@ from model.blocks import (
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Shape of the network; the defaults have 0.58 M parameters."""
+    """Shape of the network; the defaults have 0.59 M parameters."""
 
     bands: int = 31
     """Wavelengths of the cube."""
@@ -180,6 +180,6 @@ class Denoiser(nn.Module):
 def time_embedding(alpha_bar: Tensor, width: int) -> Tensor:
     """Sines and cosines of the log signal-to-noise ratio: (N,) to (N, width)."""
     half_log_snr = 0.5 * torch.log(alpha_bar / (1 - alpha_bar))
-    frequencies = 2.0 ** torch.arange(width // 2, device=alpha_bar.device) * (torch.pi / 64)
+    frequencies = 2.0 ** torch.arange(width // 2).to(alpha_bar) * (torch.pi / 64)
     angles = half_log_snr[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)

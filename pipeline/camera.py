@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.curve import end, from_srgb, full, refuse_beyond
+from pipeline.curve import end, from_srgb, full, refuse_beyond, srgb_of
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
 from pipeline.table import averaged, is_csv, linear, outside, parse_table, read_text, refined
@@ -32,24 +32,12 @@ _POSITIVE = 0.1
 light. Of less, as of a difference of channels, there is no white that it could be scaled by."""
 _FITTED = re.compile("^# fitted to .*, in its light; white ", re.MULTILINE)
 """What `r2h camera fit` says in a camera's CSV."""
+_ONE = 0.01
+"""How far the sum of a row may be from 1."""
 BRIGHTEST = 1000
 """Times white, in linear RGB, beyond which nothing is light."""
 SRGB = "srgb"
 """Name of the camera of finished photographs: linear sRGB, by default under equal-energy white."""
-
-# IEC 61966-2-1: linear sRGB from CIE XYZ under D65.
-_SRGB_FROM_XYZ = np.array(
-    [
-        [3.2404542, -1.5371385, -0.4985314],
-        [-0.9692660, 1.8760108, 0.0415560],
-        [0.0556434, -0.2040259, 1.0572252],
-    ]
-)
-# Cone responses of the Bradford transform, by which a white is adapted to another.
-_BRADFORD = np.array(
-    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
-)
-_D65 = np.array([0.95047, 1.0, 1.08883])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +62,15 @@ class Camera:
         if len(whites) not in {1, 3} or not all(0 < white < math.inf for white in whites):
             rule = "white must be one positive, finite pixel value, or three"
             raise Refusal(rule, self.white, "Give --white.")
+        if self.encoding not in get_args(Encoding):
+            rule = f"an encoding is one of {get_args(Encoding)}"
+            raise Refusal(rule, self.encoding, "Give --encoding.")
+        seen = np.asarray(self.sensitivities)
+        unlike = seen.shape != (3, len(self.wavelengths))
+        if unlike or not (np.abs(seen.sum(axis=1) - 1) < _ONE).all():
+            rule = f"sensitivities are (3, {len(self.wavelengths)}), each row of sum 1"
+            found = f"{seen.shape}, sums {seen.sum(axis=-1).ravel()[:3].tolist()}"
+            raise Refusal(rule, found, "Divide each row by its sum.")
 
     @property
     def _whites(self) -> Floats:
@@ -89,7 +86,11 @@ class Camera:
         """Linear float32 RGB, white = 1, of pixel values (3, ...).
 
         Raises Refusal for values that no light can have: nodata that the file does not declare.
+        And for more planes than red, green and blue, or fewer.
         """
+        if len(values) != len(self.sensitivities):
+            rule = "pixel values are (3, ...): red, green and blue first"
+            raise Refusal(rule, values.shape, "Turn the axes, and leave alpha out.")
         if self.encoding == "srgb" and values.dtype == np.uint8:
             # 256 answers are known beforehand; a power of every pixel costs forty times as much.
             tables = self._light(np.arange(256, dtype=np.uint8)[None, None])[:, 0]
@@ -213,10 +214,7 @@ def _linear_srgb(light: Light) -> Camera:
     """Linear sRGB of reflectances in a light, whose white is adapted to D65 (Bradford)."""
     observer = parse_table(_OBSERVER, (LIBRARY / f"{_OBSERVER}.csv").read_text("utf-8"), COLUMNS)
     xyz = observer[:, 1:].T * light.at(observer[:, 0])
-    xyz /= xyz[1].sum()
-    to_d65 = np.diag((_BRADFORD @ _D65) / (_BRADFORD @ xyz.sum(axis=1)))
-    rows = _SRGB_FROM_XYZ @ np.linalg.inv(_BRADFORD) @ to_d65 @ _BRADFORD @ xyz
-    return _camera(SRGB, observer[:, 0], rows)
+    return _camera(SRGB, observer[:, 0], srgb_of(xyz))
 
 
 def resampled(camera: Camera, wavelengths: tuple[float, ...]) -> Camera:

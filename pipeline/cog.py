@@ -1,5 +1,6 @@
 """Cloud-optimised GeoTIFFs of any size, in flat memory."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from pipeline.remote import without_place
 
 _SIDE = 256
 _COG = {"compress": "DEFLATE", "predictor": "YES", "overview_resampling": "AVERAGE"}
+_forked: list[bool] = []
+# GDAL keeps its threads. A process that is forked has none of them, and would wait for ever.
+os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
 @contextmanager
@@ -28,7 +32,7 @@ def cog(path: Path, **profile: Any) -> Iterator[DatasetWriter]:
     draft = path.with_name(f"{path.name}.draft")
     layout = {"tiled": True, "blockxsize": _SIDE, "blockysize": _SIDE, "compress": "LZW"}
     # Threads compress; the bytes stay the same.
-    common = {"bigtiff": "IF_SAFER", "num_threads": cores()}
+    common = {"bigtiff": "IF_SAFER", "num_threads": 1 if _forked else cores()}
     # Made first and copied, as a COG's parts lie in an order in which they cannot be written.
     with _told_as_a_disks():
         with without_place():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -18,13 +18,11 @@ from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
-from pipeline.place import COMPANION, beside, is_vacant, remove, root_attributes
+from pipeline.place import COMPANION, Mode, beside, is_vacant, refuse_mode, remove, root_attributes
 from pipeline.seam import FIELDS, Counts
 from pipeline.store import consolidate, is_label, new_group, open_store
 
 SEAM, TALLY = "seam", "census"
-Mode = Literal["r", "r+"]
-"""To read, also where nothing may be written, or to write too."""
 
 
 class Companion:
@@ -89,6 +87,7 @@ class Companion:
     @classmethod
     def open(cls, cube: str, mode: Mode = "r") -> Companion:
         """Open what `create` made, to read or to write. Raises Refusal where it is not whole."""
+        refuse_mode(mode)
         try:
             store = open_store(cls.uri(cube))
             return cls(cls.uri(cube), zarr.open_group(store, mode=mode, use_consolidated=False))

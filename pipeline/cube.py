@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -14,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.chunks import undamaged, write_chunk
-from pipeline.companion import Companion, Mode
+from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
 from pipeline.layers import Layers
@@ -23,23 +24,17 @@ from pipeline.packing import quantise, unpack
 from pipeline.place import (
     BEGUN,
     SETTINGS,
+    Mode,
     disown,
     is_vacant,
     no_cube,
     refuse_foreign,
+    refuse_mode,
     remove,
     root_attributes,
 )
 from pipeline.seam import Counts
-from pipeline.store import (
-    consolidate,
-    keep,
-    listed,
-    new_group,
-    open_store,
-    put,
-    sweep,
-)
+from pipeline.store import consolidate, keep, listed, new_group, open_store, put, sweep
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
@@ -67,6 +62,8 @@ class SpectralCube:
     @classmethod
     def open(cls, uri: str, mode: Mode = "r") -> SpectralCube:
         """Open a cube that `create` made, to read or ("r+") to write. Raises Refusal for none."""
+        refuse_mode(mode)
+        uri = os.fspath(uri)  # a Path says no URI, but is a place
         fs, root = fsspec.core.url_to_fs(uri)
         # Asked before zarr is, which would leave an empty folder behind.
         if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", ".zattrs", "zarr.json")):
@@ -140,9 +137,13 @@ class SpectralCube:
     def store(self, window: Window, stored: NDArray[Any]) -> None:
         """Write what `quantise` made (wavelength, height, width), and its overviews before it.
 
-        Chunks that exist are left as they are. Raises Refusal for a window that cuts a chunk.
+        Chunks that exist are left as they are. Raises Refusal for a window that cuts a chunk, and
+        for values that are not all of it.
         """
         self._refuse_cut_chunks(window)
+        if stored.shape != (whole := (len(self.wavelengths), window.height, window.width)):
+            rule = f"values of this window are {whole}: wavelength, height, width"
+            raise Refusal(rule, stored.shape, "Give all of them, in that order.")
         for part in regions(window.height, window.width, self.chunk, self.chunk):
             place = part.shifted(window.row, window.col)
             at = place.row // self.chunk, place.col // self.chunk
@@ -156,11 +157,15 @@ class SpectralCube:
         self.companion.note(window, seam, beside)
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Reflectance (wavelength, height, width) and valid (height, width); NaN where invalid."""
+        """Reflectance (wavelength, height, width) and valid (height, width); NaN where invalid.
+
+        Raises Refusal for a window that leaves the cube, and for damage.
+        """
         return unpack(self.raw(window))
 
     def raw(self, window: Window) -> NDArray[Any]:
-        """What is stored (wavelength, height, width), nodata too. Raises Refusal for damage."""
+        """What is stored (wavelength, height, width), nodata too. Raises Refusal as `read` does."""
+        window.refuse_outside(self.height, self.width)
         with undamaged(self.uri):
             return np.asarray(self._array[:, *window.slices])
 
@@ -191,9 +196,11 @@ class SpectralCube:
         """Mark the cube complete: make the overviews that are missing, consolidate its metadata.
 
         What a kill left over is deleted. ``before`` is called when all values are there, overviews
-        too, and nothing says so yet. Raises Refusal while chunks are missing.
+        too, and nothing says so yet. Raises FileNotFoundError while chunks are missing.
         """
-        self._refuse_missing_chunks()
+        if missing := len(self.chunks() - self.finished()):
+            lacking = f"{missing} of {len(self.chunks())} missing in {self.uri}"
+            raise FileNotFoundError(f"a sealed cube has all its chunks; got {lacking}")
         self.companion.complete()
         before()
         self.sweep()
@@ -232,12 +239,6 @@ class SpectralCube:
         if not (starts and rows and cols and inside):
             rule = f"a window holds whole chunks of {self.chunk}, or ends at the cube's edge"
             raise Refusal(rule, window, "Align it: a chunk has one owner and is written once.")
-
-    def _refuse_missing_chunks(self) -> None:
-        missing = len(self.chunks() - self.finished())
-        if missing:
-            lacking = f"{missing} of {len(self.chunks())} missing in {self.uri}"
-            raise FileNotFoundError(f"a sealed cube has all its chunks; got {lacking}")
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -1,4 +1,4 @@
-"""The curve of sRGB (IEC 61966-2-1): light to pixel values and back."""
+"""sRGB (IEC 61966-2-1): its primaries, and its curve from light to pixel values and back."""
 
 from typing import Any
 
@@ -13,6 +13,20 @@ _ENDS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 """Of 8, 10, 12, 14 and 16 bits."""
 _FLOATS = {1.0: 16.0, 255.0: 4096.0, 65535.0: np.inf}
 """Where floats end, by what white is below."""
+
+# IEC 61966-2-1: linear sRGB from CIE XYZ under D65.
+_SRGB_FROM_XYZ = np.array(
+    [
+        [3.2404542, -1.5371385, -0.4985314],
+        [-0.9692660, 1.8760108, 0.0415560],
+        [0.0556434, -0.2040259, 1.0572252],
+    ]
+)
+# Cone responses of the Bradford transform, by which a white is adapted to another.
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+_D65 = np.array([0.95047, 1.0, 1.08883])
 
 
 def end(dtype: np.dtype[Any], white: float) -> float:
@@ -77,3 +91,11 @@ def encoded(linear: Floats) -> Floats:
     """Linear to encoded, beyond 1 too."""
     bent = np.float32(1.055) * np.maximum(linear, 0) ** np.float32(1 / 2.4) - np.float32(0.055)
     return np.where(linear <= 0.0031308, linear * np.float32(12.92), bent).astype(np.float32)
+
+
+def srgb_of(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear sRGB (3, n) of CIE XYZ (3, n), whose sum, white, is adapted to D65 (Bradford)."""
+    xyz = xyz / xyz[1].sum()
+    to_d65 = np.diag((_BRADFORD @ _D65) / (_BRADFORD @ xyz.sum(axis=1)))
+    rows: NDArray[np.float64] = _SRGB_FROM_XYZ @ np.linalg.inv(_BRADFORD) @ to_d65 @ _BRADFORD @ xyz
+    return rows

@@ -46,7 +46,7 @@ def scale_of(rgb: Floats, valid: NDArray[np.bool_] | None = None) -> float:
     all are, or nothing is valid, it is 1.
     """
     brightness = rgb.mean(axis=0, dtype=np.float64)
-    known = brightness.ravel() if valid is None else brightness[valid]
+    known = brightness if valid is None else brightness[np.asarray(valid, bool)]
     return _scale(known[known > 0]) or 1.0
 
 

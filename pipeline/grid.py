@@ -49,6 +49,12 @@ class Window:
         width = min(self.col_stop, other.col_stop) - col
         return Window(row, col, height, width) if height > 0 and width > 0 else None
 
+    def refuse_outside(self, height: int, width: int) -> None:
+        """Raise Refusal where the window leaves a cube of that size."""
+        if self.intersection(Window(0, 0, height, width)) != self:
+            rule = f"the window must lie inside the cube's {height} x {width} pixels"
+            raise Refusal(rule, self, "Give row,column,height,width.")
+
     def shifted(self, rows: int, cols: int) -> Window:
         """The window moved down by `rows` and right by `cols`."""
         return Window(self.row + rows, self.col + cols, self.height, self.width)

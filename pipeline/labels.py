@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pipeline.bands import CENTRES
 from pipeline.cube import SpectralCube
-from pipeline.errors import Refusal
 from pipeline.grid import Window
 from pipeline.layout import ARRAY, NODATA, NOTE, CubeSpec
 
@@ -74,9 +73,7 @@ class Labels:
 
     def within(self, window: Window) -> Labels:
         """The labels of a window. Raises Refusal where it leaves the cube."""
-        if window.intersection(Window(0, 0, self.height, self.width)) != window:
-            rule = f"the window must lie inside the cube's {self.height} x {self.width} pixels"
-            raise Refusal(rule, window, "Give row,column,height,width.")
+        window.refuse_outside(self.height, self.width)
         move = Affine.translation(window.col, window.row)
         place = None if self.transform is None else self.transform @ move
         start = (self.start[0] + window.row, self.start[1] + window.col)

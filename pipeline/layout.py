@@ -231,7 +231,8 @@ def add_array(
     kind: dict[str, Any] = {"attributes": dict(attributes)}
     if group.metadata.zarr_format == 2:
         kind["attributes"]["_ARRAY_DIMENSIONS"] = list(dimensions)
-        kind["compressors"] = {"id": "zstd", **ZSTD}
+        # Said, as a user's own Zarr settings have another for arrays that say none.
+        kind |= {"compressors": {"id": "zstd", **ZSTD}, "filters": None, "order": "C"}
     else:
         kind["dimension_names"] = dimensions
         kind["compressors"] = {"name": "zstd", "configuration": ZSTD}

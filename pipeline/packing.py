@@ -21,8 +21,10 @@ def quantise(
 ) -> NDArray[Any]:
     """The stored values (wavelength, height, width) of reflectance: clipped, rounded, nodata.
 
-    Raises Refusal for a valid value that is not finite.
+    Raises Refusal for a valid value that is not finite, and for another type of storage.
     """
+    dtype = np.dtype(dtype)
+    _refuse_type(dtype)
     whole = bool(valid.all())
     known = values if whole else np.where(valid, values, np.float32(0))
     stored, total = np.empty(values.shape, dtype), 0.0
@@ -43,6 +45,12 @@ def quantise(
     return stored
 
 
+def _refuse_type(dtype: np.dtype[Any]) -> None:
+    if dtype not in (np.uint16, np.float32):
+        fix = "Take them as they are stored."
+        raise Refusal("stored values are uint16 or float32, of this machine", dtype, fix)
+
+
 def planes(values: NDArray[Any]) -> Iterator[slice]:
     """As many wavelengths of values (wavelength, height, width) at a time as a cache holds.
 
@@ -60,7 +68,11 @@ def not_finite() -> Refusal:
 
 
 def unpack(raw: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Reflectance (wavelength, height, width) of stored values, NaN where invalid, and valid."""
+    """Reflectance (wavelength, height, width) of stored values, NaN where invalid, and valid.
+
+    Raises Refusal for values of another type: they would be of another unit.
+    """
+    _refuse_type(raw.dtype)
     if raw.dtype == np.float32:
         return raw, ~np.isnan(raw[0])
     valid = raw[0] != NODATA["uint16"]

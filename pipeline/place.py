@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -27,6 +27,15 @@ COMPANION = "r2h_companion"
 _ROOTS = (".zattrs", "zarr.json")  # where Zarr keeps a group's attributes, in version 2 and 3
 _PARTIAL = re.compile(r"(\.zattrs|zarr\.json)\.[0-9a-f]{32}\.partial")
 _FIX = "Delete it yourself, or choose another name."
+Mode = Literal["r", "r+"]
+"""To read, also where nothing may be written, or to write too."""
+
+
+def refuse_mode(mode: str) -> None:
+    """Raise Refusal for another mode of opening: Zarr's own would delete what is there."""
+    if mode not in get_args(Mode):
+        fix = 'Take SpectralCube.create for a new one, "r+" to write to one that is there.'
+        raise Refusal('a cube is opened to read ("r") or to write ("r+")', mode, fix)
 
 
 def is_free(uri: str) -> bool:

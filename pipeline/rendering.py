@@ -1,13 +1,14 @@
 """What a camera makes of a reference cube: the RGB that a method is given."""
 
 from io import BytesIO
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.camera import Camera, Floats
+from pipeline.errors import Refusal
 
 Rendering = Literal["clean", "ntire2022"]
 Bytes = NDArray[np.uint8]
@@ -33,7 +34,11 @@ def render(cube: Floats, camera: Camera, rendering: Rendering = "clean", seed: i
     ``ntire2022``: as the camera of the NTIRE 2022 spectral challenge (Arad et al., CVPRW 2022; its
     RGB track, no mosaic) takes a photograph of it, then divided by the white that its exposure is
     known to have given. The same seed gives the same noise. See `photograph`.
+
+    Raises Refusal for a rendering of another name.
     """
+    if rendering not in get_args(Rendering):
+        raise Refusal(f"a rendering is one of {get_args(Rendering)}", rendering, "Name one.")
     linear = np.maximum(camera.render(cube), 0)
     if rendering == "clean":
         return linear

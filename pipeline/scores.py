@@ -78,7 +78,9 @@ class Scores:
         Raises Refusal where the shapes differ.
         """
         x, y = pair(estimate, reference)
-        known = np.ones(x.shape[1:], bool) if valid is None else valid
+        known = np.ones(x.shape[1:], bool) if valid is None else np.asarray(valid, bool)
+        if known.shape != x.shape[1:]:
+            raise Refusal(f"valid is {x.shape[1:]}: rows, width", known.shape, "Give it of these.")
         self._add_similarity(x, y, known)
         x, y = x[:, known], y[:, known]
         difference = x - y

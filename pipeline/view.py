@@ -116,9 +116,11 @@ class CubeView:
     def pixel(self, row: int, col: int) -> dict[str, NDArray[Any] | None]:
         """A pixel's `spectrum` and `uncertainty` (wavelengths,), `closure` and `quality` (1,).
 
-        NaN where the pixel is not valid, None where there is no such layer.
+        NaN where the pixel is not valid, None where there is no such layer. Raises Refusal for a
+        pixel outside the cube.
         """
         window = Window(row, col, 1, 1)
+        window.refuse_outside(self.cube.height, self.cube.width)
         found = {name: layer.read(window)[:, 0, 0] for name, layer in self.aux.items()}
         spectrum = self.cube.read(window)[0][:, 0, 0]
         names = ("uncertainty", "closure", "quality")
@@ -127,8 +129,10 @@ class CubeView:
     def region(self, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
         """Mean and standard deviation (wavelengths,) of a window's valid pixels, and their number.
 
-        NaN where there is none. Raises Refusal for a window of more than 256 chunks.
+        NaN where there is none. Raises Refusal for a window of more than 256 chunks, and for one
+        that leaves the cube.
         """
+        window.refuse_outside(self.cube.height, self.cube.width)
         chunk = self.cube.chunk
         parts = list(_aligned(window, chunk))
         if len(parts) > MOST_CHUNKS:

@@ -6,7 +6,6 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.camera import Camera
 from pipeline.closure import Closure
 from pipeline.grid import Window
 from pipeline.layers import DARK, FLAGS, SIGMA_FLOOR, SIGMA_STEP, Seen, certificate, layers
@@ -82,7 +81,7 @@ def test_a_deviation_beyond_the_codes_is_their_end_and_the_layer_says_so(tmp_pat
 
 
 def test_encodings_end_where_they_end():
-    eight, twelve = Camera("c", (1.0,), CAMERA.sensitivities, "srgb", 255.0), 4095.0
+    eight, twelve = CAMERA.reading("srgb", 255.0), 4095.0
     assert (eight.top(np.dtype(np.uint8)) == 1).all()
     # Of a white that is told the picture still ends at 255.
     half = eight.reading("srgb", 188.0).top(np.dtype(np.uint8))
