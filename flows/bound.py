@@ -1,8 +1,9 @@
 """The model, bound: which network, on which device, by which engine, for which camera."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from threading import Event
 
@@ -12,7 +13,7 @@ import torch
 import model
 from flows.settings import ReconstructSettings, TileSettings
 from flows.sigma import sigma_of
-from model.engine import Engine, best_engine
+from model.engine import GRAPHS, Engine, best_engine
 from model.lift import noise_filter
 from pipeline.ahead import cores
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
@@ -23,6 +24,8 @@ from pipeline.errors import Refusal, heed
 from pipeline.light import load_light
 from pipeline.noise import noise
 from pipeline.scene import Scene
+
+logger = logging.getLogger("r2h")
 
 
 def network_of(checkpoint: Path, device: str) -> model.R2HDiff:
@@ -162,14 +165,35 @@ def threads_kept() -> Iterator[None]:
 
 
 def device_of(settings: ReconstructSettings) -> str:
-    """Where the model runs: cpu or cuda. Raises Refusal where that is not there."""
-    has_cuda = torch.cuda.is_available()
-    if settings.device == "cuda" and not has_cuda:
-        raise Refusal("--device cuda needs a CUDA device", "none", "Use --device cpu or auto.")
+    """Where the model runs: cpu or cuda. Raises Refusal where that is not there, or of no use."""
     # Tiles run side by side, each on one thread; the sums of the main thread are small.
     torch.set_num_threads(1)
     exact_products()
-    return "cuda" if has_cuda and settings.device != "cpu" else "cpu"
+    if settings.device == "cpu" or (settings.device == "auto" and settings.engine in GRAPHS):
+        return "cpu"
+    if (why := _no_cuda()) is None:
+        return "cuda"
+    if settings.device == "cuda":
+        raise Refusal("--device cuda needs a CUDA device", why, "Use --device cpu or auto.")
+    if torch.cuda.is_available():
+        logger.warning("the GPU is of no use (%s): computed on the CPU", why)
+    return "cpu"
+
+
+@cache
+def _no_cuda() -> str | None:
+    """Why nothing can be computed on CUDA; None where it can.
+
+    Torch also counts a card that it has no kernels for, so it is asked for a product.
+    """
+    if not torch.cuda.is_available():
+        return "none"
+    try:
+        one = torch.ones(8, 8, device="cuda")
+        (one @ one).sum().item()
+    except RuntimeError as error:
+        return " ".join(str(error).split())
+    return None
 
 
 def exact_products() -> None:

@@ -26,6 +26,7 @@ from pipeline.camera import Camera
 from pipeline.closure import Closure
 from pipeline.context import Measured, measured
 from pipeline.cube import CubeSpec, SpectralCube
+from pipeline.device import free_memory
 from pipeline.errors import Refusal
 from pipeline.grid import TileGrid, Window, regions
 from pipeline.guard import refuse_too_many
@@ -141,7 +142,7 @@ def open_job(
         reconstructor=reconstructor,
         spec=spec,
         closure=closure,
-        plan=_plan(settings, scene, grid, spec, parts, memory),
+        plan=_plan(settings, scene, grid, spec, parts, min(memory, free_memory(device))),
         area=area,
         cut=area.cut if area else settings.bbox is not None and beyond(scene, settings.bbox),
         device=device,

@@ -84,10 +84,21 @@ def _take_up(job: Job) -> SpectralCube:
     before, here = recorded(job.settings.destination), environment(job)
     made_in = environments(before) if before else []
     if here not in made_in and cube.chunks() - cube.finished():
+        _tell_of_another(job, made_in, here)
         made_in = [*made_in, here]
     # A copy of the input that was let in is known from here on without being read.
     write_record(job, same_input(job), {"environments": made_in})
     return cube
+
+
+def _tell_of_another(job: Job, made_in: list[dict[str, Any]], here: dict[str, Any]) -> None:
+    """Where products are rounded to bfloat16 another device moves more than a last bit."""
+    before = made_in[-1] if made_in else here
+    changed = [f"{key} {before.get(key)}, {here[key]} now" for key in ("device", "processor")
+               if before.get(key) != here[key]]  # fmt: skip
+    if changed and job.spec.settings["precision"] == "bfloat16":
+        what = "the rest of the cube differs by 1e-4 (root mean square)"
+        logger.warning("begun in bfloat16 elsewhere (%s): %s", "; ".join(changed), what)
 
 
 def _create(job: Job, original: State, fs: fsspec.AbstractFileSystem, path: str) -> SpectralCube:

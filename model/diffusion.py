@@ -40,7 +40,9 @@ class Schedule:
 
     def diffuse(self, clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
         """Noisy state of each sample at its step (N,) (Ho et al. 2020, eq. 4)."""
-        a = clean.new_tensor(self.alpha_bar)[step][:, None, None, None]
+        a = torch.tensor(self.alpha_bar, dtype=clean.dtype, device=clean.device)[step][
+            :, None, None, None
+        ]
         return a.sqrt() * clean + (1 - a).sqrt() * noise
 
     def visited(self, steps: int) -> list[int]:

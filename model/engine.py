@@ -31,12 +31,13 @@ Run = Callable[[Tensor], Chain]
 
 
 def best_engine(model: R2HDiff) -> Engine:
-    """The fastest in float32 that is installed and knows this model, or bfloat16 on a GPU.
+    """The fastest in float32 that is installed and knows this model, or bfloat16 on a GPU with it.
 
     So it is the same on every processor (docs/benchmarks.md).
     """
     if model.prior.device.type == "cuda":
-        return "torch-bfloat16"
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "torch-bfloat16" if has else "torch"
     return "torch" if _reason_against(model, "onnxruntime") else "onnxruntime"
 
 

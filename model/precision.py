@@ -22,7 +22,9 @@ def compute_in_bfloat16(model: R2HDiff) -> R2HDiff:
 
 def _rounded(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
     def run(*inputs: Any) -> Any:
-        with torch.autocast(device, torch.bfloat16):
+        # No cache of rounded weights: up to torch 2.9 it is one for all threads, and so for streams
+        # that do not wait for each other.
+        with torch.autocast(device, torch.bfloat16, cache_enabled=False):
             answer = forward(*inputs)
         return answer.float() if isinstance(answer, Tensor) else answer
 

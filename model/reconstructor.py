@@ -79,7 +79,9 @@ class R2HDiff(nn.Module):
 
         ``attention`` is that of each block, where tiles do not have their own.
         """
-        alpha_bar = state.new_tensor(self.schedule.alpha_bar)[step]
+        alpha_bar = torch.tensor(self.schedule.alpha_bar, dtype=state.dtype, device=state.device)[
+            step
+        ]
         time = time_embedding(alpha_bar, self.config.time_width)
         clean: Tensor = self.denoiser(state, condition.features, time, attention)
         return self._hidden(clean, condition)

@@ -1,13 +1,13 @@
 """Tiles on their way to the device, and chunks back.
 
-On CUDA each thread has a stream of its own and copies through pinned memory, so that one batch is
-copied while another is computed. Answers stay there: they are summed to chunks and quantised where
-they are, and counts come back. On the CPU nothing is copied.
+On CUDA each thread works in a stream of its own and copies through pinned memory, so that one
+batch is copied while another is computed. Answers stay there: they are summed to chunks and
+quantised where they are, and counts come back. On the CPU nothing is copied.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import local
 from typing import Any
 
 import numpy as np
@@ -20,26 +20,35 @@ from pipeline.layout import NODATA, PEAK, SCALE
 from pipeline.nearest import WHOLE
 from pipeline.packing import not_finite
 
-_thread = local()
+_idle: defaultdict[str, deque[torch.cuda.Stream]] = defaultdict(deque)
+"""Streams that no thread works in: each has memory of its own, so they are used again."""
 
 
 @contextmanager
-def lane(device: str, *, after_sums: bool = False) -> Iterator[None]:
-    """Work in this thread's own stream, where the device has streams.
+def lane(device: str) -> Iterator[None]:
+    """Work in a stream where no other thread does, where the device has streams.
 
-    ``after_sums`` waits, on the device, for what the device's default stream was given so far.
+    It waits, on the device, for what the device's default stream was given so far: there the model
+    was made, and there tiles are summed.
     """
     if device == "cpu":
         yield
         return
-    if not hasattr(_thread, "stream"):
-        _thread.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # The model was made on the default stream, which this one does not wait for by itself.
-        _thread.stream.wait_stream(torch.cuda.default_stream(device))
-    if after_sums:
-        _thread.stream.wait_stream(torch.cuda.default_stream(device))
-    with torch.cuda.stream(_thread.stream):
-        yield
+    try:
+        stream = _idle[device].popleft()
+    except IndexError:
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.default_stream(device))
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        _idle[device].append(stream)
+
+
+def free_memory(device: str) -> float:
+    """Bytes that are free of a device's own memory, where tiles are summed; the CPU has none."""
+    return float("inf") if device == "cpu" else torch.cuda.mem_get_info(device)[0]
 
 
 def there(batch: Tensor, device: str | torch.device) -> Tensor:

@@ -227,7 +227,7 @@ class Stream:
     ) -> None:
         place, wanted, channels = chunk.window.relative_to(self.place), chunk.wanted, self._channels
         values, given = chunk.sums[:channels], (chunk.rgb, wanted, self.cube.dtype)
-        with lane(self.device, after_sums=True):
+        with lane(self.device):
             if values.is_cuda:
                 stored, off = settle(closure, values, *given)
             else:

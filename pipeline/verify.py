@@ -193,18 +193,19 @@ def _array(uri: str) -> zarr.Array[Any]:
     return array
 
 
-def differences(uri: str, window: Window, part: str) -> tuple[float, int]:
+def differences(uri: str, window: Window, part: str, share: float = 1.0) -> tuple[float, int]:
     """How a cube's window differs from a cube of just that window.
 
-    The largest difference of stored values, in counts of 1e-4, and at how many values only one of
-    them is nodata.
+    What a ``share`` of stored values differ by at most, in counts of 1e-4, and at how many values
+    only one of them is nodata.
     """
     left, right = np.asarray(_array(uri)[:, *window.slices]), np.asarray(_array(part)[...])
     bad = [_nodata(v) for v in (left, right)]
     both = ~(bad[0] | bad[1])
     scale = SCALE if left.dtype.kind == "f" else 1
     apart = np.abs(left[both].astype(np.float64) - right[both]) / scale
-    return float(apart.max(initial=0)), int((bad[0] != bad[1]).sum())
+    most = float(np.quantile(apart, share)) if apart.size else 0.0
+    return most, int((bad[0] != bad[1]).sum())
 
 
 def metadata(stored: str, expected: str) -> Iterator[Fault]:

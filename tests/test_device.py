@@ -1,14 +1,20 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 import model
-from flows.bound import exact_products
+from flows.bound import _no_cuda, device_of, exact_products
+from flows.settings import ReconstructSettings
 from model.engine import best_engine
+from pipeline.camera import load_camera, resampled
 from pipeline.closure import Closure
+from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.device import back, computed, held, lane, out_of_memory, settle, there
 from pipeline.errors import Refusal
-from pipeline.grid import Window
+from pipeline.grid import TileGrid, Window
+from pipeline.stream import Stream
 from tests.model_fixtures import camera
 from tests.toys import Toy, scene, stream
 
@@ -106,6 +112,23 @@ def test_a_gpu_gives_the_cube_of_the_cpu(tmp_path, workers):
 
 
 @needs_gpu
+@pytest.mark.parametrize("engine", ["torch", "torch-bfloat16"])
+def test_workers_on_a_gpu_change_no_byte(tmp_path, engine):
+    """Each works in a stream of its own, and shares the weights with the other."""
+    of, net = scene(100, 90), model.load().to("cuda")
+    bands = tuple(net.wavelengths.tolist())
+    seen = resampled(load_camera("srgb"), bands)
+    bound = model.Reconstructor(net, seen.sensitivities, engine=engine)
+    whole, stored = Window(0, 0, 100, 90), []
+    for name, workers in (("a", 1), ("b", 2), ("c", 2)):
+        cube = SpectralCube.create(str(tmp_path / name), CubeSpec(100, 90, bands, 16))
+        grid = TileGrid(100, 90, 32, 8)
+        Stream(of, seen, grid, bound, cube, whole, workers=workers, device="cuda").run(whole)
+        stored.append(np.asarray(cube.raw(whole)))
+    assert all(np.array_equal(stored[0], other) for other in stored[1:])
+
+
+@needs_gpu
 @pytest.mark.parametrize(("engine", "atol"), [("torch", 1e-4), ("torch-bfloat16", 0.015)])
 def test_the_shipped_weights_on_a_gpu(engine, atol):
     random = torch.Generator().manual_seed(0)
@@ -119,6 +142,43 @@ def test_the_shipped_weights_on_a_gpu(engine, atol):
     torch.testing.assert_close(answer, expected, atol=atol, rtol=0)
 
 
+@pytest.mark.parametrize(("has", "best"), [(True, "torch-bfloat16"), (False, "torch")])
+def test_a_gpu_computes_in_bfloat16_where_it_has_it(monkeypatch, has, best):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: has)
+    on_gpu = SimpleNamespace(prior=SimpleNamespace(device=torch.device("cuda")))
+    assert best_engine(on_gpu) == best
+
+
 @needs_gpu
 def test_a_gpu_computes_in_bfloat16_unless_told():
-    assert best_engine(model.load().to("cuda")) == "torch-bfloat16"
+    has = torch.cuda.is_bf16_supported(including_emulation=False)
+    assert best_engine(model.load().to("cuda")) == ("torch-bfloat16" if has else "torch")
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A card that torch counts and has no kernels for."""
+
+    def no_kernel(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available\nfor execution")
+
+    _no_cuda.cache_clear()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.ones", no_kernel)
+    yield
+    _no_cuda.cache_clear()
+
+
+def test_a_gpu_of_no_use_is_left_and_said_so(broken, caplog):
+    asked = {"source": "a", "destination": "b"}
+    assert device_of(ReconstructSettings(**asked)) == "cpu"
+    assert "no kernel image is available for execution" in caplog.text
+    with pytest.raises(Refusal, match="no kernel image"):
+        device_of(ReconstructSettings(**asked, device="cuda"))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino-bfloat16"])
+def test_an_engine_of_the_cpu_asks_for_no_gpu(broken, caplog, engine):
+    asked = {"source": "a", "destination": "b", "engine": engine}
+    assert device_of(ReconstructSettings(**asked)) == "cpu"
+    assert not caplog.text

@@ -633,3 +633,18 @@ def test_a_flow_plans_nothing_that_does_not_fit(raster, tmp_path, checkpoint):
     with pytest.raises(Refusal, match="memory"):
         plan_task.fn(settings)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("engine", "told"), [("torch-bfloat16", True), ("torch", False)])
+def test_a_rest_that_rounds_elsewhere_is_told(
+    r2h, raster, tmp_path, monkeypatch, caplog, engine, told
+):
+    path = str(tmp_path / "a.zarr")
+    assert r2h.reconstruct(raster, path, "--engine", engine)[0] == 0
+    cube = SpectralCube.open(path, "r+")
+    cube.unseal()
+    cube.drop(0, 0)
+    monkeypatch.setattr("flows.environment._processor", lambda: "another")
+    code, _, err = r2h.reconstruct(raster, path, "--engine", engine, "--resume")
+    assert code == 0, err
+    assert ("begun in bfloat16 elsewhere" in caplog.text) is told

@@ -290,3 +290,18 @@ def test_a_cube_is_verified_from_any_folder(tmp_path, command, weights, monkeypa
     assert code == 2
     assert "--source" in err
     assert command("verify", tmp_path / "here/a.zarr", "--source", "in.tif")[0] == 0
+
+
+def test_what_rounds_elsewhere_may_be_far_off_at_a_value_but_not_at_many(tmp_path):
+    size, whole = 128, Window(0, 0, 128, 128)
+    values = np.full((3, size, size), 0.5, np.float32)
+    for name, off in (("a", 0), ("b", 4), ("c", 40)):
+        made = SpectralCube.create(
+            str(tmp_path / name), CubeSpec(size, size, (400.0, 550.0, 700.0), 64)
+        )
+        values[0, 0, :off] = 0.53
+        made.write(whole, values, np.ones((size, size), bool))
+    one, few, many = (str(tmp_path / name) for name in "abc")
+    assert verify.differences(one, whole, few) == (300.0, 0)
+    assert verify.differences(one, whole, few, share=0.9999) == (0.0, 0)
+    assert verify.differences(one, whole, many, share=0.9999) == (300.0, 0)

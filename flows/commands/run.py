@@ -99,7 +99,8 @@ def _told(destination: str, far: bool) -> Iterator[None]:
         if not out_of_memory(error):
             raise
         # Not another batch by itself: its shape may move a last bit.
-        fail(f"out of memory ({error}); {kept} and fewer --threads or --batch", 1)
+        less = "fewer --threads or --batch, or a smaller --region"
+        fail(f"out of memory ({error}); {kept} and {less}", 1)
 
 
 def _on_dask(settings: ReconstructSettings, cluster: str, log: str | None) -> dict[str, Any]:
