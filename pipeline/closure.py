@@ -13,7 +13,6 @@ from pipeline.nearest import (
     Sight,
     Values,
     blocks,
-    clipped,
     farthest,
     put,
     quick,
@@ -124,6 +123,5 @@ class Closure:
         """Close the few that are hard: colours at the border of what there is, answers far off."""
         exact, wanted = self.sight.double(), self._gamut.nearest(rgb)
         for part in blocks(wanted.shape[1]):
-            start = clipped(values[:, part]).astype(np.float64)
-            values[:, part] = sure(exact, start, wanted[:, part])
+            values[:, part] = sure(exact, values[:, part].astype(np.float64), wanted[:, part])
         return values

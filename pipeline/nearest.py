@@ -19,7 +19,8 @@ CLOSED = np.float32(2e-5)
 """Most that a band of a closed spectrum is off before it is rounded. Rounding to counts of 1e-4
 adds at most 5e-5 times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
 _BLOCK = 8192
-_QUICK, _SURE = 8, 1000
+_QUICK, _NEAREST, _SMALLEST = 8, 100, 1000
+"""Steps, at most."""
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 WHOLE = 1.5 * 2.0**30
 """What is added to this and taken off again is a whole multiple of 2^-22."""
@@ -155,32 +156,41 @@ def quick(sight: Sight, start: Values, rgb: Values) -> tuple[Values, NDArray[np.
 
 
 def sure(sight: Sight, start: Values, rgb: Values) -> Values:
-    """Between the nearest that closes with no limits and the smallest within them.
+    """Spectra that close, for every colour there is, however far off ``start`` is.
 
-    Both render to the colour, so all between them do; the first within the limits is taken. From
-    zero the dual is solved for every colour there is, however far off ``start`` is.
+    The nearest, where damped steps find it. Else between the nearest to ``start``, clipped, that
+    closes with no limits and the smallest within them: both render to the colour, so all between
+    them do, and the first within the limits is taken.
     """
-    least = _smallest(sight, rgb)
+    with np.errstate(all="ignore"):
+        found = _solved(sight, start, rgb, _NEAREST)
+        left = ~(farthest(residual(sight, found, rgb)) <= CLOSED)  # or not a number
+        if left.any():
+            found[:, left] = _between(sight, clipped(start[:, left]), rgb[:, left])
+    return found
+
+
+def _between(sight: Sight, start: Values, rgb: Values) -> Values:
+    least = _solved(sight, np.zeros_like(start), rgb, _SMALLEST)
     whole = np.ones(start.shape, bool)
     free = _moved(sight, start, _newton(sight, whole, residual(sight, start, rgb), 0.0))
     toward = least - free
-    with np.errstate(all="ignore"):
-        needed = np.where(
-            free < 0, -free / toward, np.where(free > PEAK, (PEAK - free) / toward, 0)
-        )
+    needed = np.where(free < 0, -free / toward, np.where(free > PEAK, (PEAK - free) / toward, 0))
     share = np.clip(np.nan_to_num(needed, nan=1.0, posinf=1.0), 0, 1).max(axis=0)
     return clipped(free + share * toward)
 
 
-def _smallest(sight: Sight, rgb: Values) -> Values:
-    """The spectra of least square that close: steps are damped more where they went too far."""
-    zero = np.zeros((sight.rows.shape[1], 1))
-    out, at = np.zeros((sight.rows.shape[1], rgb.shape[1])), np.arange(rgb.shape[1])
+def _solved(sight: Sight, start: Values, rgb: Values, steps: int) -> Values:
+    """The dual of `quick`, by steps that are damped more where they went too far.
+
+    From zero it is the spectrum of least square, and is found for every colour there is.
+    """
+    out, at = clipped(start), np.arange(rgb.shape[1])
     by, damping = np.zeros_like(rgb), np.full(rgb.shape[1], 1e-4)
-    moved, rest = out.copy(), rgb
-    for _ in range(_SURE):
+    moved, rest = start, residual(sight, out, rgb)
+    for _ in range(steps):
         step = _newton(sight, moved == clipped(moved), rest, damping)
-        next_moved = _moved(sight, zero, by + step)
+        next_moved = _moved(sight, start, by + step)
         next_rest = residual(sight, clipped(next_moved), rgb)
         # Nearer, or not yet past the best along the step: then the dual has gained.
         gains = (next_rest**2).sum(axis=0) < (rest**2).sum(axis=0)
@@ -192,5 +202,5 @@ def _smallest(sight: Sight, rgb: Values) -> Values:
         if not (left := farthest(rest) > CLOSED / 4).any():
             break
         at, by, damping, rgb = at[left], by[:, left], damping[left], rgb[:, left]
-        moved, rest = moved[:, left], rest[:, left]
+        start, moved, rest = start[:, left], moved[:, left], rest[:, left]
     return out

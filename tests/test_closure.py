@@ -10,7 +10,7 @@ from pipeline.camera import library, load_camera, resampled
 from pipeline.closure import FAR, Closure
 from pipeline.cube import quantise
 from pipeline.layout import PEAK, SCALE
-from pipeline.nearest import CLOSED
+from pipeline.nearest import CLOSED, Sight, quick
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))
 CAMERAS = ("srgb", "basler-a2a5320-23uc", "nikon-5100-npl")
@@ -101,6 +101,23 @@ def test_it_is_the_nearest_for_answers_a_little_off(seed):
         # Nearest under s x = rgb, as a least-squares problem in which the colour weighs much.
         stacked = np.vstack([1e3 * s, np.eye(31)])
         wanted = np.concatenate([1e3 * s @ truth[:, pixel], start[:, pixel]])
+        nearest = lsq_linear(stacked, wanted, (0, PEAK), tol=1e-12).x
+        assert np.abs(nearest - values[:, pixel]).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["srgb", "nikon-d700"])
+def test_it_is_the_nearest_where_quick_steps_do_not_find_it(name):
+    """Of dark colours and answers far off some few in ten thousand."""
+    random, s = np.random.default_rng(0), sensitivities(name)
+    truth = (random.random((31, 20000)) ** 6 / 2).astype(np.float32)
+    start, rgb = random.random(truth.shape).astype(np.float32), s @ truth
+    hard = ~quick(Sight.of(s), start, rgb)[1]
+    assert hard.any()
+    start, rgb = start[:, hard], rgb[:, hard]
+    values = Closure(s).closed(start, rgb)
+    for pixel in range(hard.sum()):
+        stacked = np.vstack([1e5 * s, np.eye(31)])
+        wanted = np.concatenate([1e5 * rgb[:, pixel], start[:, pixel]])
         nearest = lsq_linear(stacked, wanted, (0, PEAK), tol=1e-12).x
         assert np.abs(nearest - values[:, pixel]).max() < 1e-3
 

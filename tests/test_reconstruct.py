@@ -636,10 +636,8 @@ def test_a_flow_plans_nothing_that_does_not_fit(raster, tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize(("engine", "told"), [("torch-bfloat16", True), ("torch", False)])
-def test_a_rest_that_rounds_elsewhere_is_told(
-    r2h, raster, tmp_path, monkeypatch, caplog, engine, told
-):
-    path = str(tmp_path / "a.zarr")
+def test_a_rest_that_rounds_elsewhere_is_told(r2h, raster, monkeypatch, caplog, engine, told):
+    path = str(raster.with_name("a.zarr"))
     assert r2h.reconstruct(raster, path, "--engine", engine)[0] == 0
     cube = SpectralCube.open(path, "r+")
     cube.unseal()
