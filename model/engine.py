@@ -59,7 +59,8 @@ def bind(
         if engine == "torch-bfloat16":
             model = compute_in_bfloat16(copy.deepcopy(model))
         camera = sensitivities.float()[None].to(model.prior.device)
-        return lambda rgb: model.guided(rgb, camera, steps, attention)
+        inverse = wiener_lift(camera, model.prior)
+        return lambda rgb: model.guided(rgb, camera, steps, attention, inverse)
     if reason := _reason_against(model, engine):
         raise ValueError(f"{engine} cannot run this model: {reason}. Use torch.")
     from model import runtimes  # noqa: PLC0415 (needs onnx)

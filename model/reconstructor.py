@@ -48,11 +48,17 @@ class R2HDiff(nn.Module):
         self.register_buffer("prior", prior.float().clone())
         self.register_buffer("wavelengths", wavelengths.double().clone())
         self.register_buffer("deviation", torch.ones(()))
+        self._shares = torch.empty(0)
 
-    def condition(self, rgb: Tensor, sensitivities: Tensor) -> Condition:
-        """From linear rgb (N, 3, H, W), white = 1, and sensitivities (N or 1, 3, bands)."""
+    def condition(
+        self, rgb: Tensor, sensitivities: Tensor, inverse: Tensor | None = None
+    ) -> Condition:
+        """From linear rgb (N, 3, H, W), white = 1, and sensitivities (N or 1, 3, bands).
+
+        ``inverse`` is their `wiener_lift`, where it is known.
+        """
         self._check(rgb)
-        inverse = wiener_lift(sensitivities, self.prior)
+        inverse = wiener_lift(sensitivities, self.prior) if inverse is None else inverse
         if self.config.target == "cube":
             lift = rgb.new_zeros(rgb.shape[0], self.config.bands, *rgb.shape[2:])
             return Condition(lift, sensitivities, inverse, self.guide(rgb))
@@ -79,12 +85,17 @@ class R2HDiff(nn.Module):
 
         ``attention`` is that of each block, where tiles do not have their own.
         """
-        alpha_bar = torch.tensor(self.schedule.alpha_bar, dtype=state.dtype, device=state.device)[
-            step
-        ]
-        time = time_embedding(alpha_bar, self.config.time_width)
+        time = time_embedding(self._signal(state)[step], self.config.time_width)
         clean: Tensor = self.denoiser(state, condition.features, time, attention)
         return self._hidden(clean, condition)
+
+    def _signal(self, like: Tensor) -> Tensor:
+        """The schedule's shares of signal, on a device: a copy would wait for all before it."""
+        shares = self._shares
+        if not len(shares) or (shares.device, shares.dtype) != (like.device, like.dtype):
+            known = self.schedule.alpha_bar
+            self._shares = shares = torch.tensor(known, dtype=like.dtype, device=like.device)
+        return shares
 
     def _hidden(self, state: Tensor, condition: Condition) -> Tensor:
         if self.config.target == "cube":
@@ -100,10 +111,16 @@ class R2HDiff(nn.Module):
         return torch.addcmul(condition.lift, state, self.deviation)
 
     def guided(
-        self, rgb: Tensor, sensitivities: Tensor, steps: int, attention: Attention | None = None
+        self,
+        rgb: Tensor,
+        sensitivities: Tensor,
+        steps: int,
+        attention: Attention | None = None,
+        inverse: Tensor | None = None,
     ) -> Callable[[Tensor], Tensor]:
         """From start noise (N, bands, H, W) to cube; what rgb says is computed once."""
-        condition, visited = self.condition(rgb, sensitivities), self.schedule.visited(steps)
+        condition = self.condition(rgb, sensitivities, inverse)
+        visited = self.schedule.visited(steps)
         given = {} if attention is None else dict(zip(visited, attention, strict=True))
 
         def denoise(state: Tensor, step: int) -> Tensor:

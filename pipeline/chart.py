@@ -39,14 +39,19 @@ def corners_of(text: str) -> Corners:
 def chart_reflectances(wavelengths: tuple[float, ...]) -> NDArray[np.float64]:
     """(wavelengths, 24) of the classic chart: the average of 30 charts measured by BabelColor.
 
-    Needs colour-science, which carries them. Raises Refusal without it.
+    Needs colour-science, which carries them. Raises Refusal without it, and for wavelengths (nm)
+    that were not measured.
     """
     try:
         from colour import SDS_COLOURCHECKERS  # noqa: PLC0415 (an extra, and seconds to import)
     except ImportError:
         fix = "pip install 'r2h[colour]'."
         raise Refusal("the chart's reflectances come with colour-science", "no such", fix) from None
-    patches = SDS_COLOURCHECKERS["BabelColor Average"].values()
+    patches = list(SDS_COLOURCHECKERS["BabelColor Average"].values())
+    first, last = patches[0].wavelengths[0], patches[0].wavelengths[-1]
+    if not first <= min(wavelengths) <= max(wavelengths) <= last:
+        rule = f"the chart was measured at {first:g} to {last:g} nm"
+        raise Refusal(rule, f"{min(wavelengths):g} to {max(wavelengths):g}", "Give nm between.")
     return np.stack([np.interp(wavelengths, p.wavelengths, p.values) for p in patches], axis=1)
 
 

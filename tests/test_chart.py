@@ -288,3 +288,10 @@ def test_a_fit_ends_the_curve_where_a_run_does(tmp_path, reflectances, white):
     with rasterio.open(out, "w", **profile) as file:
         file.write(values)
     np.testing.assert_allclose(fit_picture(str(out), CORNERS, "srgb").white, white, rtol=0.01)
+
+
+@pytest.mark.parametrize("wavelengths", [(0.4, 0.5, 0.7), (400.0, 1000.0), (300.0, 500.0)])
+def test_the_charts_reflectances_are_known_where_they_were_measured(wavelengths):
+    with pytest.raises(Refusal, match="measured at 380 to 730 nm"):
+        chart_reflectances(wavelengths)
+    assert chart_reflectances((400.0, 700.0)).shape == (2, 24)
