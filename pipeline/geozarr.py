@@ -57,11 +57,13 @@ def multiscales(levels: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def conventions(
-    shape: tuple[int, int], transform: Affine | None, crs_wkt: str | None
+    shape: tuple[int, int], transform: Affine | None, crs_wkt: str | None, legible: bool
 ) -> dict[str, Any]:
     """GeoZarr attributes of a raster (height, width); nothing where it has no place.
 
-    The transform is from pixel corner (col, row) to map (x, y), rotation included.
+    The transform is from pixel corner (col, row) to map (x, y), rotation included. Where it is not
+    ``legible`` to GDAL, what a CRS is says its code alone, and `spatial_ref`: 3.12 reads
+    `proj:wkt2`, and takes the transform that it does not find for the identity.
     """
     known: list[dict[str, str]] = []
     attributes: dict[str, Any] = {}
@@ -70,9 +72,12 @@ def conventions(
         attributes["spatial:dimensions"] = ["y", "x"]
         attributes["spatial:shape"] = list(shape)
         attributes["spatial:transform"] = [float(value) for value in transform[:6]]
-    if crs_wkt:
+    said = proj(crs_wkt) if crs_wkt else {}
+    if not legible:
+        said.pop("proj:wkt2", None)
+    if said:
         known.append(_PROJ)
-        attributes |= proj(crs_wkt)
+        attributes |= said
     return {"zarr_conventions": known, **attributes} if known else {}
 
 

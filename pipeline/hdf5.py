@@ -73,7 +73,11 @@ def _coordinates(file: h5netcdf.File, labels: Labels) -> None:
     spec = labels.spec
     for name, values in zip(("y", "x"), labels.pixel_centres, strict=True):
         _variable(file, name, (name,), values, axis_attributes(name, spec))
-    if known := reference(spec):
+    known = reference(spec)
+    if spec.legible() and spec.place and spec.place.e > 0:
+        # GDAL 3.12 turns what runs south to north, and its transform not: y and x say it all.
+        del known["GeoTransform"]
+    if known:
         _variable(file, "spatial_ref", (), 0, known)
 
 

@@ -105,7 +105,7 @@ class CubeSpec:
 
 def about(spec: CubeSpec) -> dict[str, Any]:
     """What the root group says to readers that know a convention: CF and GeoZarr."""
-    place = conventions((spec.height, spec.width), spec.place, spec.crs_wkt)
+    place = conventions((spec.height, spec.width), spec.place, spec.crs_wkt, spec.legible())
     return {"Conventions": "CF-1.11", "comment": NOTE, **place}
 
 
@@ -147,7 +147,8 @@ def add_reflectance(
         group,
         name,
         ("wavelength", *axes),
-        _reflectance_attributes(spec, factor) | conventions(shape, place, spec.crs_wkt),
+        _reflectance_attributes(spec, factor)
+        | conventions(shape, place, spec.crs_wkt, spec.legible(factor)),
         shape=(bands, *shape),
         chunks=(bands, side, side),
         dtype=spec.dtype,
