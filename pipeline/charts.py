@@ -61,7 +61,7 @@ def flag_picture(pixels: Pixels, size: tuple[int, int]) -> Figure:
 def draw_picture(axes: Axes, pixels: Pixels, size: tuple[int, int]) -> None:
     """A picture whose axes count the cube's pixels from its upper left corner."""
     axes.set_facecolor("0.85")
-    axes.imshow(pixels, extent=(0, size[1], size[0], 0), interpolation="nearest")
+    axes.imshow(pixels, origin="upper", extent=(0, size[1], size[0], 0), interpolation="nearest")
     axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
 
 
@@ -136,7 +136,7 @@ def error_maps(pixels: Pixels, errors: Mapping[str, Floats]) -> Figure:
         axes.set_facecolor("0.85")
         extent = (0, size[1], size[0], 0)
         options: dict[str, Any] = {"vmin": 0, "vmax": high, "interpolation": "nearest"}
-        shown = axes.imshow(error, cmap="cividis", extent=extent, **options)
+        shown = axes.imshow(error, origin="upper", cmap="cividis", extent=extent, **options)
         axes.set_xlabel("column (pixels)")
         axes.set_title(f"{method}: RMSE {_root_mean(error):.2g} of the whole frame", fontsize=10)
     label = "RMSE over wavelengths (reflectance)"

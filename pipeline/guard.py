@@ -9,6 +9,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
 from pipeline.errors import Refusal
@@ -69,10 +71,18 @@ def refuse_hidden(path: Path) -> None:
 
 
 def refuse_elsewhere(crs_wkt: str | None, uri: str) -> None:
-    """Raise Refusal where a CRS would make PROJ read a file or a host that it names."""
+    """Raise Refusal where a CRS would make PROJ read a file or a host that it names.
+
+    Or where PROJ has no database: a CRS that is written then lacks what it is named by.
+    """
     if crs_wkt and _ELSEWHERE.search(crs_wkt):
         fix = "Give it a CRS without, with gdal_edit -a_srs EPSG:..."
         raise Refusal("a CRS names no file to read", uri, fix)
+    try:
+        CRS.from_epsg(4326)
+    except CRSError as error:
+        fix = "Unset PROJ_DATA and PROJ_LIB, which may name another PROJ's."
+        raise Refusal("PROJ finds its database", error, fix) from None
 
 
 def refuse_bomb(dataset: DatasetReader, path: Path | None) -> None:

@@ -155,7 +155,7 @@ def png(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     # Level 1: a viewer waits for it, and it goes through the wire once.
     options = {"compress_level": 1}
-    matplotlib.image.imsave(file, pixels, format="png", pil_kwargs=options)
+    matplotlib.image.imsave(file, pixels, origin="upper", format="png", pil_kwargs=options)
     return file.getvalue()
 
 

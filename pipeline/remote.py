@@ -23,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.session import AWSSession, DummySession, Session
 
-from pipeline import reach
+from pipeline import DECIDED, reach
 from pipeline.damage import heard, opened
 from pipeline.errors import Refusal
 from pipeline.guard import refuse_hidden, refuse_many_tiles
@@ -35,8 +35,6 @@ from pipeline.uri import gdal_path, is_file, local_path
 
 # Set for the process, not in rasterio.Env: an Env that one thread leaves resets it for all.
 os.environ.setdefault("GDAL_CACHEMAX", "256")  # MB
-# Decoding a PNG at one go, GDAL 3.10 takes what a cut file lacks from memory, and says nothing.
-os.environ["GDAL_PNG_WHOLE_IMAGE_OPTIM"] = "NO"
 
 JP2_DRIVER = "JP2OpenJPEG"
 DRIVERS = ("GTiff", "COG", JP2_DRIVER, "PNG", "JPEG")
@@ -180,7 +178,7 @@ class Source:
     @contextmanager
     def environment(self, **more: str) -> Iterator[None]:
         """GDAL's options and credentials for this raster, and ``more``, in this thread."""
-        options = {} if self.local else self._options
+        options = DECIDED if self.local else DECIDED | self._options
         with rasterio.Env(session=self._session, **options | more):
             yield
 

@@ -44,7 +44,7 @@ def quicklook(view: CubeView) -> Pixels:
 
 def write_quicklook(view: CubeView, image: Pixels, path: Path) -> None:
     """Write a picture of the cube as a PNG that says what it is in its text."""
-    matplotlib.image.imsave(path, image, format="png", metadata=_text(view.cube))
+    matplotlib.image.imsave(path, image, origin="upper", format="png", metadata=_text(view.cube))
 
 
 def write_spectra(view: CubeView, image: Pixels, path: Path) -> None:

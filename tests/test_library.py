@@ -1,5 +1,6 @@
 """What a user's own arrays, process and settings of other libraries may not change unseen."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipeline.errors import Refusal
 from pipeline.exposure import scale_of
 from pipeline.grid import Window
 from pipeline.rendering import render
+from pipeline.scene import RasterScene
 from pipeline.scores import Scores
 from pipeline.view import CubeView
 from tests.beside import add_layers
@@ -252,3 +254,50 @@ def test_a_process_that_is_forked_after_a_run_runs(tmp_path):
     assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
     first, second = (tmp_path / f"{name}.quicklook.tif" for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+SETTINGS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GTIFF_POINT_GEO_IGNORE": "YES",
+    "GDAL_GEOREF_SOURCES": "NONE", "GDAL_PAM_ENABLED": "NO", "OSR_WKT_FORMAT": "WKT2_2019",
+    "GTIFF_DONT_WRITE_BLOCKS": "YES", "ONEDNN_DEFAULT_FPMATH_MODE": "BF16",
+    "ZARR_ARRAY__ORDER": "F",
+}  # fmt: skip
+
+
+def test_a_users_settings_of_gdal_move_no_pixel_and_fill_no_nodata(tmp_path):
+    """Of a raster whose mask lies beside it, and whose place is of a pixel's centre."""
+    path = raster(tmp_path / "a.tif")
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(AREA_OR_POINT="Point")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.tri(24, 30, dtype=bool))
+    assert path.with_name("a.tif.msk").exists()
+    weights = small_checkpoint(tmp_path / "w.safetensors")
+    options = ["--tile", "16", "--overlap", "4", "--chunk", "16", "--checkpoint", weights]
+    for name, given in (("plain", {}), ("set", SETTINGS)):
+        cube, out = tmp_path / name / "a.zarr", tmp_path / name / "a.img"
+        cube.parent.mkdir()
+        for command in (["reconstruct", path, cube, *options], ["export", cube, out]):
+            words = [sys.executable, "-c", "from flows.cli import main; main()", *map(str, command)]
+            root = Path(__file__).parents[1]
+            subprocess.run(words, cwd=root, env=os.environ | given, check=True, timeout=240)
+    plain, other = (objects(tmp_path / name) for name in ("plain", "set"))
+    differ = {name for name in plain.keys() | other.keys() if plain.get(name) != other.get(name)}
+    assert differ == {"a.run.json"}
+    assert np.isnan(SpectralCube.open(str(tmp_path / "set/a.zarr")).read(Window(0, 29, 1, 1))[0][0])
+    # Nor where a program of one's own has them about it.
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GTIFF_POINT_GEO_IGNORE=True):
+        seen = RasterScene.open(str(path))
+        assert not seen.read(Window(0, 0, 24, 30))[1].all()
+    assert (seen.transform.c, seen.transform.f) == (0, 0)
+
+
+def test_without_projs_database_no_crs_is_written(tmp_path):
+    path = raster(tmp_path / "a.tif")
+    nowhere = {"PROJ_DATA": "/nonexistent", "PROJ_LIB": "/nonexistent"}
+    words = [sys.executable, "-c", "from flows.cli import main; main()", "plan", str(path)]
+    root = Path(__file__).parents[1]
+    given = {"cwd": root, "env": os.environ | nowhere, "timeout": 240}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, **given)
+    assert done.returncode == 2
+    assert "Unset PROJ_DATA" in done.stderr
