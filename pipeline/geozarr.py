@@ -61,9 +61,9 @@ def conventions(
 ) -> dict[str, Any]:
     """GeoZarr attributes of a raster (height, width); nothing where it has no place.
 
-    The transform is from pixel corner (col, row) to map (x, y), rotation included. Where it is not
-    ``legible`` to GDAL, what a CRS is says its code alone, and `spatial_ref`: 3.12 reads
-    `proj:wkt2`, and takes the transform that it does not find for the identity.
+    The transform is from pixel corner (col, row) to map (x, y), rotation included. Where that is
+    not ``legible`` to GDAL, the CRS is named by its code alone (`spatial_ref` holds all of it): of
+    `proj:wkt2` GDAL 3.12 takes the CRS, and the identity for the transform that it does not find.
     """
     known: list[dict[str, str]] = []
     attributes: dict[str, Any] = {}
