@@ -8,7 +8,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Barrier, Event
 from types import SimpleNamespace
@@ -70,6 +70,7 @@ ENVIRONMENT = {
     },
 }
 everywhere = pytest.mark.parametrize("bucket", ENVIRONMENT, indirect=True)
+later = partial(pytest.param, marks=pytest.mark.slow)  # by `make faults` alone
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_a_public_bucket_is_read_and_listed_without_a_name(bucket, raster, monke
     assert (entry.state, entry.reason) == ("new", None)
 
 
-@pytest.mark.parametrize("what", ["destination", "glob", "list"])
+@pytest.mark.parametrize("what", ["destination", "glob", later("list")])
 def test_a_store_out_of_reach_is_no_bad_input(tmp_path, raster, command, monkeypatch, what):
     for key, value in ENVIRONMENT["s3"].items():
         monkeypatch.setenv(key, value)
@@ -211,7 +212,7 @@ def test_a_run_from_bucket_to_bucket_is_the_local_run(r2h, raster, plain, bucket
     assert json.loads(r2h("info", f"{bucket}/a.zarr", "--json")[1])["sealed"]
 
 
-@everywhere
+@pytest.mark.parametrize("bucket", ["s3", later("gs"), later("az")], indirect=True)
 def test_a_stopped_run_in_a_bucket_goes_on(r2h, raster, plain, bucket, place, monkeypatch):
     add, source = Sums.add, copy(raster, bucket)
 
@@ -377,7 +378,7 @@ def through(r2h, proxy, monkeypatch):
     proxy.heal()
 
 
-@pytest.mark.parametrize("what", ["destination", "list", "catalog"])
+@pytest.mark.parametrize("what", ["destination", later("list"), "catalog"])
 def test_a_store_that_is_busy_is_no_bad_input(bucket, proxy, through, raster, command, what):
     text = {
         "list": f'listed = "{bucket}/list.txt"',
@@ -393,7 +394,7 @@ def test_a_store_that_is_busy_is_no_bad_input(bucket, proxy, through, raster, co
     assert (code, "is out of reach" in said) == (1, True), said
 
 
-@pytest.mark.parametrize("skip", [0, 1], ids=["opening", "reading"])
+@pytest.mark.parametrize("skip", [later(0, id="opening"), pytest.param(1, id="reading")])
 def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy, skip):
     source = copy(raster, bucket)
     proxy.fail(PASSING, READ, times=len(PASSING), skip=skip)

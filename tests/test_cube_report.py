@@ -113,6 +113,9 @@ def test_a_report_replaces_a_report_alone(made, report, tmp_path, name, holds):
     assert code == 2
     assert name in said
     assert out.is_dir() or not holds or out.read_bytes() == holds
+
+
+def test_a_report_replaces_a_report(made, report, tmp_path):
     first, again = (report(made, "--out", tmp_path / "report.html") for _ in range(2))
     assert first[0] == again[0] == 0
 

@@ -11,7 +11,7 @@ from threading import Thread
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import model
@@ -32,6 +32,7 @@ def stirred(seed, **changes):
     return net
 
 
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**31),
     st.integers(1, 5),
@@ -49,6 +50,7 @@ def test_the_graph_equals_the_plain_model(seed, steps, shape, target, schedule):
     torch.testing.assert_close(answer, expected, rtol=1e-4, atol=2e-5)
 
 
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**31),
     st.integers(1, 5),

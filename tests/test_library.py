@@ -256,6 +256,17 @@ def test_a_process_that_is_forked_after_a_run_runs(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+EXPORTED = """
+import sys
+from flows.cli import main
+out = sys.argv.pop(1)
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code
+sys.argv[1:] = ["export", sys.argv[3], out]
+main()
+"""
 SETTINGS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GTIFF_POINT_GEO_IGNORE": "YES",
     "GDAL_GEOREF_SOURCES": "NONE", "GDAL_PAM_ENABLED": "NO", "OSR_WKT_FORMAT": "WKT2_2019",
@@ -277,10 +288,14 @@ def test_a_users_settings_of_gdal_move_no_pixel_and_fill_no_nodata(tmp_path):
     for name, given in (("plain", {}), ("set", SETTINGS)):
         cube, out = tmp_path / name / "a.zarr", tmp_path / name / "a.img"
         cube.parent.mkdir()
-        for command in (["reconstruct", path, cube, *options], ["export", cube, out]):
-            words = [sys.executable, "-c", "from flows.cli import main; main()", *map(str, command)]
-            root = Path(__file__).parents[1]
-            subprocess.run(words, cwd=root, env=os.environ | given, check=True, timeout=240)
+        words = [
+            sys.executable,
+            "-c",
+            EXPORTED,
+            *map(str, [out, "reconstruct", path, cube, *options]),
+        ]
+        root = Path(__file__).parents[1]
+        subprocess.run(words, cwd=root, env=os.environ | given, check=True, timeout=240)
     plain, other = (objects(tmp_path / name) for name in ("plain", "set"))
     differ = {name for name in plain.keys() | other.keys() if plain.get(name) != other.get(name)}
     assert differ == {"a.run.json"}

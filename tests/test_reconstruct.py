@@ -269,7 +269,7 @@ def test_memory_that_is_surely_too_little_is_told_before_the_model_takes_it(
 
 
 @pytest.mark.parametrize(
-    "more", [{"tile": 768}, {"tile": 256, "batch": 16, "engine": "torch"}], ids=["alone", "batch"]
+    "more", [{"tile": 768}, {"tile": 256, "batch": 4, "engine": "torch"}], ids=["alone", "batch"]
 )
 def test_the_least_memory_is_no_more_than_a_trial_takes(raster, tmp_path, checkpoint, more):
     given = {"source": str(raster), "destination": str(tmp_path / "a.zarr"), "threads": 1}
@@ -413,12 +413,12 @@ def test_a_run_told_to_stop_says_so_and_resumes(r2h, raster, tmp_path, monkeypat
     assert objects(tmp_path / "a_aux.zarr") == objects(tmp_path / "b_aux.zarr")
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime", OPENVINO])
-def test_threads_change_no_byte(r2h, raster, tmp_path, engine, threads):
-    r2h.reconstruct(raster, tmp_path / "a.zarr", "--engine", engine, "--threads", "2")
-    r2h.reconstruct(raster, tmp_path / "b.zarr", "--engine", engine, "--threads", threads)
-    assert objects(tmp_path / "a.zarr") == objects(tmp_path / "b.zarr")
+def test_threads_change_no_byte(r2h, raster, tmp_path, engine):
+    for threads in "123":
+        cube = tmp_path / f"{threads}.zarr"
+        assert r2h.reconstruct(raster, cube, "--engine", engine, "--threads", threads)[0] == 0
+        assert objects(cube) == objects(tmp_path / "1.zarr")
 
 
 def test_the_shipped_weights_give_the_same_bytes_however_the_work_is_cut(r2h, raster, tmp_path):

@@ -39,13 +39,14 @@ def installed(tmp_path_factory):
     words = ("build", "--wheel", "--no-isolation", "-o", folder, source)
     run(sys.executable, "-m", *words, cwd=folder)
     fresh = folder / "env"
-    venv.create(fresh, with_pip=True)
+    venv.create(fresh)
     site = sysconfig.get_path("purelib", vars={"base": str(fresh), "platbase": str(fresh)})
     # Path files inside a lent folder are not read, so the checkout's own install stays out.
     (Path(site) / "lent.pth").write_text(sysconfig.get_path("purelib"))
     python = fresh / "bin" / "python"
     wheel = next(folder.glob("*.whl"))
-    run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel, cwd=folder)
+    install = ("-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel)
+    run(sys.executable, *install, cwd=folder)
     return fresh / "bin"
 
 
