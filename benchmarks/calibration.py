@@ -21,7 +21,7 @@ from benchmarks.airborne import VALIDATION, surfaces
 from flows.calibrate import Row, left_out, scored
 from flows.learn_settings import CalibrateSettings, EvaluateSettings
 from flows.settings import load
-from model.checkpoint import SHIPPED
+from model.shipped import SHIPPED
 from model.uncertainty import LEVELS, beside
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.own import own

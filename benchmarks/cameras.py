@@ -24,7 +24,8 @@ from flows.scorebook import FITTED
 from flows.settings import load
 from flows.shown import camera_shares
 from model.baseline import RootPolynomial
-from model.checkpoint import SHIPPED, describe
+from model.checkpoint import describe
+from model.shipped import SHIPPED
 from pipeline.camera import SRGB, Camera, Floats, load_camera, resampled
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.closure import Closure

@@ -9,7 +9,7 @@ from torch import Tensor
 from flows.learn_settings import TrainSettings
 from flows.scenes import scenes_of, seen_by
 from model.baseline import RootPolynomial
-from model.checkpoint import CheckpointError
+from model.shipped import CheckpointError
 from pipeline.camera import Camera, load_camera, resampled
 from pipeline.errors import Refusal
 from pipeline.exposure import scale_of

@@ -9,7 +9,8 @@ from typing import Any
 from flows.learn_settings import TrainSettings
 from flows.scenes import SHOWN, scenes_of
 from flows.shown import beside_of
-from model.checkpoint import describe, named
+from model.checkpoint import describe
+from model.shipped import named
 from model.train import STATE
 from pipeline.errors import Refusal
 from pipeline.lock import alone

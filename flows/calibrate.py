@@ -17,8 +17,9 @@ from flows.bound import views
 from flows.folds import reader, refuse_unfit, without
 from flows.learn_settings import CalibrateSettings
 from flows.train import provenance, train, with_names
-from model.checkpoint import KIND, describe_kind, named
+from model.checkpoint import KIND, describe_kind
 from model.engine import best_engine
+from model.shipped import named
 from model.uncertainty import LEVELS, PowerLaw, Uncertainty, features
 from pipeline.ahead import cores
 from pipeline.camera import Camera, load_camera, resampled

@@ -19,7 +19,7 @@ from flows.commands import (
     view,
 )
 from flows.commands.common import STOPPED, begin, fail
-from model.checkpoint import CheckpointError
+from model.shipped import CheckpointError
 from pipeline.errors import Busy, Refusal
 from pipeline.uri import at_home
 

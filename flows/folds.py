@@ -6,7 +6,8 @@ from typing import Any
 from flows.learn_settings import CalibrateSettings, TrainSettings
 from flows.lineage import Link, lineage, seen, untold
 from flows.shown import beside_of
-from model.checkpoint import KIND, describe, named
+from model.checkpoint import KIND, describe
+from model.shipped import named
 from pipeline.camera import library
 from pipeline.cave import WAVELENGTHS, cave
 from pipeline.errors import Refusal

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from model.checkpoint import SHIPPED, describe
+from model.checkpoint import describe
+from model.shipped import SHIPPED
 
 Link = dict[str, Any]
 """One training: the model's ``digest``, its ``dataset``, ``scenes``, and those ``beside`` it.

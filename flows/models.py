@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from model.checkpoint import SHIPPED, describe
+from model.checkpoint import describe
+from model.shipped import SHIPPED
 from model.uncertainty import beside
 
 FIGURES = SHIPPED.with_name("figures.json")

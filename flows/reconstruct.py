@@ -29,8 +29,6 @@ from pipeline.agreement import relabel
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, heed
 from pipeline.grid import Window
-from pipeline.labels import Labels
-from pipeline.layout import NOTE
 from pipeline.lock import locked
 from pipeline.place import is_free
 from pipeline.sidecar import withdraw
@@ -39,7 +37,6 @@ from pipeline.store import reason, storage_errors
 from pipeline.stream import Stream
 from pipeline.sums import Index
 from pipeline.verify import mend
-from pipeline.whole import lost, lost_beside
 
 logger = logging.getLogger("r2h")
 
@@ -189,29 +186,3 @@ def carry_out(
             _run(job, stream, region, done, written)
             held()
         return finish(job, cube, stages(start, ready), {"forecast_seconds": needed.seconds})
-
-
-def describe_cube(uri: str) -> dict[str, Any]:
-    """What a cube is, for people and programs."""
-    cube = SpectralCube.open(uri)
-    labels = Labels.of(cube)
-    chunks, missing = len(cube.chunks()), len(lost(cube))
-    there = chunks - missing if cube.sealed else len(cube.finished())
-    beside = None
-    with suppress(Refusal):  # what lies beside it is gone, or another's
-        _ = cube.companion
-        beside = lost_beside(cube)
-    return {
-        "cube": uri,
-        "height": cube.height,
-        "width": cube.width,
-        "transform": list(labels.transform)[:6] if labels.transform else None,
-        "crs": labels.crs_wkt,
-        "wavelengths_nm": list(cube.wavelengths),
-        "finished_chunks": f"{there} of {chunks}",
-        "sealed": cube.sealed,
-        "lost_chunks": missing,
-        "lost_beside": beside,
-        "note": NOTE,
-        **cube.settings,
-    }

@@ -18,8 +18,9 @@ from flows.lineage import lineage, seen, untold
 from flows.report import EVALUATION
 from flows.scenes import shortfall
 from flows.sigma import checkpoint_of
-from model.checkpoint import SHIPPED, describe
+from model.checkpoint import describe
 from model.cost import multiply_adds
+from model.shipped import SHIPPED
 from pipeline.ours import refuse_foreign
 from pipeline.reference import DataSet
 from pipeline.scores import ANGLES, bootstrap

@@ -5,7 +5,7 @@ from typing import Any
 
 import model
 from flows.settings import TileSettings
-from model.checkpoint import SHIPPED, named
+from model.shipped import SHIPPED, named
 from model.uncertainty import beside
 from pipeline.errors import Refusal
 

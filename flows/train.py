@@ -20,7 +20,8 @@ from flows.lineage import lineage
 from flows.scenes import scenes_of
 from flows.shown import beside_of, crops_of
 from model import NetworkConfig, R2HDiff
-from model.checkpoint import describe, load, named, save
+from model.checkpoint import describe, load, save
+from model.shipped import named
 from model.train import Batch, TrainConfig, Trainer
 from pipeline.crops import Crops, spectral_prior
 from pipeline.errors import Refusal

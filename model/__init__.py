@@ -3,25 +3,11 @@
 >>> import model
 >>> reconstruct = model.Reconstructor(model.load(), sensitivities, scale)   # (3, 31) of a camera
 >>> cube = reconstruct(rgb)   # linear (N, 3, T, T), white = 1
+
+What it holds is named in `__init__.pyi`, and imported when it is first asked for: torch takes
+seconds, and a command's help needs none of it.
 """
 
-from model.attention import View
-from model.baseline import RootPolynomial
-from model.checkpoint import CheckpointError, describe, load
-from model.engine import Reconstructor
-from model.network import NetworkConfig
-from model.reconstructor import R2HDiff
-from model.uncertainty import Calibrated, Uncertainty
+import lazy_loader
 
-__all__ = [
-    "Calibrated",
-    "CheckpointError",
-    "NetworkConfig",
-    "R2HDiff",
-    "Reconstructor",
-    "RootPolynomial",
-    "Uncertainty",
-    "View",
-    "describe",
-    "load",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

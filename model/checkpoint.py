@@ -19,23 +19,10 @@ from torch import Tensor
 
 from model.network import NetworkConfig
 from model.reconstructor import R2HDiff
-
-SHIPPED = Path(__file__).parent / "weights" / "r2h-wide.safetensors"
-"""The weights that come with the package; their card is beside them."""
+from model.shipped import SHIPPED, CheckpointError
 
 KIND = "r2h-diff"
 _JSON = ("config", "wavelengths_nm", "training")
-
-
-class CheckpointError(ValueError):
-    """A file that is no checkpoint, or not the one it says it is."""
-
-
-def named(name: str | Path) -> Path:
-    """A checkpoint by its path, or by the name of one that comes with the package."""
-    path = Path(name)
-    shipped = SHIPPED.with_name(f"{path.name.removesuffix('.safetensors')}.safetensors")
-    return shipped if path.parent == Path() and not path.exists() and shipped.exists() else path
 
 
 def digest(tensors: Mapping[str, Tensor], config: str) -> str:

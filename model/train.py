@@ -13,12 +13,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from model.checkpoint import CheckpointError, put
+from model.checkpoint import put
 from model.diagnosis import Diverged, Watch
 from model.loss import loss
 from model.precision import compute_in_bfloat16
 from model.reconstructor import R2HDiff
 from model.record import Record
+from model.shipped import CheckpointError
 
 STATE = "state.safetensors"
 """What is kept between runs, in the training's folder."""

@@ -1,4 +1,4 @@
-"""Whether a cube that others are made of is all there, and stays the one that was opened."""
+"""What a cube is, whether it is all there, and whether it stays the one that was opened."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fsspec.core import url_to_fs
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.labels import Labels
+from pipeline.layout import NOTE
 from pipeline.place import SETTINGS, root_attributes
 from pipeline.store import is_label, storage_errors
 
@@ -97,3 +99,29 @@ def _sealings(cube: SpectralCube) -> list[Any]:
         with suppress(*storage_errors(NotImplementedError)):
             found.append(fs.modified(f"{root}/{name}"))
     return found
+
+
+def describe_cube(uri: str) -> dict[str, Any]:
+    """What a cube is, for people and programs."""
+    cube = SpectralCube.open(uri)
+    labels = Labels.of(cube)
+    chunks, missing = len(cube.chunks()), len(lost(cube))
+    there = chunks - missing if cube.sealed else len(cube.finished())
+    beside = None
+    with suppress(Refusal):  # what lies beside it is gone, or another's
+        _ = cube.companion
+        beside = lost_beside(cube)
+    return {
+        "cube": uri,
+        "height": cube.height,
+        "width": cube.width,
+        "transform": list(labels.transform)[:6] if labels.transform else None,
+        "crs": labels.crs_wkt,
+        "wavelengths_nm": list(cube.wavelengths),
+        "finished_chunks": f"{there} of {chunks}",
+        "sealed": cube.sealed,
+        "lost_chunks": missing,
+        "lost_beside": beside,
+        "note": NOTE,
+        **cube.settings,
+    }

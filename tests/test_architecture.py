@@ -56,6 +56,7 @@ def test_what_is_imported_is_declared():
         "colour": "colour-science",
         "napari_builtins": "napari",
         "PIL": "pillow",
+        "lazy_loader": "lazy-loader",
         "odc": "odc-geo",
         "prometheus_client": "prometheus-client",
         "pythonjsonlogger": "python-json-logger",

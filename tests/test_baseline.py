@@ -11,7 +11,7 @@ from torch import Tensor
 import model as r2h
 from flows import baseline, settings
 from flows.learn_settings import TrainSettings
-from model import CheckpointError, RootPolynomial, checkpoint
+from model import CheckpointError, RootPolynomial, checkpoint, shipped
 from model.baseline import features, monomials
 from pipeline.camera import load_camera
 from pipeline.cave import cave
@@ -144,7 +144,7 @@ def test_a_file_of_another_degree_is_refused(path: Path) -> None:
         RootPolynomial.load(path)
 
 
-SHIPPED = checkpoint.SHIPPED.with_name("root-polynomial-basler.safetensors")
+SHIPPED = shipped.SHIPPED.with_name("root-polynomial-basler.safetensors")
 
 
 def test_the_shipped_fit_gives_a_nearly_flat_grey_for_a_grey() -> None:
@@ -191,10 +191,10 @@ def test_a_fit_replaces_a_fit_and_no_network(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for _ in range(2):
         path = baseline.fit_baseline(asked, tmp_path, out)
-    shutil.copy(checkpoint.SHIPPED, path)
+    shutil.copy(shipped.SHIPPED, path)
     with pytest.raises(Refusal, match="a fit replaces a fit alone"):
         baseline.fit_baseline(asked, tmp_path, out)
-    assert path.read_bytes() == checkpoint.SHIPPED.read_bytes()
+    assert path.read_bytes() == shipped.SHIPPED.read_bytes()
 
 
 def whole_scenes(root: Path) -> tuple[Tensor, Tensor]:

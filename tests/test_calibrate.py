@@ -14,7 +14,8 @@ from flows.calibrate import Errors, _quarters, calibrate, fitted, groups, leave_
 from flows.learn_settings import CalibrateSettings, NetworkSettings, TrainSettings
 from flows.settings import load
 from model import Uncertainty, describe
-from model.checkpoint import SHIPPED, CheckpointError, save
+from model.checkpoint import save
+from model.shipped import SHIPPED, CheckpointError
 from model.uncertainty import LEVELS
 from pipeline.errors import Refusal
 from tests.model_fixtures import small_model

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 import model as r2h
 from model import checkpoint
-from model.checkpoint import SHIPPED, CheckpointError, describe, digest, named
+from model.checkpoint import describe, digest
+from model.shipped import SHIPPED, CheckpointError, named
 from tests.model_fixtures import WAVELENGTHS, awake, camera, small_model, start_noise, tile
 
 TRAINING = {"scenes": ["balloons"], "seed": 3}

@@ -17,7 +17,8 @@ from flows.evaluate import evaluate
 from flows.learn_settings import PUBLISHED_BY, EvaluateSettings
 from flows.scorebook import about, cautions, refuse_other
 from flows.settings import load as settings_of
-from model.checkpoint import SHIPPED, describe, load
+from model.checkpoint import describe, load
+from model.shipped import SHIPPED
 from model.train import Trainer
 from pipeline.camera import load_camera, resampled
 from pipeline.cave import cave as open_cave

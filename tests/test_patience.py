@@ -16,7 +16,7 @@ from flows.regions import going_on, opened
 from flows.settings import ReconstructSettings
 from flows.tasks import plan_task, region_task, seal_task
 from flows.train_flow import train_task
-from model.checkpoint import CheckpointError
+from model.shipped import CheckpointError
 from model.train import Diverged
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal, Stopped

@@ -7,7 +7,8 @@ import pytest
 import model
 from flows.bound import bind
 from flows.settings import TileSettings
-from model.checkpoint import SHIPPED, save
+from model.checkpoint import save
+from model.shipped import SHIPPED
 from model.uncertainty import beside
 from pipeline.camera import load_camera, resampled
 from pipeline.context import Measured

@@ -23,9 +23,10 @@ from flows.settings import load
 from flows.shown import crops_of
 from flows.train import start_of, train
 from model import checkpoint
-from model.checkpoint import SHIPPED, named, save
+from model.checkpoint import save
 from model.diagnosis import Diverged
 from model.diffusion import Schedule
+from model.shipped import SHIPPED, named
 from pipeline.cave import WAVELENGTHS
 from pipeline.errors import Busy, Refusal
 from tests.owners import cube_of, write_arad, write_cave, write_harvard

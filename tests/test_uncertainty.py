@@ -10,8 +10,9 @@ from torch import Tensor
 
 import model as r2h
 from model import Calibrated, Reconstructor, Uncertainty
-from model.checkpoint import SHIPPED, CheckpointError, describe
+from model.checkpoint import describe
 from model.engine import Engine
+from model.shipped import SHIPPED, CheckpointError
 from model.uncertainty import (
     LEVELS,
     OWN,

@@ -17,7 +17,7 @@ def info(cube: Annotated[str, typer.Argument(help="Cube.")], as_json: Json = Fal
 
     Example: r2h info ortho.zarr
     """
-    from flows.reconstruct import describe_cube  # noqa: PLC0415
+    from pipeline.whole import describe_cube  # noqa: PLC0415
 
     show(describe_cube(cube), as_json)
 

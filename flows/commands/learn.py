@@ -10,7 +10,7 @@ from flows.commands.common import Json, answered, fail, show, stderr, tell
 from flows.learn_settings import CalibrateSettings, EvaluateSettings, TrainFiles, TrainSettings
 from flows.options import with_options
 from flows.settings import load
-from model.checkpoint import SHIPPED
+from model.shipped import SHIPPED
 from pipeline.datasets import Name
 from pipeline.errors import Refusal
 

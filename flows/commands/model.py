@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands.common import Json, say, show, tell
-from model.checkpoint import SHIPPED, named
+from model.shipped import SHIPPED, named
 
 app = typer.Typer()
 group = typer.Typer(help="Checkpoints.", no_args_is_help=True)

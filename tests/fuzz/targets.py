@@ -18,9 +18,9 @@ from flows.catalog import from_stac
 from flows.naming import destination
 from flows.settings import ReconstructSettings, load
 from model import NetworkConfig, R2HDiff
-from model.checkpoint import CheckpointError
 from model.checkpoint import load as load_weights
 from model.checkpoint import save as save_weights
+from model.shipped import CheckpointError
 from pipeline.arad import arad
 from pipeline.area import load_area
 from pipeline.camera import load_camera

@@ -1,0 +1,10 @@
+from .attention import View as View
+from .baseline import RootPolynomial as RootPolynomial
+from .checkpoint import describe as describe
+from .checkpoint import load as load
+from .engine import Reconstructor as Reconstructor
+from .network import NetworkConfig as NetworkConfig
+from .reconstructor import R2HDiff as R2HDiff
+from .shipped import CheckpointError as CheckpointError
+from .uncertainty import Calibrated as Calibrated
+from .uncertainty import Uncertainty as Uncertainty
