@@ -1,6 +1,7 @@
 """What an image's pixel values mean: sensitivities, encoding and white."""
 
 import math
+import os
 import re
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -14,6 +15,7 @@ from pipeline.curve import end, from_srgb, full, refuse_beyond, srgb_of
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
 from pipeline.table import averaged, is_csv, linear, outside, parse_table, read_text, refined
+from pipeline.uri import Uri
 
 Encoding = Literal["srgb", "linear"]
 White = float | tuple[float, ...]
@@ -166,7 +168,7 @@ def source(name: str) -> str:
     return first.removeprefix("# ")
 
 
-def load_camera(name: str, light: Light | None = None) -> Camera:
+def load_camera(name: Uri, light: Light | None = None) -> Camera:
     """A camera of the library by name, or of a CSV file by path, in a light (none: equal energy).
 
     The CSV has the columns wavelength_nm, red, green, blue: response to equal power at each, which
@@ -174,7 +176,7 @@ def load_camera(name: str, light: Light | None = None) -> Camera:
     What it sees in that light is balanced: a flat reflectance of 1 stays (1, 1, 1). In a light, a
     table's wider gaps are filled. Raises Refusal for a light on top of the one of a fitted camera.
     """
-    light = light or load_light(EQUAL_ENERGY)
+    name, light = os.fspath(name), light or load_light(EQUAL_ENERGY)
     if name == SRGB:
         return _linear_srgb(light)
     if is_csv(name):

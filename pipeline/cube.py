@@ -35,6 +35,7 @@ from pipeline.place import (
 )
 from pipeline.seam import Counts
 from pipeline.store import consolidate, keep, listed, new_group, open_store, put, sweep
+from pipeline.uri import Uri
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
@@ -60,10 +61,10 @@ class SpectralCube:
         self.wavelengths: tuple[float, ...] = tuple(centres.tolist())
 
     @classmethod
-    def open(cls, uri: str, mode: Mode = "r") -> SpectralCube:
+    def open(cls, uri: Uri, mode: Mode = "r") -> SpectralCube:
         """Open a cube that `create` made, to read or ("r+") to write. Raises Refusal for none."""
         refuse_mode(mode)
-        uri = os.fspath(uri)  # a Path says no URI, but is a place
+        uri = os.fspath(uri)
         fs, root = fsspec.core.url_to_fs(uri)
         # Asked before zarr is, which would leave an empty folder behind.
         if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", ".zattrs", "zarr.json")):
@@ -77,8 +78,9 @@ class SpectralCube:
         raise no_cube(uri, root_attributes(fs, root))
 
     @classmethod
-    def create(cls, uri: str, spec: CubeSpec) -> SpectralCube:
+    def create(cls, uri: Uri, spec: CubeSpec) -> SpectralCube:
         """Write metadata and coordinates, no values. Raises Refusal when `uri` exists."""
+        uri = os.fspath(uri)
         fs, root = fsspec.core.url_to_fs(uri)
         if fs.exists(root) and not is_vacant(fs, root):
             fix = "Resume it, delete it or choose another place."

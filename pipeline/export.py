@@ -6,6 +6,7 @@ Each is written in parts of a chunk: memory does not grow with the cube.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path, PurePath, PurePosixPath
@@ -26,6 +27,7 @@ from pipeline.layout import NOTE
 from pipeline.light import Light
 from pipeline.publish import published
 from pipeline.sensor import Sensor
+from pipeline.uri import Uri
 from pipeline.vrt import band_items, imagery_items
 from pipeline.whole import kept, refuse_lost
 
@@ -47,7 +49,7 @@ BESIDE: dict[str, Callable[[PurePath], PurePath]] = {
 
 def export(
     cube: SpectralCube,
-    uri: str,
+    uri: Uri,
     form: str | None = None,
     window: Window | None = None,
     sensor: Sensor | None = None,
@@ -59,6 +61,7 @@ def export(
     ``form`` is a key of `FORMS`; else the name's ending says it. Raises Refusal where it does not,
     where the window leaves the cube, where the cube is not whole, or a run writes it meanwhile.
     """
+    uri = os.fspath(uri)
     chosen = _form(uri, form)
     if not cube.sealed:
         rule, fix = "only a finished cube is exported", "Finish it with --resume."

@@ -1,5 +1,6 @@
 """The light a picture was taken in: its relative spectral power."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
 from pipeline.table import averaged, is_csv, read_table
+from pipeline.uri import Uri
 
 EQUAL_ENERGY = "E"
 """Name of the light that has the same power at every wavelength."""
@@ -46,12 +48,13 @@ class Light(NamedTuple):
         return power / float(power.mean())
 
 
-def load_light(name: str) -> Light:
+def load_light(name: Uri) -> Light:
     """The light of a CSV file (wavelength_nm, power), or by the CIE's name: E, D65, A, FL2, ...
 
     All names but E are looked up in colour-science. Raises Refusal for what is not known, and for
     powers that are negative or nowhere positive.
     """
+    name = os.fspath(name)
     if name == EQUAL_ENERGY:
         return Light(name, np.empty(0), np.empty(0))
     if is_csv(name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -23,15 +24,16 @@ from pipeline.grid import Window
 from pipeline.ours import is_made
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
-from pipeline.uri import is_file, local_path, renamed
+from pipeline.uri import Uri, is_file, local_path, renamed
 
 OPEN = 64
 """Most sheets that are kept open."""
 _RULE = "sheets of one scene lie on one pixel grid"
 
 
-def open_scene(uri: str, bands: tuple[int, int, int] | None = None) -> RasterScene | MosaicScene:
+def open_scene(uri: Uri, bands: tuple[int, int, int] | None = None) -> RasterScene | MosaicScene:
     """The raster at a URI; with a * in it, all that match as sheets of one scene."""
+    uri = os.fspath(uri)
     if is_file(uri):
         return RasterScene.open(uri, bands)
     return MosaicScene.open(matching(uri), bands) if "*" in uri else RasterScene.open(uri, bands)

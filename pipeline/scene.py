@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ from pipeline.pages import look_at_head, refuse_pages
 from pipeline.pixels import Pixels
 from pipeline.remote import Source
 from pipeline.stored import Stored, is_place, refuse_no_world
-from pipeline.uri import gdal_path, local_path
+from pipeline.uri import Uri, gdal_path, local_path
 
 UNTILED = ("PNG", "JPEG")
 LARGE = 64e6
@@ -107,12 +108,13 @@ class RasterScene:
 
     @classmethod
     def open(
-        cls, uri: str, bands: tuple[int, int, int] | None = None, sheet: bool = False
+        cls, uri: Uri, bands: tuple[int, int, int] | None = None, sheet: bool = False
     ) -> RasterScene:
         """Read the header, of a ``sheet`` of many in as few requests as may be.
 
         ``bands`` are red, green and blue, from 1. Raises Refusal if not RGB.
         """
+        uri = os.fspath(uri)
         source = Source(uri)
         source.begin()
         with readable(uri), source.open() as dataset:

@@ -19,12 +19,15 @@ from flows.reconstruct import reconstruct
 from flows.settings import ReconstructSettings
 from model import Reconstructor, RootPolynomial
 from model.checkpoint import load
-from pipeline.camera import Camera, load_camera
+from pipeline.camera import LIBRARY, Camera, load_camera
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube, quantise, unpack
 from pipeline.errors import Refusal
+from pipeline.export import export
 from pipeline.exposure import scale_of
 from pipeline.grid import Window
+from pipeline.light import load_light
+from pipeline.mosaic import open_scene
 from pipeline.rendering import render
 from pipeline.scene import RasterScene
 from pipeline.scores import Scores
@@ -77,6 +80,24 @@ def test_a_path_is_a_place(cube):
     assert SpectralCube.open(Path(cube.uri)).uri == cube.uri
     given = ReconstructSettings(source=Path("~/a.tif"), destination=Path(cube.uri))
     assert (given.source, given.destination) == (str(Path.home() / "a.tif"), cube.uri)
+
+
+def test_a_path_is_a_raster_a_camera_a_light_and_an_export(tmp_path):
+    path = raster(tmp_path / "a.tif")
+    for opened in (RasterScene.open(path), open_scene(path)):
+        assert opened.uri == str(path)
+    table = (LIBRARY / "canon-eos-100d.csv").read_text("utf-8")
+    (own := tmp_path / "c.csv").write_text(table, "utf-8")
+    assert load_camera(own).name == "c.csv"
+    (light := tmp_path / "e.csv").write_text("wavelength_nm,power\n300,1\n550,1\n800,1\n")
+    assert load_light(light).name == "e.csv"
+    spec = CubeSpec(16, 16, (500.0, 600.0), 16)
+    made = SpectralCube.create(tmp_path / "b.zarr", spec)
+    whole = Window(0, 0, 16, 16)
+    made.write(whole, np.ones((2, 16, 16), np.float32), np.ones((16, 16), bool))
+    made.seal()
+    assert export(made, tmp_path / "b.npy") == "npy"
+    assert np.load(tmp_path / "b.npy").shape == (2, 16, 16)
 
 
 @pytest.mark.parametrize(
