@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -145,6 +145,7 @@ def islands(draw: st.DrawFn) -> Island:
     return Island(values, valid, Window(row, col, height, width), draw(st.booleans()))
 
 
+@settings(max_examples=40)
 @given(islands())
 def test_what_lies_between_the_first_windows_has_a_scale(island: Island) -> None:
     found = scene_scale(island, CAMERA)
