@@ -15,7 +15,6 @@ from pipeline.curve import end, from_srgb, full, refuse_beyond, srgb_of
 from pipeline.errors import Refusal
 from pipeline.light import EQUAL_ENERGY, Light, load_light
 from pipeline.table import averaged, is_csv, linear, outside, parse_table, read_text, refined
-from pipeline.uri import Uri
 
 Encoding = Literal["srgb", "linear"]
 White = float | tuple[float, ...]
@@ -168,7 +167,7 @@ def source(name: str) -> str:
     return first.removeprefix("# ")
 
 
-def load_camera(name: Uri, light: Light | None = None) -> Camera:
+def load_camera(name: str | Path, light: Light | None = None) -> Camera:
     """A camera of the library by name, or of a CSV file by path, in a light (none: equal energy).
 
     The CSV has the columns wavelength_nm, red, green, blue: response to equal power at each, which

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -35,7 +36,6 @@ from pipeline.place import (
 )
 from pipeline.seam import Counts
 from pipeline.store import consolidate, keep, listed, new_group, open_store, put, sweep
-from pipeline.uri import Uri
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
@@ -61,7 +61,7 @@ class SpectralCube:
         self.wavelengths: tuple[float, ...] = tuple(centres.tolist())
 
     @classmethod
-    def open(cls, uri: Uri, mode: Mode = "r") -> SpectralCube:
+    def open(cls, uri: str | Path, mode: Mode = "r") -> SpectralCube:
         """Open a cube that `create` made, to read or ("r+") to write. Raises Refusal for none."""
         refuse_mode(mode)
         uri = os.fspath(uri)
@@ -78,7 +78,7 @@ class SpectralCube:
         raise no_cube(uri, root_attributes(fs, root))
 
     @classmethod
-    def create(cls, uri: Uri, spec: CubeSpec) -> SpectralCube:
+    def create(cls, uri: str | Path, spec: CubeSpec) -> SpectralCube:
         """Write metadata and coordinates, no values. Raises Refusal when `uri` exists."""
         uri = os.fspath(uri)
         fs, root = fsspec.core.url_to_fs(uri)

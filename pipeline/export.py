@@ -27,7 +27,6 @@ from pipeline.layout import NOTE
 from pipeline.light import Light
 from pipeline.publish import published
 from pipeline.sensor import Sensor
-from pipeline.uri import Uri
 from pipeline.vrt import band_items, imagery_items
 from pipeline.whole import kept, refuse_lost
 
@@ -49,7 +48,7 @@ BESIDE: dict[str, Callable[[PurePath], PurePath]] = {
 
 def export(
     cube: SpectralCube,
-    uri: Uri,
+    uri: str | Path,
     form: str | None = None,
     window: Window | None = None,
     sensor: Sensor | None = None,

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
 from pipeline.table import averaged, is_csv, read_table
-from pipeline.uri import Uri
 
 EQUAL_ENERGY = "E"
 """Name of the light that has the same power at every wavelength."""
@@ -48,7 +47,7 @@ class Light(NamedTuple):
         return power / float(power.mean())
 
 
-def load_light(name: Uri) -> Light:
+def load_light(name: str | Path) -> Light:
     """The light of a CSV file (wavelength_nm, power), or by the CIE's name: E, D65, A, FL2, ...
 
     All names but E are looked up in colour-science. Raises Refusal for what is not known, and for

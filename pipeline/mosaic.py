@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -24,14 +25,16 @@ from pipeline.grid import Window
 from pipeline.ours import is_made
 from pipeline.scene import RasterScene
 from pipeline.store import storage_errors
-from pipeline.uri import Uri, is_file, local_path, renamed
+from pipeline.uri import is_file, local_path, renamed
 
 OPEN = 64
 """Most sheets that are kept open."""
 _RULE = "sheets of one scene lie on one pixel grid"
 
 
-def open_scene(uri: Uri, bands: tuple[int, int, int] | None = None) -> RasterScene | MosaicScene:
+def open_scene(
+    uri: str | Path, bands: tuple[int, int, int] | None = None
+) -> RasterScene | MosaicScene:
     """The raster at a URI; with a * in it, all that match as sheets of one scene."""
     uri = os.fspath(uri)
     if is_file(uri):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import urlparse
 
@@ -29,7 +29,7 @@ from pipeline.pages import look_at_head, refuse_pages
 from pipeline.pixels import Pixels
 from pipeline.remote import Source
 from pipeline.stored import Stored, is_place, refuse_no_world
-from pipeline.uri import Uri, gdal_path, local_path
+from pipeline.uri import gdal_path, local_path
 
 UNTILED = ("PNG", "JPEG")
 LARGE = 64e6
@@ -108,7 +108,7 @@ class RasterScene:
 
     @classmethod
     def open(
-        cls, uri: Uri, bands: tuple[int, int, int] | None = None, sheet: bool = False
+        cls, uri: str | Path, bands: tuple[int, int, int] | None = None, sheet: bool = False
     ) -> RasterScene:
         """Read the header, of a ``sheet`` of many in as few requests as may be.
 

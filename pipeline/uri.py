@@ -7,9 +7,6 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import Refusal
 
-Uri = str | os.PathLike[str]
-"""A path or URI that a caller gives: a `Path` is one too."""
-
 VSI = {
     "s3": "/vsis3/",
     "gs": "/vsigs/",
