@@ -69,7 +69,6 @@ ENVIRONMENT = {
         )
     },
 }
-everywhere = pytest.mark.parametrize("bucket", ENVIRONMENT, indirect=True)
 later = partial(pytest.param, marks=pytest.mark.slow)  # by `make faults` alone
 
 
@@ -188,7 +187,7 @@ def same(plain, uri):
         assert there == objects(plain / f"a{kind}.zarr")
 
 
-@everywhere
+@pytest.mark.parametrize("bucket", ENVIRONMENT, indirect=True)
 def test_a_run_from_bucket_to_bucket_is_the_local_run(r2h, raster, plain, bucket, place):
     source = copy(raster, bucket)
     code, out, err = r2h("reconstruct", source, f"{bucket}/a.zarr", "--json")
