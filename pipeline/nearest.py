@@ -19,8 +19,14 @@ CLOSED = np.float32(2e-5)
 """Most that a band of a closed spectrum is off before it is rounded. Rounding to counts of 1e-4
 adds at most 5e-5 times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
 _BLOCK = 8192
-_QUICK, _NEAREST, _SMALLEST = 8, 100, 1000
+_QUICK, _SURE = 8, 100
 """Steps, at most."""
+_DAMPING = 1e-12, 1e3
+_PATIENCE, _INWARD = 20, 2e-6
+"""Steps after which a colour is moved by that share of the way to the middle of all: of the border
+itself the dual has no end."""
+_FARTHEST = 1e6
+"""An answer farther off is taken for this: beside it float64 still tells the stored range."""
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 WHOLE = 1.5 * 2.0**30
 """What is added to this and taken off again is a whole multiple of 2^-22."""
@@ -156,51 +162,53 @@ def quick(sight: Sight, start: Values, rgb: Values) -> tuple[Values, NDArray[np.
 
 
 def sure(sight: Sight, start: Values, rgb: Values) -> Values:
-    """Spectra that close, for every colour there is, however far off ``start`` is.
+    """The nearest to ``start`` that close, in float64, for every colour there is.
 
-    The nearest, where damped steps find it. Else between the nearest to ``start``, clipped, that
-    closes with no limits and the smallest within them: both render to the colour, so all between
-    them do, and the first within the limits is taken.
+    The same dual, each step as long as it gains. Where one brings a colour no nearer, the next is
+    damped more: fewer than three wavelengths that are free leave a direction untold.
     """
-    with np.errstate(all="ignore"):
-        found = _solved(sight, start, rgb, _NEAREST)
-        left = ~(farthest(residual(sight, found, rgb)) <= CLOSED)  # or not a number
-        if left.any():
-            found[:, left] = _between(sight, clipped(start[:, left]), rgb[:, left])
-    return found
-
-
-def _between(sight: Sight, start: Values, rgb: Values) -> Values:
-    least = _solved(sight, np.zeros_like(start), rgb, _SMALLEST)
-    whole = np.ones(start.shape, bool)
-    free = _moved(sight, start, _newton(sight, whole, residual(sight, start, rgb), 0.0))
-    toward = least - free
-    needed = np.where(free < 0, -free / toward, np.where(free > PEAK, (PEAK - free) / toward, 0))
-    share = np.clip(np.nan_to_num(needed, nan=1.0, posinf=1.0), 0, 1).max(axis=0)
-    return clipped(free + share * toward)
-
-
-def _solved(sight: Sight, start: Values, rgb: Values, steps: int) -> Values:
-    """The dual of `quick`, by steps that are damped more where they went too far.
-
-    From zero it is the spectrum of least square, and is found for every colour there is.
-    """
+    start = np.clip(start, -_FARTHEST, _FARTHEST)
     out, at = clipped(start), np.arange(rgb.shape[1])
-    by, damping = np.zeros_like(rgb), np.full(rgb.shape[1], 1e-4)
+    by, damping = np.zeros_like(rgb), np.full(rgb.shape[1], _DAMPING[0])
     moved, rest = start, residual(sight, out, rgb)
-    for _ in range(steps):
+    for number in range(_SURE):
+        if number == _PATIENCE:
+            rgb = rgb + _INWARD * (PEAK / 2 * sight.rows.sum(axis=1)[:, None] - rgb)
+            rest = residual(sight, clipped(moved), rgb)
         step = _newton(sight, moved == clipped(moved), rest, damping)
-        next_moved = _moved(sight, start, by + step)
-        next_rest = residual(sight, clipped(next_moved), rgb)
-        # Nearer, or not yet past the best along the step: then the dual has gained.
-        gains = (next_rest**2).sum(axis=0) < (rest**2).sum(axis=0)
-        gains |= (next_rest * step).sum(axis=0) >= 0
-        by = np.where(gains, by + step, by)
-        moved, rest = np.where(gains, next_moved, moved), np.where(gains, next_rest, rest)
-        damping = np.where(gains, np.maximum(damping / 10, 1e-7), damping * 10)
-        out[:, at] = clipped(moved)
+        along = _moved(sight, np.zeros_like(moved), step)
+        by = by + _length(moved, along, (step * rest).sum(axis=0)) * step
+        moved = _moved(sight, start, by)
+        out[:, at] = spectra = clipped(moved)
+        before, rest = farthest(rest), residual(sight, spectra, rgb)
         if not (left := farthest(rest) > CLOSED / 4).any():
             break
-        at, by, damping, rgb = at[left], by[:, left], damping[left], rgb[:, left]
-        start, moved, rest = start[:, left], moved[:, left], rest[:, left]
+        nearer = farthest(rest) < 0.9 * before
+        damping = np.clip(np.where(nearer, damping / 10, damping * 3), *_DAMPING)
+        at, damping = at[left], damping[left]
+        kept = (start, rgb, by, moved, rest)
+        start, rgb, by, moved, rest = (part.compress(left, axis=1) for part in kept)
     return out
+
+
+def _length(moved: Values, along: Values, gain: Values) -> Values:
+    """How far (n,) spectra that were ``moved`` go ``along`` until the dual gains no more.
+
+    What it gains, ``gain`` (n,) at first, falls by the square of each wavelength's way while that
+    is within its limits: linearly from one limit that is met to the next.
+    """
+    with np.errstate(all="ignore"):
+        limits = np.nan_to_num([-moved / along, (PEAK - moved) / along], nan=0, posinf=0, neginf=0)
+    times = np.maximum(np.sort(limits, axis=0), 0).reshape(-1, gain.size)
+    order = np.argsort(times, axis=0, kind="stable")
+    times = np.take_along_axis(times, order, axis=0)
+    square = along * along
+    falls = np.take_along_axis(np.concatenate([square, -square]), order, axis=0).cumsum(axis=0)
+    lost = np.cumsum(falls[:-1] * np.diff(times, axis=0), axis=0)
+    gains = np.concatenate([gain[None], gain - lost])
+    last, pixels = np.maximum((gains > 0).sum(axis=0) - 1, 0), np.arange(gain.size)
+    with np.errstate(all="ignore"):
+        more = np.nan_to_num(gains[last, pixels] / falls[last, pixels], posinf=0, neginf=0)
+    following = np.minimum(last + 1, len(times) - 1)
+    length: Values = np.clip(times[last, pixels] + more, 0, times[following, pixels])
+    return length
