@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.gamut import Gamut
 from pipeline.nearest import (
+    EXACT,
     Sight,
     Values,
     blocks,
@@ -120,8 +121,9 @@ class Closure:
         return closed
 
     def _insist(self, values: Values, rgb: Values) -> Values:
-        """Close the few that are hard: colours at the border of what there is, answers far off."""
-        exact, wanted = self.sight.double(), self._gamut.nearest(rgb)
-        for part in blocks(wanted.shape[1]):
-            values[:, part] = sure(exact, values[:, part].astype(np.float64), wanted[:, part])
+        """Close the few that are hard: colours that none has or few have, answers far off."""
+        exact = self.sight.double()
+        for part in blocks(values.shape[1], EXACT):
+            start, wanted = (of[:, part].astype(np.float64) for of in (values, rgb))
+            values[:, part] = sure(exact, start, wanted)
         return values

@@ -18,23 +18,26 @@ Free = NDArray[np.bool_]
 CLOSED = np.float32(2e-5)
 """Most that a band of a closed spectrum is off before it is rounded. Rounding to counts of 1e-4
 adds at most 5e-5 times the sum of a row's magnitudes: 1 for a camera, 2.02 for linear sRGB."""
-_BLOCK = 8192
+_BLOCK, EXACT = 8192, 2048
+"""Pixels that are computed at once, in float32 and in float64."""
 _QUICK, _SURE = 8, 100
 """Steps, at most."""
 _DAMPING = 1e-12, 1e3
-_PATIENCE, _INWARD = 20, 2e-6
-"""Steps after which a colour is moved by that share of the way to the middle of all: of the border
-itself the dual has no end."""
-_FARTHEST = 1e6
-"""An answer farther off is taken for this: beside it float64 still tells the stored range."""
+"""Least and most."""
+_SLACK = 1e-12
+"""What the square of a colour that is left is worth of a spectrum's: so much that what has a
+spectrum is off by less than CLOSED, and little enough for float64."""
+_LEAST = float(np.finfo(np.float64).tiny)
+_FARTHEST = 20.0
+"""An answer farther off is taken for this."""
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 WHOLE = 1.5 * 2.0**30
 """What is added to this and taken off again is a whole multiple of 2^-22."""
 
 
-def blocks(size: int) -> list[slice]:
+def blocks(size: int, length: int = _BLOCK) -> list[slice]:
     """Pixels 0 to ``size`` in parts whose spectra stay in the processor's cache."""
-    return [slice(at, min(at + _BLOCK, size)) for at in range(0, size, _BLOCK)]
+    return [slice(at, min(at + length, size)) for at in range(0, size, length)]
 
 
 class Sight(NamedTuple):
@@ -112,11 +115,14 @@ def _moved(sight: Sight, start: Values, by: Values) -> Values:
     return moved
 
 
-def _newton(sight: Sight, free: Free, rest: Values, damping: Values | float) -> Values:
+def _newton(
+    sight: Sight, free: Free, rest: Values, damping: Values | float, slack: float = 0.0
+) -> Values:
     """The step (3, n) after which what is ``free`` would render to ``rest`` more."""
     damped = damping * sight.products.sum(axis=1, dtype=np.float64)[:, None]
     # Exact before it is damped, as in `residual`.
     a, b, c, d, e, f = sight.products @ free.astype(sight.products.dtype) + damped
+    a, d, f = a + slack, d + slack, f + slack
     # Solved as L D L^T, in which a symmetric matrix needs the fewest operations.
     k, m = b / a, c / a
     d, e = d - b * k, e - c * k
@@ -161,27 +167,27 @@ def quick(sight: Sight, start: Values, rgb: Values) -> tuple[Values, NDArray[np.
     return out, closed
 
 
+@np.errstate(all="ignore")
 def sure(sight: Sight, start: Values, rgb: Values) -> Values:
-    """The nearest to ``start`` that close, in float64, for every colour there is.
+    """The nearest to ``start`` that close, for every colour there is; of others the nearest colour.
 
-    The same dual, each step as long as it gains. Where one brings a colour no nearer, the next is
-    damped more: fewer than three wavelengths that are free leave a direction untold.
+    min |x - start|^2 + |rgb - s x|^2 / _SLACK within the limits, in float64: the same dual, bounded
+    for every colour, each step as long as it gains. Where one brings a colour no nearer, the next
+    is damped more: fewer than three wavelengths that are free leave a direction untold.
     """
     start = np.clip(start, -_FARTHEST, _FARTHEST)
     out, at = clipped(start), np.arange(rgb.shape[1])
     by, damping = np.zeros_like(rgb), np.full(rgb.shape[1], _DAMPING[0])
     moved, rest = start, residual(sight, out, rgb)
-    for number in range(_SURE):
-        if number == _PATIENCE:
-            rgb = rgb + _INWARD * (PEAK / 2 * sight.rows.sum(axis=1)[:, None] - rgb)
-            rest = residual(sight, clipped(moved), rgb)
-        step = _newton(sight, moved == clipped(moved), rest, damping)
-        along = _moved(sight, np.zeros_like(moved), step)
-        by = by + _length(moved, along, (step * rest).sum(axis=0)) * step
+    for _ in range(_SURE):
+        step = _newton(sight, moved == clipped(moved), rest, damping, _SLACK)
+        step[:, ~np.isfinite(step).all(axis=0)] = 0  # too little is free: damped more next
+        along, gain = _moved(sight, np.zeros_like(moved), step), (step * rest).sum(axis=0)
+        by = by + _length(moved, along, gain, _SLACK * (step * step).sum(axis=0)) * step
         moved = _moved(sight, start, by)
         out[:, at] = spectra = clipped(moved)
-        before, rest = farthest(rest), residual(sight, spectra, rgb)
-        if not (left := farthest(rest) > CLOSED / 4).any():
+        before, rest = farthest(rest), residual(sight, spectra, rgb) - _SLACK * by
+        if not (left := ~(farthest(rest) <= CLOSED / 4)).any():
             break
         nearer = farthest(rest) < 0.9 * before
         damping = np.clip(np.where(nearer, damping / 10, damping * 3), *_DAMPING)
@@ -191,24 +197,24 @@ def sure(sight: Sight, start: Values, rgb: Values) -> Values:
     return out
 
 
-def _length(moved: Values, along: Values, gain: Values) -> Values:
+def _length(moved: Values, along: Values, gain: Values, slack: Values) -> Values:
     """How far (n,) spectra that were ``moved`` go ``along`` until the dual gains no more.
 
-    What it gains, ``gain`` (n,) at first, falls by the square of each wavelength's way while that
-    is within its limits: linearly from one limit that is met to the next.
+    What it gains, ``gain`` (n,) at first, falls by ``slack`` (n,) and by the square of each
+    wavelength's way while that is within its limits: linearly from one that is met to the next.
     """
-    with np.errstate(all="ignore"):
-        limits = np.nan_to_num([-moved / along, (PEAK - moved) / along], nan=0, posinf=0, neginf=0)
-    times = np.maximum(np.sort(limits, axis=0), 0).reshape(-1, gain.size)
-    order = np.argsort(times, axis=0, kind="stable")
-    times = np.take_along_axis(times, order, axis=0)
+    one, other = -moved / along, (PEAK - moved) / along
+    times = np.concatenate([np.minimum(one, other), np.maximum(one, other)])
+    times[~((times > 0) & (times < np.inf))] = 0
+    order = np.argsort(times, axis=0)
     square = along * along
     falls = np.take_along_axis(np.concatenate([square, -square]), order, axis=0).cumsum(axis=0)
-    lost = np.cumsum(falls[:-1] * np.diff(times, axis=0), axis=0)
-    gains = np.concatenate([gain[None], gain - lost])
-    last, pixels = np.maximum((gains > 0).sum(axis=0) - 1, 0), np.arange(gain.size)
-    with np.errstate(all="ignore"):
-        more = np.nan_to_num(gains[last, pixels] / falls[last, pixels], posinf=0, neginf=0)
-    following = np.minimum(last + 1, len(times) - 1)
-    length: Values = np.clip(times[last, pixels] + more, 0, times[following, pixels])
+    # From the start, where nothing is met yet, to the last that is met, and on.
+    times = np.concatenate([0 * times[:1], np.take_along_axis(times, order, axis=0)])
+    falls = np.concatenate([0 * falls[:1], falls.clip(0)]) + slack
+    gains = gain - np.cumsum(falls[:-1] * np.diff(times, axis=0), axis=0)
+    last, pixels = (gains > 0).sum(axis=0), np.arange(gain.size)
+    gains = np.concatenate([gain[None], gains])
+    more = gains[last, pixels].clip(0) / np.maximum(falls[last, pixels], _LEAST)  # of no step none
+    length: Values = times[last, pixels] + more
     return length
