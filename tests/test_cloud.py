@@ -144,7 +144,7 @@ def test_a_public_bucket_is_read_and_listed_without_a_name(bucket, raster, monke
     assert (entry.state, entry.reason) == ("new", None)
 
 
-@pytest.mark.parametrize("what", ["destination", "glob", later("list")])
+@pytest.mark.parametrize("what", [later("destination"), "glob", later("list")])
 def test_a_store_out_of_reach_is_no_bad_input(tmp_path, raster, command, monkeypatch, what):
     for key, value in ENVIRONMENT["s3"].items():
         monkeypatch.setenv(key, value)
@@ -377,7 +377,7 @@ def through(r2h, proxy, monkeypatch):
     proxy.heal()
 
 
-@pytest.mark.parametrize("what", ["destination", later("list"), "catalog"])
+@pytest.mark.parametrize("what", ["destination", later("list"), later("catalog")])
 def test_a_store_that_is_busy_is_no_bad_input(bucket, proxy, through, raster, command, what):
     text = {
         "list": f'listed = "{bucket}/list.txt"',
@@ -440,11 +440,10 @@ def test_what_is_not_there_is_said_at_once(bucket, monkeypatch, name, rule, trie
 
 LASTING = [
     ("missing", READ, r"ortho\.tif"),
-    ("expired", WRITE, r"a\.zarr/reflectance/0\.\d\.\d"),
-    # Minutes with the others: make faults.
-    pytest.param("expired", ASK, r"ortho\.tif", marks=pytest.mark.slow),
+    # Minutes with the others.
+    later("expired", ASK, r"ortho\.tif"),
     *(
-        pytest.param(kind, match, name, marks=pytest.mark.slow)
+        later(kind, match, name)
         for match, name in ((READ, r"ortho\.tif"), (WRITE, r"a\.zarr/reflectance/0\.\d\.\d"))
         for kind in ("500", "503", "reset", "stall", "quota", "expired")
     ),
