@@ -27,10 +27,10 @@ _DAMPING = 1e-12, 1e3
 _SLACK = 1e-12
 """What the square of a colour that is left is worth of a spectrum's: so much that what has a
 spectrum is off by less than CLOSED, and little enough for float64."""
-_LEAST = float(np.finfo(np.float64).tiny)
 _FARTHEST = 20.0
 """An answer farther off is taken for this."""
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+_SQUARES = np.array([[i == j] for i, j in _PAIRS])
 WHOLE = 1.5 * 2.0**30
 """What is added to this and taken off again is a whole multiple of 2^-22."""
 
@@ -119,10 +119,9 @@ def _newton(
     sight: Sight, free: Free, rest: Values, damping: Values | float, slack: float = 0.0
 ) -> Values:
     """The step (3, n) after which what is ``free`` would render to ``rest`` more."""
-    damped = damping * sight.products.sum(axis=1, dtype=np.float64)[:, None]
+    damped = damping * sight.products.sum(axis=1, dtype=np.float64)[:, None] + slack * _SQUARES
     # Exact before it is damped, as in `residual`.
     a, b, c, d, e, f = sight.products @ free.astype(sight.products.dtype) + damped
-    a, d, f = a + slack, d + slack, f + slack
     # Solved as L D L^T, in which a symmetric matrix needs the fewest operations.
     k, m = b / a, c / a
     d, e = d - b * k, e - c * k
@@ -215,6 +214,6 @@ def _length(moved: Values, along: Values, gain: Values, slack: Values) -> Values
     gains = gain - np.cumsum(falls[:-1] * np.diff(times, axis=0), axis=0)
     last, pixels = (gains > 0).sum(axis=0), np.arange(gain.size)
     gains = np.concatenate([gain[None], gains])
-    more = gains[last, pixels].clip(0) / np.maximum(falls[last, pixels], _LEAST)  # of no step none
-    length: Values = times[last, pixels] + more
+    more = gains[last, pixels].clip(0) / falls[last, pixels]
+    length: Values = times[last, pixels] + np.nan_to_num(more)  # of no step none
     return length

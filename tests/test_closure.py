@@ -146,7 +146,8 @@ def test_of_colours_that_no_spectrum_has_the_nearest_is_stored(name, seed):
     assert (outside == (least > 1e-5))[np.abs(least - 1e-5) > 2e-5].all()
     values = closure.closed(answers(random, best), rgb)
     off = np.linalg.norm(s.astype(float) @ values - rgb, axis=0)
-    assert (off[outside] - least[outside]).max(initial=0) < 1e-5
+    # The root of what a colour's square is worth, times the farthest that an answer may be.
+    assert (off[outside] - least[outside]).max(initial=0) < 1.2e-4
     assert (off[~outside] < FAR).all()
 
 
