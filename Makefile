@@ -55,7 +55,7 @@ $(VENV)/.bench: $(VENV)/.ready
 	touch $@
 
 faults: setup  ## Kill, cut, fill and race runs by the hundred; compare with one left alone
-	$(BIN)/python -m pytest -m "" tests/test_cloud.py
+	$(BIN)/python -m pytest -m "" tests/test_cloud.py tests/test_remote.py
 	$(BIN)/python -m tests.faults
 
 fuzz: setup  ## Read 100,000 broken files (an hour); FUZZ="--kinds tif --files 1000" for less

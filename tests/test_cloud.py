@@ -393,17 +393,24 @@ def test_a_store_that_is_busy_is_no_bad_input(bucket, proxy, through, raster, co
     assert (code, "is out of reach" in said) == (1, True), said
 
 
-@pytest.mark.parametrize("skip", [later(0, id="opening"), pytest.param(1, id="reading")])
-def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy, skip):
-    source = copy(raster, bucket)
-    proxy.fail(PASSING, READ, times=len(PASSING), skip=skip)
-    proxy.fail(PASSING, WRITE, times=len(PASSING), skip=1)
+@pytest.mark.parametrize(
+    "passing",
+    [
+        pytest.param((["503", "cut"], 1), id="some"),
+        later((PASSING, 0), id="opening"),
+        later((PASSING, 1), id="reading"),
+    ],
+)
+def test_what_passes_is_tried_again(through, raster, plain, bucket, proxy, passing):
+    source, (kinds, skip) = copy(raster, bucket), passing
+    proxy.fail(kinds, READ, times=len(kinds), skip=skip)
+    proxy.fail(kinds, WRITE, times=len(kinds), skip=1)
     code, _, said = through(source, f"{bucket}/a.zarr")
     assert code == 0, said
     seen = proxy.seen()
     for verb in ("GET", "PUT"):
         failed = sum(count for asked, count in seen.items() if asked.startswith(verb))
-        assert failed == len(PASSING)
+        assert failed == len(kinds)
     same(plain, bucket)
 
 

@@ -30,6 +30,7 @@ from tests.toys import CAMERA, WAVELENGTHS, Toy, objects, stream
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 SIZE = 512
+later = partial(pytest.param, marks=pytest.mark.slow)  # by `make faults` alone
 TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
 PLACE = {"crs": 32632, "transform": TRANSFORM}
 
@@ -109,8 +110,17 @@ def test_a_mask_beside_a_remote_raster_is_read(folder, server):
     assert not far[1].all()
 
 
-@pytest.mark.parametrize("kind", ["500", "stall", "reset"])
-@pytest.mark.parametrize("beside", [".msk", ".aux.xml"])
+@pytest.mark.parametrize(
+    ("beside", "kind"),
+    [
+        (".msk", "500"),
+        (".aux.xml", "stall"),
+        (".msk", "reset"),
+        later(".aux.xml", "500"),
+        later(".msk", "stall"),
+        later(".aux.xml", "reset"),
+    ],
+)
 def test_what_lies_beside_is_not_absent_for_being_out_of_reach(tmp_path, monkeypatch, kind, beside):
     monkeypatch.setattr(reach, "SILENCE", 2.0)
     monkeypatch.setattr(reach, "RETRIES", 0)
