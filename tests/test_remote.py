@@ -30,7 +30,6 @@ from tests.toys import CAMERA, WAVELENGTHS, Toy, objects, stream
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 SIZE = 512
-later = partial(pytest.param, marks=pytest.mark.slow)  # by `make faults` alone
 TRANSFORM = Affine(0.5, 0, 350000, 0, -0.5, 4060000)
 PLACE = {"crs": 32632, "transform": TRANSFORM}
 
@@ -116,9 +115,10 @@ def test_a_mask_beside_a_remote_raster_is_read(folder, server):
         (".msk", "500"),
         (".aux.xml", "stall"),
         (".msk", "reset"),
-        later(".aux.xml", "500"),
-        later(".msk", "stall"),
-        later(".aux.xml", "reset"),
+        # By `make faults` alone.
+        pytest.param(".aux.xml", "500", marks=pytest.mark.slow),
+        pytest.param(".msk", "stall", marks=pytest.mark.slow),
+        pytest.param(".aux.xml", "reset", marks=pytest.mark.slow),
     ],
 )
 def test_what_lies_beside_is_not_absent_for_being_out_of_reach(tmp_path, monkeypatch, kind, beside):
