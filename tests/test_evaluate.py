@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import prefect.main  # noqa: F401 (now: in a test, its logging makes absl's close pytest's stderr)
 import pytest
 from PIL import Image
 from prefect.testing.utilities import prefect_test_harness
