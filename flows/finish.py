@@ -103,8 +103,8 @@ def _publish(job: Job, cube: SpectralCube) -> None:
     if when is None:
         logger.warning(
             "no STAC item is written: it needs the time the picture was taken, and the input names "
-            "none. Set datetime (a batch's is of all scenes; a catalog names each), and run again "
-            "(with --resume).",
+            "none. Set datetime (a batch's is of all scenes; a catalog names each), and run again, "
+            "a single scene with --resume.",
             extra=job.settings.model_dump(include={"source", "destination"}),
         )
         return

@@ -162,7 +162,8 @@ class SceneSettings(TileSettings):
     zarr_format: Annotated[Literal[2, 3], BeforeValidator(_whole)] = 2
     """2, which every reader opens, or 3."""
     endpoint: str | None = None
-    """URL of an S3 service that is not AWS, as MinIO (none: AWS_ENDPOINT_URL, else AWS)."""
+    """URL of an S3 service that is not AWS, as MinIO (none: AWS_ENDPOINT_URL_S3, else
+    AWS_ENDPOINT_URL, else AWS)."""
     sidecars: bool = True
     """Write a VRT, a colour quicklook and a STAC item beside the cube."""
     datetime: Annotated[str | None, BeforeValidator(_written), AfterValidator(_moment)] = None
