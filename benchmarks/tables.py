@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +19,7 @@ pinned to the cores named. Contenders take turns (A B A B); a figure is the medi
 a ratio the median of the rounds' ratios, and `±` the largest less the smallest wall time over their
 median. Peak memory is the process's high-water mark, with Python and its imports. Scenes are a
 photograph repeated by index, so they take no memory. A table measured earlier keeps its own date
-and machine.
+and machine, and what it found on another processor stays beside it.
 """
 
 
@@ -34,12 +34,15 @@ class Table:
     notes: list[str]
     measured: str = ""
     """When and on what."""
+    elsewhere: dict[str, list[str]] = field(default_factory=dict)
+    """What was found before on other processors, with the day."""
 
     def markdown(self) -> str:
         """A section."""
         lines = [" | ".join(row) for row in (self.columns, ["---"] * len(self.columns), *self.rows)]
         table = "\n".join(f"| {line} |" for line in lines)
-        notes = "\n".join(f"- {note}" for note in self.notes)
+        before = [f"{on}, {note}" for on, found in self.elsewhere.items() for note in found]
+        notes = "\n".join(f"- {note}" for note in (*self.notes, *before))
         parts = [f"## {self.title}", self.question, table, notes, f"*{self.measured}*"]
         return "\n\n".join(part for part in parts if part)
 
@@ -91,9 +94,27 @@ def _commit() -> str:
 
 def keep(name: str, table: Table, file: Path) -> None:
     """Put a table among those of a JSON file, in place of the one of its name."""
-    kept = load(file) | {name: table}
+    kept = load(file)
+    if name in kept:
+        table = replace(table, elsewhere=_elsewhere(table, kept[name]))
+    kept[name] = table
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({key: asdict(value) for key, value in kept.items()}, indent=1))
+
+
+def _elsewhere(table: Table, before: Table) -> dict[str, list[str]]:
+    """Of each other processor what was found there last: a ratio is that of a machine."""
+    day, processor = _where(before)
+    found = [f"{day}: {note}" for note in before.notes if "**" in note]
+    others = before.elsewhere | ({processor: found} if found else {})
+    others.pop(_where(table)[1], None)
+    return others
+
+
+def _where(table: Table) -> tuple[str, str]:
+    """Day and processor, of the line that `measured` gives."""
+    when, machine, *_ = table.measured.split("; ")
+    return when.partition(" ")[0], machine.partition(",")[0]
 
 
 def load(file: Path) -> dict[str, Table]:

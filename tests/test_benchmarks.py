@@ -126,13 +126,25 @@ def test_ratio_is_taken_round_by_round():
 
 def test_a_table_measured_earlier_is_kept(tmp_path):
     file = tmp_path / "results.json"
-    tables = [Table(title, "Why?", ["", "s"], [["a", "1"]], [], "then") for title in "AB"]
+    when = "2026-11-29 10:00 UTC; Intel, 2 cores; 1 rounds"
+    tables = [Table(title, "Why?", ["", "s"], [["a", "1"]], [], when) for title in "AB"]
     for name, table in zip(("null", "noise"), tables, strict=True):
         keep(name, table, file)
     assert load(file) == {"null": tables[0], "noise": tables[1]}
     page = render(file, list(TABLES)).read_text()
     assert page.startswith(HEAD.strip())
     assert page.index("## A") < page.index("## B")
+
+
+def test_what_another_processor_found_stays_beside_it(tmp_path):
+    file = tmp_path / "results.json"
+    for day, processor, found in ((1, "AMD", 3), (2, "Intel", 4), (3, "AMD", 5), (4, "AMD", 6)):
+        when = f"2026-11-0{day} 10:00 UTC; {processor}, 2 of 2 cores; 1 rounds; r2h 1"
+        keep("bound", Table("A", "Why?", ["s"], [["1"]], [f"**{found}**", "so"], when), file)
+    table = load(file)["bound"]
+    assert table.notes == ["**6**", "so"]
+    assert table.elsewhere == {"Intel": ["2026-11-02: **4**"]}
+    assert "- so\n- Intel, 2026-11-02: **4**\n" in table.markdown()
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLES) - {"tiling"}))
