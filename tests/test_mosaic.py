@@ -204,3 +204,11 @@ def test_only_a_star_stands_for_others(tmp_path, sign):
     assert matching(f"memory://signs/a{sign}/*.tif") == [f"memory:///signs/a{sign}/x.tif"]
     assert len(matching(f"{tmp_path}/a*/*.tif")) == 4
     files.rm("/signs", recursive=True)
+
+
+@pytest.mark.parametrize(("bits", "end"), [((12, 12), 4095), ((12, 14), None)])
+def test_values_end_where_all_sheets_say_they_do(tmp_path, bits, end):
+    values = np.full((3, 8, 8), 100, np.uint16)
+    for number, few in enumerate(bits):
+        save(tmp_path / f"{number}.tif", values, col=8 * number, NBITS=few)
+    assert open_scene(f"{tmp_path}/*.tif").declared_end == end
