@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from flows.view import application
 from pipeline.companion import Companion
 from pipeline.cube import CubeSpec, SpectralCube
-from pipeline.store import consolidate
+from pipeline.group import consolidate
 from pipeline.view import CubeView
 
 WAVELENGTHS = tuple(float(nm) for nm in range(400, 701, 10))

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pipeline.companion import SEAM, TALLY, Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
+from pipeline.group import is_label, open_group
 from pipeline.layers import CLOSURE
 from pipeline.layout import CubeSpec
 from pipeline.overview import halved, known, owned
-from pipeline.store import is_local, open_store, put
-from pipeline.verify import Fault
+from pipeline.store import is_local, put
+from pipeline.verify import Fault, Reading
 
 _MOST = 65534
 """Counts of the layer `closure` at most."""
@@ -70,32 +71,44 @@ def _unlike(cube: SpectralCube, window: Window, raw: NDArray[Any]) -> Iterator[s
 
 
 def consolidated(cube: SpectralCube) -> Iterator[Fault]:
-    """Whether the copy of all metadata that seals a cube is what the single ones say."""
+    """Whether the copy of all metadata that seals a cube is what the single ones say.
+
+    And whether the labels are there that readers find by them.
+    """
     if not cube.sealed:
         yield Fault("the cube is not sealed")
         return
     yield from _copied(cube.uri)
     _ = cube.companion  # raises Refusal where it is gone
     yield from _copied(Companion.uri(cube.uri))
+    for uri, group in ((cube.uri, cube.group), (Companion.uri(cube.uri), cube.companion.group)):
+        for name, array in sorted(group.arrays()):
+            if is_label(name, array) and (reason := Reading(uri, name, array).reason((0,))):
+                yield Fault(f"{name} of {uri}: {reason}")
 
 
 def _copied(uri: str) -> Iterator[Fault]:
-    one, all_ = (
-        zarr.open_group(open_store(uri), mode="r", use_consolidated=kind) for kind in (False, None)
-    )
+    all_ = open_group(uri)
     if all_.metadata.consolidated_metadata is None:
         yield Fault(f"{uri} has no consolidated metadata")
         return
+    try:
+        one = zarr.open_group(all_.store, mode="r", use_consolidated=False)
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        yield Fault(f"{uri} has metadata that cannot be read ({error})")
+        return
     if one.attrs.asdict() != all_.attrs.asdict():
         yield Fault("the consolidated attributes are others")
-    for name in sorted(set(one.array_keys()) | set(all_.array_keys())):
+    for name in sorted(all_.array_keys()):
         if _said_of(name, one) != _said_of(name, all_):
             yield Fault(f"the consolidated metadata of {name} are others")
 
 
 def _said_of(name: str, group: zarr.Group) -> dict[str, Any] | None:
     """Metadata of an array as they are written: there NaN, the nodata of floats, equals itself."""
-    return group[name].metadata.to_dict() if name in group else None
+    with suppress(ValueError, TypeError, KeyError):  # cut, or gone
+        return group[name].metadata.to_dict()
+    return None
 
 
 def codes_apart(cube: SpectralCube, window: Window, again: SpectralCube) -> int:

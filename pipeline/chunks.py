@@ -16,6 +16,9 @@ from pipeline.errors import Refusal
 from pipeline.layout import ZSTD
 from pipeline.store import move_in
 
+AGAIN = "Copy it again, or make them again with --resume."
+"""What to do about objects that a finished cube lacks."""
+
 
 @contextmanager
 def undamaged(uri: str) -> Iterator[None]:

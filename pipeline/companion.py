@@ -16,11 +16,11 @@ from pipeline import layers, overview
 from pipeline.chunks import write_chunk
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.group import consolidate, is_label, new_group, open_group
 from pipeline.layers import CENSUS, Layers
 from pipeline.layout import CubeSpec, add_array, add_labels
 from pipeline.place import COMPANION, Mode, beside, is_vacant, refuse_mode, remove, root_attributes
 from pipeline.seam import FIELDS, Counts
-from pipeline.store import consolidate, is_label, new_group, open_store
 
 SEAM, TALLY = "seam", "census"
 
@@ -89,8 +89,7 @@ class Companion:
         """Open what `create` made, to read or to write. Raises Refusal where it is not whole."""
         refuse_mode(mode)
         try:
-            store = open_store(cls.uri(cube))
-            return cls(cls.uri(cube), zarr.open_group(store, mode=mode, use_consolidated=False))
+            return cls(cls.uri(cube), open_group(cls.uri(cube), mode))
         except (FileNotFoundError, KeyError, ValueError) as error:
             rule, fix = "a cube that is written has its companion", "Begin again with --overwrite."
             if not cls.is_there(cube):

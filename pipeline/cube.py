@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.chunks import undamaged, write_chunk
+from pipeline.chunks import AGAIN, undamaged, write_chunk
 from pipeline.companion import Companion
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
+from pipeline.group import consolidate, new_group, open_group
 from pipeline.layers import Layers
 from pipeline.layout import ARRAY, CubeSpec, about, lay_out
 from pipeline.packing import quantise, unpack
@@ -35,7 +37,7 @@ from pipeline.place import (
     root_attributes,
 )
 from pipeline.seam import Counts
-from pipeline.store import consolidate, keep, listed, new_group, open_store, put, sweep
+from pipeline.store import keep, listed, put, sweep
 
 __all__ = ["CubeSpec", "SpectralCube", "quantise", "unpack"]
 
@@ -53,12 +55,11 @@ class SpectralCube:
         self._fs, self._root = fsspec.core.url_to_fs(uri)
         self.group = group
         # Not kept in the store, so set at each opening: a masked chunk is finished when it exists.
-        self._array = _array(group, ARRAY).with_config({"write_empty_chunks": True})
+        array: Any = group[ARRAY]
+        self._array: zarr.Array[Any] = array.with_config({"write_empty_chunks": True})
         _, self.height, self.width = self._array.shape
         self.chunk: int = self._array.chunks[1]
         self.dtype: np.dtype[Any] = self._array.dtype
-        centres = np.asarray(_array(group, "wavelength")[:])
-        self.wavelengths: tuple[float, ...] = tuple(centres.tolist())
 
     @classmethod
     def open(cls, uri: str | Path, mode: Mode = "r") -> SpectralCube:
@@ -69,12 +70,10 @@ class SpectralCube:
         # Asked before zarr is, which would leave an empty folder behind.
         if not any(fs.exists(f"{root}/{name}") for name in (".zgroup", ".zattrs", "zarr.json")):
             raise Refusal("a cube to open exists", uri, "Check the path.")
-        try:
-            group = zarr.open_group(open_store(uri), mode=mode, use_consolidated=False)
+        with suppress(ValueError, KeyError, FileNotFoundError):  # a power loss cut its metadata
+            group = open_group(uri, mode)
             if SETTINGS in group.attrs:
                 return cls(uri, group)
-        except (ValueError, KeyError, RuntimeError, FileNotFoundError):
-            pass  # a power loss cut its metadata
         raise no_cube(uri, root_attributes(fs, root))
 
     @classmethod
@@ -92,7 +91,7 @@ class SpectralCube:
             lay_out(group, spec)
         Companion.create(uri, spec)
         # Last, for the mark: a cube whose creation was cut short has no settings.
-        group = zarr.open_group(open_store(uri), mode="r+", use_consolidated=False)
+        group = open_group(uri, "r+")
         group.attrs.put({**about(spec), SETTINGS: dict(spec.settings)})
         return cls(uri, group)
 
@@ -112,6 +111,15 @@ class SpectralCube:
         companion.refuse_other(self.settings, self.height, self.width, self.chunk)
         return companion
 
+    @cached_property
+    def wavelengths(self) -> tuple[float, ...]:
+        """Of the channels, nm. Raises Refusal where they are lost: they would read as 0."""
+        with undamaged(self.uri):
+            centres = np.asarray(self.group["wavelength"])
+        if not (centres > 0).all():
+            raise Refusal("a cube says its wavelengths", f"none in {self.uri}", AGAIN)
+        return tuple(centres.tolist())
+
     @property
     def settings(self) -> dict[str, Any]:
         """The provenance that the cube was created with."""
@@ -120,9 +128,8 @@ class SpectralCube:
 
     @property
     def sealed(self) -> bool:
-        """Whether the cube is complete: its consolidated metadata is there."""
-        root = zarr.open_group(self.group.store, mode="r")
-        return root.metadata.consolidated_metadata is not None
+        """Whether the cube is complete: its consolidated metadata is there, and whole."""
+        return open_group(self.group.store).metadata.consolidated_metadata is not None
 
     def begin(self, window: Window) -> None:
         """Say which window is written next, so that its coarser overviews are made with it."""
@@ -241,9 +248,3 @@ class SpectralCube:
         if not (starts and rows and cols and inside):
             rule = f"a window holds whole chunks of {self.chunk}, or ends at the cube's edge"
             raise Refusal(rule, window, "Align it: a chunk has one owner and is written once.")
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    assert isinstance(array, zarr.Array)
-    return array

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import zarr
 from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.bands import CENTRES
+from pipeline.chunks import undamaged
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
 from pipeline.layout import ARRAY, NODATA, NOTE, CubeSpec
@@ -50,7 +50,7 @@ class Labels:
 
     @classmethod
     def of(cls, cube: SpectralCube) -> Labels:
-        """Read the labels of a cube."""
+        """Read the labels of a cube. Raises Refusal where they are damaged."""
         group = cube.group
         array: Any = group[ARRAY]
         place: Any = array.attrs.get("spatial:transform")
@@ -61,14 +61,14 @@ class Labels:
             width=cube.width,
             chunk=cube.chunk,
             wavelengths=cube.wavelengths,
-            fwhm=tuple(np.asarray(group["fwhm"]).tolist()),
+            fwhm=tuple(_values(cube, "fwhm").tolist()),
             dtype=array.dtype.name,
             scale=float(array.attrs.get("scale_factor", 1)),
             transform=transform,
             crs_wkt=reference.get("crs_wkt"),
             zarr_format=group.metadata.zarr_format,
             settings=cube.settings,
-            start=_start(group, transform),
+            start=_start(cube, transform),
         )
 
     def within(self, window: Window) -> Labels:
@@ -184,9 +184,14 @@ class Labels:
         return nearest("red", 650), nearest("green", 550), nearest("blue", 450)
 
 
-def _start(group: zarr.Group, transform: Affine | None) -> tuple[int, int]:
+def _values(cube: SpectralCube, name: str) -> NDArray[Any]:
+    with undamaged(cube.uri):
+        return np.asarray(cube.group[name])
+
+
+def _start(cube: SpectralCube, transform: Affine | None) -> tuple[int, int]:
     """Read off y and x where they count pixels; elsewhere they tell of the place by themselves."""
     if transform is not None and transform.b == transform.d == 0:
         return 0, 0
-    row, col = (int(np.asarray(group[name])[0]) for name in ("y", "x"))
+    row, col = (int(_values(cube, name)[0]) for name in ("y", "x"))
     return row, col

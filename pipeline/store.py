@@ -1,25 +1,18 @@
 """Where Zarr keeps things: a store for any URI."""
 
-import asyncio
 import ctypes
 import os
 import sys
-import warnings
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import fsspec
-import zarr
 from fsspec.implementations.local import LocalFileSystem
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
-from zarr.core.sync import sync
-from zarr.errors import ZarrUserWarning
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore
+from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from pipeline import reach
 
@@ -96,32 +89,6 @@ def _s3(root: str) -> Store:
     )
 
 
-@contextmanager
-def new_group(uri: str, **about: Any) -> Iterator[zarr.Group]:
-    """A group that is made in memory, and written when all that is in it is made.
-
-    Its attributes, by which it is known, go before all, its own metadata then, and all else
-    together: Zarr would wait for the store a hundred times.
-    """
-    objects: dict[str, Buffer] = {}
-    yield zarr.create_group(MemoryStore(objects), **about)
-    store, own = open_store(uri), {key for key in objects if "/" not in key}
-
-    async def write(keys: set[str]) -> None:
-        writes = (store.set(key, objects[key]) for key in sorted(keys))
-        # Where one fails the others are waited for: nothing is written after it is told.
-        for error in await asyncio.gather(*writes, return_exceptions=True):
-            if error is not None:
-                raise error
-
-    for key in sorted(own):
-        if is_local(uri):  # a power loss must not take them and leave what came later
-            put(f"{uri.rstrip('/')}/{key}", objects[key].to_bytes())
-        else:
-            sync(write({key}))
-    sync(write(objects.keys() - own))
-
-
 def is_local(uri: str) -> bool:
     """Whether a URI is of this machine's files, where a power loss can cut what is written."""
     return isinstance(fsspec.core.url_to_fs(uri)[0], LocalFileSystem)
@@ -138,19 +105,6 @@ def sweep(uri: str) -> None:
     for name in fs.find(root):
         if name.endswith(".partial"):
             fs.rm_file(name)
-
-
-def consolidate(group: zarr.Group) -> None:
-    """Write all metadata of a group into one object, the last that is written."""
-    with warnings.catch_warnings():
-        # v3 has no consolidated metadata in its specification; xarray reads it all the same.
-        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
-        zarr.consolidate_metadata(group.store)
-
-
-def is_label(name: str, array: "zarr.Array[Any]") -> bool:
-    """Whether an array is of wavelengths or places that differ, so that it has an object."""
-    return array.ndim == 1 and array.size > 1 and name.partition("_")[0] in ("wavelength", "x", "y")
 
 
 def storage_errors(*others: type[Exception]) -> tuple[type[Exception], ...]:

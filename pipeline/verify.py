@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import fsspec
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
+from pipeline.group import open_group
 from pipeline.layout import ARRAY, NODATA, SCALE
 from pipeline.overview import level_of, owned
-from pipeline.store import is_local, open_store
+from pipeline.store import is_local
 
 _THREADS = 4
 Chunk = tuple[int, int]
@@ -72,7 +74,7 @@ def damage(cube: SpectralCube, chunks: Iterable[Chunk], *, beside: bool = True) 
                 looked = [index for index, above in of.items() if above]
                 if _coarser(cube, name):  # made again from others, not from the cube's chunks
                     of = dict.fromkeys(of, frozenset())
-                reasons = pool.map(_Reading(uri, name, array).reason, looked)
+                reasons = pool.map(Reading(uri, name, array).reason, looked)
                 faults += _alike(name, of, zip(looked, reasons, strict=True))
     return faults
 
@@ -91,7 +93,7 @@ def _alike(
         yield Fault(f"{name} chunk {those[0]}{more}: {reason}", again)
 
 
-class _Reading:
+class Reading:
     """The stored chunks of one array."""
 
     def __init__(self, uri: str, name: str, array: zarr.Array[Any]) -> None:
@@ -188,7 +190,7 @@ def misplaced(raw: NDArray[Any], valid: Mask) -> Iterator[str]:
 
 
 def _array(uri: str) -> zarr.Array[Any]:
-    array = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)[ARRAY]
+    array = open_group(uri)[ARRAY]
     assert isinstance(array, zarr.Array)
     return array
 
@@ -223,9 +225,12 @@ def _described(uri: str) -> dict[str, Any]:
     for path in fs.find(root):
         name = path[len(root) + 1 :]
         if name.rsplit("/", 1)[-1] in (".zgroup", ".zattrs", ".zarray", "zarr.json"):
-            found[name] = json.loads(fs.cat_file(path))
-            found[name].pop("consolidated_metadata", None)
-    group = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)
+            found[name] = "cannot be read"
+            with suppress(ValueError, AttributeError):
+                told = json.loads(fs.cat_file(path))
+                told.pop("consolidated_metadata", None)
+                found[name] = told
+    group = open_group(uri)
     for name, array in group.arrays():
         if array.ndim < 2:
             try:

@@ -14,14 +14,15 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline import layers
+from pipeline.chunks import AGAIN
 from pipeline.companion import Companion, refuse_another
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.grid import Window, regions
+from pipeline.group import open_group
 from pipeline.layer import Indices, Layer, Reduce
 from pipeline.layout import ARRAY
 from pipeline.overview import level_of, owned
-from pipeline.store import open_store
 
 MOST_CHUNKS = 256
 """That one picture or one region reads, at most, where a person waits: about a second's work."""
@@ -49,11 +50,11 @@ class CubeView:
         """Open a cube and what its companion holds. Raises Refusal for none, or another's."""
         cube = SpectralCube.open(uri)
         sealed = cube.sealed  # asked once: it reads
-        array = zarr.open_group(open_store(uri), mode="r", use_consolidated=False)[ARRAY]
+        array = cube.group[ARRAY]
         assert isinstance(array, zarr.Array)
         found: dict[str, dict[int, Layer]] = {"": {1: Layer(array)}}
         own = owned(cube.height, cube.width, cube.chunk)
-        for name, beside in _beside(cube, sealed):
+        for name, beside in _beside(cube):
             of, factor = level_of(name) or (name, 1)
             # Coarser ones are empty until the seal.
             if of in ("", *BESIDE) and (sealed or factor == 1 or (of == "" and factor in own)):
@@ -163,13 +164,14 @@ class CubeView:
         return next(fitting, coarser[-1])
 
 
-def _beside(cube: SpectralCube, sealed: bool) -> Iterator[tuple[str, zarr.Array[Any]]]:
-    together = None if sealed else False  # of a sealed one the metadata are one object
+def _beside(cube: SpectralCube) -> Iterator[tuple[str, zarr.Array[Any]]]:
     uri = Companion.uri(cube.uri)
     try:
-        group = zarr.open_group(open_store(uri), mode="r", use_consolidated=together)
+        group = open_group(uri)
     except FileNotFoundError:
         return
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refusal("what lies beside a cube can be read", f"{uri} ({error})", AGAIN) from error
     refuse_another(uri, group, cube.settings)
     yield from group.arrays()
 

@@ -8,13 +8,15 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
+from pipeline.chunks import AGAIN
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
+from pipeline.group import is_label
 from pipeline.labels import Labels
 from pipeline.layout import NOTE
 from pipeline.place import SETTINGS, root_attributes
-from pipeline.store import is_label, storage_errors
+from pipeline.store import storage_errors
 
 
 def lost(cube: SpectralCube) -> set[tuple[int, int]]:
@@ -53,19 +55,19 @@ def lost_labels(cube: SpectralCube) -> list[str]:
 
 
 def refuse_lost(cube: SpectralCube, *, beside: bool = False) -> None:
-    """Raise Refusal where a sealed cube lacks chunks: they would read as nodata.
+    """Raise Refusal where a sealed cube lacks chunks or labels: they would read as nodata, or as 0.
 
     So would those of layers and overviews, or as pixels without a flag: asked for with ``beside``.
     """
-    found, missing = f"{len(cube.chunks())} missing in {cube.uri}", len(lost(cube))
-    if not missing and beside:
-        found, missing = (
-            f"what lies beside it missing in {Companion.uri(cube.uri)}",
-            lost_beside(cube),
-        )
-    if missing:
-        fix = "Copy it again, or make them again with --resume."
-        raise Refusal("a finished cube has all its chunks", f"{missing} of {found}", fix)
+    if missing := len(lost(cube)):
+        found = f"{missing} of {len(cube.chunks())} missing in {cube.uri}"
+        raise Refusal("a finished cube has all its chunks", found, AGAIN)
+    if labels := cube.sealed and lost_labels(cube):
+        found = f"no {', '.join(labels)} in {cube.uri}"
+        raise Refusal("a finished cube has all its labels", found, AGAIN)
+    if beside and (missing := lost_beside(cube)):
+        found = f"{missing} of what lies beside it missing in {Companion.uri(cube.uri)}"
+        raise Refusal("a finished cube has all its chunks", found, AGAIN)
 
 
 @contextmanager

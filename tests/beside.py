@@ -6,9 +6,10 @@ import zarr
 from pipeline.companion import Companion
 from pipeline.cube import SpectralCube
 from pipeline.grid import Window
+from pipeline.group import consolidate
 from pipeline.layers import _census
 from pipeline.layout import NODATA, SCALE, add_array
-from pipeline.store import consolidate, open_store
+from pipeline.store import open_store
 
 FLOOR, STEP = 1e-4, 0.04
 

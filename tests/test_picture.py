@@ -12,9 +12,9 @@ from pipeline.cube import CubeSpec, SpectralCube
 from pipeline.curve import to_srgb
 from pipeline.errors import Refusal
 from pipeline.grid import Window
+from pipeline.group import consolidate
 from pipeline.layer import Layer
 from pipeline.picture import FLAG_COLOURS, Palette, png, ramp, seen_by
-from pipeline.store import consolidate
 from pipeline.view import CubeView
 from tests.beside import add_layers
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -9,17 +11,20 @@ import numpy as np
 import pytest
 
 from flows import report as reports
+from flows.verify import verify_cube
 from pipeline import export as exports
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.export import export
 from pipeline.grid import Window
+from pipeline.labels import Labels
 from pipeline.verify import mend
 from pipeline.view import CubeView
-from pipeline.whole import lost, lost_beside, unfinished
-from tests.cubes import _made, make
+from pipeline.whole import describe_cube, lost, lost_beside, refuse_lost, unfinished
+from tests.cubes import TURNED, _made, make
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+META = (".zattrs", ".zarray", ".zgroup", ".zmetadata", "zarr.json")
 FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
 
 
@@ -213,3 +218,48 @@ def test_a_report_of_a_cube_that_is_replaced_meanwhile_is_refused(tmp_path, monk
     with pytest.raises(Refusal, match="no run writes a cube while it is exported or reported"):
         reports.write_report(uri, None, None)
     assert not list(tmp_path.glob("*.html"))
+
+
+def told(uri):
+    """All that an export says of a cube, and its values."""
+    cube = SpectralCube.open(uri)
+    labels = Labels.of(cube)
+    refuse_lost(cube)
+    values, _ = cube.read(Window(0, 0, cube.height, cube.width))
+    return repr(replace(labels, zarr_format=2)), cube.sealed, values.tobytes()
+
+
+@FORMATS
+@pytest.mark.parametrize("kind", ["gone", "half"])
+def test_whatever_a_finished_cube_lost_its_numbers_are_right_or_refused(
+    tmp_path, zarr_format, kind
+):
+    make(tmp_path / "a.zarr", zarr_format=zarr_format, transform=TURNED)
+    uri = str(tmp_path / "a.zarr")
+    right = told(uri)
+    stores = [tmp_path / name for name in ("a.zarr", "a_aux.zarr")]
+    files = [p for store in stores for p in sorted(store.rglob("*")) if p.is_file()]
+    # Of chunks one an array: another is lost alike.
+    files = list(
+        {(p.parent, p.name if p.name.endswith(META) else "chunk"): p for p in files}.values()
+    )
+    refused = 0
+    for file in files:
+        before = file.read_bytes()
+        if kind == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(before[: len(before) // 2])
+        try:
+            numbers, _, values = told(uri)
+            assert (numbers, values) == (right[0], right[2]), file
+        except Refusal:
+            refused += 1
+        for look in (describe_cube, CubeView.open):
+            with suppress(Refusal):
+                look(uri)
+        with suppress(Refusal):
+            assert verify_cube(uri, None, with_input=False, sample=0)["faults"], file
+        file.write_bytes(before)
+    assert 0 < refused < len(files)
+    assert told(uri) == right
