@@ -52,7 +52,10 @@ def _keep_settings(settings: TrainSettings, folder: Path) -> None:
     path, wanted = folder / SETTINGS, settings.model_dump(mode="json", exclude=MACHINE)
     # What an earlier version did not know had today's default.
     before = _begun(path)
-    begun = TrainSettings(**before) if before else settings
+    try:
+        begun = TrainSettings(**before) if before else settings
+    except ValueError as error:  # of a version that had other settings
+        raise Refusal("what a training keeps can be read, and is its own", path, _FIX) from error
     if begun.beside and not begun.beside_scenes:  # all, which it did not name
         begun = begun.model_copy(update={"beside_scenes": settings.beside_scenes})
     for key, value in begun.model_dump(mode="json", exclude=MACHINE).items():

@@ -8,8 +8,8 @@ its worker was lost, writes what is not there yet.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,6 +123,7 @@ def reconstruct_on(
     start, run = time.perf_counter(), uuid4().hex
     with (
         stopped_by_signals() as stop,
+        _killed(),
         connect(cluster, log) as client,
         tile_bar(log is None) as shown,
         ExitStack() as stack,
@@ -206,6 +207,17 @@ def _run(
         client.run(_halt, ask.run)
         raise
     return taken
+
+
+@contextmanager
+def _killed() -> Iterator[None]:
+    """Raise OSError where Dask gives up on what several workers died of."""
+    from distributed import KilledWorker  # noqa: PLC0415
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise OSError(f"workers died, as of too little memory: {error}") from error
 
 
 def _workers(client: "Client") -> dict[str, Any]:

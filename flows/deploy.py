@@ -25,12 +25,19 @@ def evaluate_task(settings: EvaluateSettings, dataset: Name, root: str, out: str
 
 
 @flow(name="evaluate", persist_result=False)
-def evaluate_flow(settings: EvaluateSettings, dataset: Name, root: str, out: str) -> dict[str, Any]:
-    """Score a checkpoint on the scenes under ``root``; cubes, JSON and CSV go to ``out``."""
+def evaluate_flow(
+    settings: EvaluateSettings, dataset: Name, root: str, out: str
+) -> dict[str, Any] | State[Any]:
+    """Score a checkpoint on the scenes under ``root``; cubes, JSON and CSV go to ``out``.
+
+    It fails where scenes failed, after the others.
+    """
     whole = evaluate_task(settings, dataset, root, out)
     rows = [*whole["scenes"], *({"scene": "mean", **row} for row in whole["means"])]
     shown = [{key: row[key] for key in ("scene", "method", *SHOWN)} for row in rows]
     show_table("scores", shown, "A row a scene and method, and their means")
+    if failed := whole["failed"]:
+        return Failed(message=f"{len(failed)} scenes could not be scored: {[*failed][:3]}")
     return whole
 
 

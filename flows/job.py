@@ -37,7 +37,7 @@ from pipeline.source import State, state
 from pipeline.store import use_endpoint
 from pipeline.stream import Stream
 
-FORMAT = 17
+FORMAT = 18
 """Of the provenance; a cube of another one is not resumed."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from flows.written import write
+from flows.written import refuse_unwritable, write
 
 SIGN = b"# HELP r2h_"
 """How they begin."""
@@ -19,11 +19,18 @@ FIGURES = {
 }
 
 
+def refuse_no_metrics(uri: str) -> None:
+    """Raise Refusal where figures cannot be written, or something that is not R2H's is there."""
+    refuse_unwritable(uri, "--metrics", SIGN)
+
+
 def write_metrics(uri: str, records: Sequence[dict[str, Any]]) -> None:
     """Write the sums of the records of one run: `run.json` of each scene, or lines of a batch.
 
     Pixels count where they were reconstructed in it: those of other lines are of what was asked.
+    Raises Refusal as `refuse_no_metrics` does: what a store holds it may not have told before.
     """
+    refuse_no_metrics(uri)
     done = [record for record in records if record.get("state", "done") == "done"]
     registry = CollectorRegistry()
 

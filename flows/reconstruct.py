@@ -33,7 +33,7 @@ from pipeline.lock import locked
 from pipeline.place import is_free
 from pipeline.sidecar import withdraw
 from pipeline.source import State
-from pipeline.store import reason, storage_errors
+from pipeline.store import reason, storage_errors, use_endpoint
 from pipeline.stream import Stream
 from pipeline.sums import Index
 from pipeline.verify import mend
@@ -164,6 +164,7 @@ def reconstruct(
     written.
     """
     start = time.perf_counter()
+    use_endpoint(settings.endpoint)
     check_new(settings)  # before its scene is looked at
     with threads_kept():
         job = open_job(settings, stop=stop)

@@ -127,7 +127,7 @@ def refuse_elsewhere(job: Job) -> None:
     Processors may differ, and are recorded.
     """
     record, here = recorded(job.settings.destination), environment(job)
-    before = environments(record)[-1] if record else here
+    before = record["environment"] if record else here
     for key in here.keys() - {"processor"}:
         if here[key] != before.get(key):
             change = f"{key} {before.get(key)} where it was begun, {here[key]} here"

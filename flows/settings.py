@@ -61,7 +61,9 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _home(cls, value: Any) -> Any:
-        """``~`` is the home, for all who read and write alike."""
+        """``~`` is the home, for all who read and write alike; and nothing is no value."""
+        if value == "":
+            raise ValueError("an empty text is no value: leave the setting out")
         if isinstance(value, list | tuple):
             return type(value)(map(cls._home, value))
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -162,8 +164,7 @@ class SceneSettings(TileSettings):
     zarr_format: Annotated[Literal[2, 3], BeforeValidator(_whole)] = 2
     """2, which every reader opens, or 3."""
     endpoint: str | None = None
-    """URL of an S3 service that is not AWS, as MinIO (none: AWS_ENDPOINT_URL_S3, else
-    AWS_ENDPOINT_URL, else AWS)."""
+    """URL of another S3 than AWS's (none: AWS_ENDPOINT_URL_S3, else AWS_ENDPOINT_URL, else AWS)."""
     sidecars: bool = True
     """Write a VRT, a colour quicklook and a STAC item beside the cube."""
     datetime: Annotated[str | None, BeforeValidator(_written), AfterValidator(_moment)] = None

@@ -108,6 +108,8 @@ def _refuse_no_scale(scale: float) -> None:
 
 FEW = 8
 """Windows of a scene that are looked at first, at most."""
+BRIGHTEST = 4.0
+"""Times the scale, the most that the network is shown: training's scenes but one end at 4.3."""
 
 
 class Reconstructor:
@@ -181,7 +183,7 @@ class Reconstructor:
         go_on()
         bands, (_, *sides) = len(self.wavelengths), view.rgb.shape
         noise = view.rgb.new_zeros(bands, *sides) if view.noise is None else view.noise
-        return self._watch(view.rgb[None] / self.scale, noise[None], attention)
+        return self._watch(_shown(view.rgb[None] / self.scale)[0], noise[None], attention)
 
     @torch.inference_mode()
     def __call__(self, rgb: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -192,15 +194,27 @@ class Reconstructor:
         where ``noises`` is 0 they start from zero, and it is not looked at. Raises ValueError for
         another number of fields, or none.
         """
-        chain, bands = self._run(rgb / self.scale), len(self.wavelengths)
+        seen, dimmed = _shown(rgb / self.scale)
+        chain, bands, back = self._run(seen), len(self.wavelengths), self.scale * dimmed
         if not self.noises:
-            return chain(rgb.new_zeros(len(rgb), bands, *rgb.shape[2:])).mul_(self.scale)
+            return chain(rgb.new_zeros(len(rgb), bands, *rgb.shape[2:])).mul_(back)
         if noise is None or noise.shape[1] != self.noises * bands:
             found = "none" if noise is None else f"{noise.shape[1]} channels"
             wanted = f"{self.noises} fields of noise, each of {bands} channels, are needed"
             raise ValueError(f"{wanted}; got {found}. Draw them.")
         fields = (field.contiguous() for field in noise.chunk(self.noises, dim=1))
-        return moments(map(chain, fields)).mul_(self.scale)
+        return moments(map(chain, fields)).mul_(back)
+
+
+def _shown(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network sees of rgb (N, 3, H, W) over the scale, and by how much (N, 1, H, W) dimmed.
+
+    A pixel brighter than BRIGHTEST is shown as bright as that, in its colour, and what is answered
+    for it is brightened again: it renders to its RGB all the same. For brighter ones the answer is
+    bounded and no more: it turns with the last bit, 60 pixels away (docs/decisions/0035).
+    """
+    dimmed = (rgb.amax(dim=1, keepdim=True) / BRIGHTEST).clamp_(min=1)
+    return rgb / dimmed, dimmed
 
 
 def moments(samples: Iterable[Tensor]) -> Tensor:

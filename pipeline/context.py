@@ -14,13 +14,11 @@ from pipeline.exposure import SHARE, Pixels, lattices, scene_scale, spread
 from pipeline.grid import Window
 
 SIDE = 128
-"""Rows and columns of a window, where the scene has as many."""
+"""Rows and columns of a window, where the scene has as many; those of finer lattices have 256."""
 ACROSS = 6
 """Windows side by side, at most; of a side of 1,150 pixels or less four (docs/decisions/0034)."""
 MOST = 16
 """Windows of finer lattices that are kept, at most."""
-BRIGHTEST = 8.0
-"""Times the scale, the most that a window shows: the brightest of the training scenes has 7.6."""
 SIDES = 32
 """What is told of them has sides that are multiples of this, as networks halve them."""
 
@@ -70,16 +68,15 @@ def measured(scene: Pixels, camera: Camera, tile: int = 0, stop: Event | None = 
     """
     scene = _Stoppable(scene, stop)
     scale, whole = scene_scale(scene, camera), max(scene.height, scene.width) <= tile
-    most, found = np.float32(BRIGHTEST * scale), [] if whole else contexts(scene, camera)
-    return Measured(scale, [one._replace(rgb=np.minimum(one.rgb, most)) for one in found])
+    return Measured(scale, [] if whole else contexts(scene, camera))
 
 
 def contexts(scene: Pixels, camera: Camera) -> list[Context]:
     """At most 36 windows of a scene: a function of the scene alone.
 
     They have 128 x 128 pixels and are spread evenly; those count of which one in 16 pixels is valid
-    and lit. Where none is, such of finer and finer lattices, of the first that brings some. None of
-    a scene in which no window has as many.
+    and lit. Where none is, such of finer and finer lattices, of 256 x 256 pixels, of the first that
+    brings some. None of a scene in which no window has as many.
     """
     height, width = min(SIDE, scene.height), min(SIDE, scene.width)
     rows, cols = (spread(size, SIDE, _across(size)) for size in (scene.height, scene.width))

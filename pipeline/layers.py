@@ -181,7 +181,8 @@ def lay_out(group: zarr.Group, spec: CubeSpec) -> None:
         "log_step": SIGMA_STEP,
     }
     residual = {
-        "long_name": "largest difference of a band between the cube rendered and the input",
+        "long_name": "largest difference of a band between the cube rendered and the input, of "
+        "0.65534 that or more",
         "units": "1",
         "scale_factor": CLOSURE,
     }

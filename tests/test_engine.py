@@ -19,6 +19,7 @@ from model import Reconstructor, runtimes
 from model.engine import GRAPHS, best_engine, bind
 from model.folded import build, build_features
 from model.lift import apply_matrix
+from pipeline.camera import load_camera, resampled
 from tests.model_fixtures import NEEDS_BF16, OPENVINO, awake, camera, small_model, start_noise, tile
 
 
@@ -113,6 +114,37 @@ def test_no_light_overflows_the_shipped_weights(engine):
         colour = torch.rand(4, 3, 1, 1, generator=random)
         rgb = scale * colour * torch.rand(4, 1, 32, 32, generator=random) ** 3
         assert reconstruct(rgb).isfinite().all()
+
+
+def lit(light, side=24):
+    """Linear rgb (1, 3, 64, 64) of a scene of scale 1, with a square of so much light."""
+    rgb = tile(1, 64, seed=3) / 2
+    rgb[:, :, 8 : 8 + side, 8 : 8 + side] = light
+    return rgb
+
+
+def test_a_light_beyond_training_moves_no_pixel_with_the_last_bit():
+    net = model.load()
+    s = resampled(load_camera("srgb"), tuple(net.wavelengths.tolist())).sensitivities
+    plain, folded = (Reconstructor(net, s, engine=engine) for engine in ("torch", "onnxruntime"))
+    for light in (8, 30, 1000):
+        rgb = lit(light)
+        apart = (plain(rgb) - folded(rgb)).abs().amax(dim=1)
+        assert apart[:, 40:].max() < 1e-4
+        assert apart.max() < 1e-4 * light
+        # However bright: what is around it sees as much of it.
+        torch.testing.assert_close(folded(rgb)[..., 40:, :], folded(lit(4))[..., 40:, :])
+
+
+def test_a_light_keeps_its_colour_and_renders_back():
+    net, s = stirred(2), camera(2)[0]
+    bound = Reconstructor(net, s, scale=0.5)
+    rgb = lit(torch.tensor([20.0, 10.0, 5.0])[:, None, None])
+    torch.testing.assert_close(apply_matrix(s, bound(rgb)), rgb, rtol=1e-4, atol=1e-4)
+    dim = rgb.clone()
+    dim[:, :, 8:32, 8:32] /= 10  # as bright as the network is shown it
+    torch.testing.assert_close(bound(rgb)[..., 8:32, 8:32], 10 * bound(dim)[..., 8:32, 8:32])
+    torch.testing.assert_close(bound(rgb)[..., 32:, :], bound(dim)[..., 32:, :])
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", OPENVINO])

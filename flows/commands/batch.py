@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.common import STOPPED, Json, Log, Metrics, begin, figures, say, tell
+from flows.commands.common import STOPPED, Json, Log, Metrics, at, begin, figures, say, tell
 from flows.settings import BatchSettings, load
 from pipeline.errors import Refusal
 from pipeline.redact import redacted
@@ -50,7 +50,9 @@ def batch(
                 # Not one that is shipped: a job begun in another folder would take what lies there.
                 rule, fix = "a batch's config is a TOML file", "Write one, after docs/cloud.md."
                 raise Refusal(rule, f"no {Path(config).absolute()}", fix)
-            planned = plan_batch(load(BatchSettings, config), stop)
+            settings = load(BatchSettings, config)
+            at(settings.scene.endpoint, metrics)
+            planned = plan_batch(settings, stop)
         _tell(planned, dry_run, as_json, log)
         if dry_run:
             raise typer.Exit(STOPPED if stop.is_set() else 0)

@@ -81,16 +81,10 @@ def show(facts: dict[str, Any], as_json: bool) -> None:
 
 @contextmanager
 def figures(uri: str | None) -> Iterator[None]:
-    """Of a run that ends early, how: no scheduler takes those of the run before for its own.
-
-    Raises Refusal where they cannot be written.
-    """
-    from flows.metrics import SIGN, write_metrics  # noqa: PLC0415
-    from flows.written import refuse_unwritable  # noqa: PLC0415
+    """Of a run that ends early, how: no scheduler takes those of the run before for its own."""
+    from flows.metrics import write_metrics  # noqa: PLC0415
     from pipeline.store import storage_errors  # noqa: PLC0415
 
-    if uri:
-        refuse_unwritable(uri, "--metrics", SIGN)
     try:
         yield
     except BaseException as error:
@@ -101,6 +95,16 @@ def figures(uri: str | None) -> Iterator[None]:
             if uri:
                 write_metrics(uri, [{"state": state}])
         raise
+
+
+def at(endpoint: str | None, metrics: str | None) -> None:
+    """Where S3 is for this run. Raises Refusal where its figures cannot be written there."""
+    from flows.metrics import refuse_no_metrics  # noqa: PLC0415
+    from pipeline.store import use_endpoint  # noqa: PLC0415
+
+    use_endpoint(endpoint)
+    if metrics:
+        refuse_no_metrics(metrics)
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def calibrate(
 
     settings = load(CalibrateSettings, config)
     files = {name: file for name, file in given.items() if file is not None}
-    of = settings.train.model_copy(update=files)
+    of = load(TrainSettings, None, **(settings.train.model_dump(exclude_unset=True) | files))
     settings = settings.model_copy(update={"train": of})
     path = run(settings, checkpoint, root, out, tell)
     return show({"calibration": str(path)}, as_json)

@@ -14,6 +14,7 @@ from flows.commands.common import (
     Log,
     Metrics,
     answered,
+    at,
     begin,
     fail,
     figures,
@@ -54,6 +55,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     with figures(metrics), _told(destination, far=dask is not None):
         given |= {"source": source, "destination": destination}
         settings = load(ReconstructSettings, config, **given)
+        at(settings.endpoint, metrics)
         if prefect and dask:
             raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
         begin(log)
@@ -79,6 +81,7 @@ def _told(destination: str, far: bool) -> Iterator[None]:
     The destination may be another machine's, whose workers are ``far``: then it is not looked at.
     """
     from flows.finish import SeamError  # noqa: PLC0415
+    from pipeline.cube import SpectralCube  # noqa: PLC0415
     from pipeline.device import out_of_memory  # noqa: PLC0415
     from pipeline.place import is_free  # noqa: PLC0415
     from pipeline.store import reason, storage_errors  # noqa: PLC0415
@@ -93,7 +96,8 @@ def _told(destination: str, far: bool) -> Iterator[None]:
     except Stopped:
         begun = True
         with suppress(*storage_errors(Refusal)):  # a store that is out of reach takes no exit code
-            begun = far or not is_free(destination)
+            # A whole one is that which --overwrite would have replaced.
+            begun = far or not (is_free(destination) or SpectralCube.open(destination).sealed)
         fail(f"stopped; {kept if begun else 'nothing was begun: run again'}", STOPPED)
     except Exception as error:
         if not out_of_memory(error):
