@@ -19,13 +19,13 @@ from pipeline.cog import window_of
 from pipeline.cube import SpectralCube
 from pipeline.errors import Refusal
 from pipeline.export import export
+from pipeline.footprint import footprint
 from pipeline.grid import Window
 from pipeline.labels import Labels
 from pipeline.layout import ARRAY
 from pipeline.packing import unpack
 from pipeline.remote import without_place
 from pipeline.sidecar import Sidecars
-from pipeline.stac import footprint
 
 CLOSE = 1e-6  # of a reflectance, a nanometre, a pixel's side
 Seen = dict[str, Any]

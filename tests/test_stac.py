@@ -8,17 +8,20 @@ from urllib.parse import unquote, urljoin, urlsplit
 import numpy as np
 import pystac
 import pytest
+import shapely
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 from rasterio.crs import CRS
 from rasterio.transform import Affine
+from rasterio.warp import transform as warp
 from rasterio.warp import transform_bounds
 from shapely.geometry import shape
 
+from pipeline.footprint import bounds, footprint
 from pipeline.labels import Labels
 from pipeline.moment import given
 from pipeline.sidecar import publish, write_sidecars
-from pipeline.stac import EXTENSIONS, footprint, item
+from pipeline.stac import EXTENSIONS, item
 from tests.cubes import HEIGHT, PLACE, PLACES, UTM, WAVELENGTHS, WIDTH, make
 
 WHEN = given("2026-07-01T10:30:00Z")
@@ -217,3 +220,43 @@ def test_a_footprint_on_a_cylinder_is_cut_at_180_degrees(tmp_path, code):
 )
 def test_red_green_and_blue_are_bands_of_these_colours(tmp_path, nm, bands):
     assert labels(tmp_path, wavelengths=nm).rgb == bands
+
+
+@pytest.mark.parametrize("code", [3413, 6931, 6932, 3571, 5041, 32761, 3032, 5936, 32633, 3031])
+@pytest.mark.parametrize("off", [0, 0.3])
+def test_a_footprint_around_a_pole_holds_what_the_scene_does(tmp_path, code, off):
+    crs = CRS.from_epsg(code)
+    south = CRS.from_epsg(code).to_dict().get("lat_0", 90) < 0 or code in (6932, 32761, 3031, 3032)
+    x, y = (v[0] for v in warp("OGC:CRS84", crs, [0], [-90 if south else 90]))
+    size = 1e6
+    place = Affine(size / 50, 0, x - size * (0.5 + off), 0, -size / 40, y + size * (0.5 + off))
+    facts = labels(tmp_path, transform=place, crs_wkt=crs.to_wkt())
+    found = footprint(facts)
+    random = np.random.default_rng(0)
+    points = np.stack(place @ (50 * random.random(2000), 40 * random.random(2000)), axis=1)
+    seen = shapely.points(*warp(crs, "OGC:CRS84", *points.T))
+    assert shape(found).is_valid
+    assert shapely.contains(shape(found), seen).mean() > 0.97
+    assert bounds(found)[:3:2] == [-180, 180]
+    assert bounds(found)[1 if south else 3] == (-90 if south else 90)
+    # And not more: as large on the pole's plane as the scene.
+    assert shape(found).area < 360 * 10
+
+
+@pytest.mark.parametrize(
+    ("west", "step", "height", "north"),
+    [
+        (0, 7.2, 4.5, 90),
+        (-190, 7.2, 4.5, 90),
+        (20, 7.2, 4.5, 90),
+        (-180.0000001, 7.2, 4.5, 90),
+        (-182.5, 7.3, 4.5, 90),
+        (-180, 7.2, 4.6, 92),
+    ],
+)
+def test_a_footprint_of_the_whole_earth_is_all_of_it(tmp_path, west, step, height, north):
+    place = Affine(step, 0, west, 0, -height, north)
+    found = footprint(labels(tmp_path, transform=place, crs_wkt=CRS.from_epsg(4326).to_wkt()))
+    assert bounds(found) == pytest.approx([-180, -90, 180, 90], abs=3)
+    assert bounds(found)[:3:2] == [-180, 180]
+    assert shape(found).area == pytest.approx(360 * 180, rel=0.02)
