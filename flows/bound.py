@@ -123,7 +123,8 @@ def camera_of(settings: ReconstructSettings, scene: Scene, bands: tuple[float, .
     told = settings.white is not None and bool(full(np.float32(np.max(settings.white))))
     # Of 8 bits the curve ends at 255, whatever they are scaled by; else what is told goes first.
     said = None if eight_bit or told else declared(scene.declared_white, scene.declared_end)
-    return resampled(camera, bands).reading(encoding, white, said if encoding == "srgb" else None)
+    ends = said if encoding == "srgb" else scene.declared_end
+    return resampled(camera, bands).reading(encoding, white, ends)
 
 
 def closure_of(

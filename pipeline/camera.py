@@ -137,12 +137,14 @@ class Camera:
     def top(self, dtype: np.dtype[Any]) -> Floats:
         """Linear values (3, 1, 1) at which pixel values of this type end; infinite: nobody knows.
 
-        They end where sRGB's curve does; linear ones at white where that is 2^n - 1, as 255 or
-        4095, else at the type's largest value. Of floats that is none.
+        They end where sRGB's curve does; linear ones where the file says by its bits, else at white
+        where that is 2^n - 1, as 255 or 4095, else at the type's largest value. Of floats that is
+        none.
         """
         whites = self._whites
         most = np.float32(np.iinfo(dtype).max if dtype.kind in "ui" else np.inf)
-        last = self.end(dtype) if self.encoding == "srgb" else np.where(full(whites), whites, most)
+        known = self.ends or np.where(full(whites), whites, most)
+        last = self.end(dtype) if self.encoding == "srgb" else known
         light = self._light(np.broadcast_to(np.minimum(last, most), (3, 1, 1)).astype(dtype))
         # What is brighter is refused.
         return np.where(np.isinf(light), light, np.minimum(light, np.float32(BRIGHTEST)))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Refusal
+from pipeline.npz import readable
 from pipeline.table import averaged, is_csv, read_table
 
 EQUAL_ENERGY = "E"
@@ -73,11 +74,8 @@ def measured_lights(path: Path, collection: str) -> list[Light]:
     bands see no colours in them. Raises Refusal for a file that is none.
     """
     rule, fix = "lights must be an .npz of wavelength_nm and collections", "Choose another file."
-    try:
-        with np.load(path) as file:
-            known, table = file["wavelength_nm"], file[collection].astype(np.float64)
-    except (OSError, ValueError, KeyError) as error:
-        raise Refusal(rule, f"{path}: {error}", fix) from error
+    with readable(rule, path, fix), path.open("rb") as file, np.load(file) as held:
+        known, table = held["wavelength_nm"], held[collection].astype(np.float64)
     if table.shape[1:] != known.shape:
         raise Refusal(rule, f"{collection} {table.shape} at {known.size} wavelengths", fix)
     lights = [_light(f"{collection} {i}", known, power) for i, power in enumerate(table)]

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.camera import Floats
 from pipeline.errors import Refusal
+from pipeline.npz import readable
 
 PAINTS = 6
 """Materials that a repainted crop is divided into."""
@@ -24,15 +25,15 @@ def measured_reflectances(path: Path, wavelengths: tuple[float, ...]) -> Floats:
     Raises Refusal for a file that is none, or is at other wavelengths.
     """
     rule, fix = "reflectances must be an .npz at the model's wavelengths", "Choose another file."
-    try:
-        with np.load(path) as file:
-            known = tuple(file["wavelength_nm"].tolist())
-            tables = [file[name] for name in file.files if "SIMULATED" not in name]
-    except (OSError, ValueError, KeyError) as error:
-        raise Refusal(rule, f"{path}: {error}", fix) from error
-    if known != wavelengths:
-        raise Refusal(rule, f"{path} at {known[0]:g} to {known[-1]:g} nm", fix)
-    spectra: Floats = np.concatenate([t for t in tables if t.ndim == 2]).astype(np.float32)
+    with readable(rule, path, fix):
+        with path.open("rb") as file, np.load(file) as held:
+            known = tuple(held["wavelength_nm"].tolist())
+            tables = [held[name] for name in held.files if "SIMULATED" not in name]
+        if known != wavelengths:
+            raise Refusal(rule, f"{path} at {known[0]:g} to {known[-1]:g} nm", fix)
+        spectra: Floats = np.concatenate([t for t in tables if t.ndim == 2]).astype(np.float32)
+    if spectra.shape[1] != len(known):
+        raise Refusal(rule, f"{path} with spectra of {spectra.shape[1]} values", fix)
     if not (spectra.min() >= 0 and spectra.max() <= FULL):  # powers of lights, sensitivities
         found = f"{path} from {spectra.min():g} to {spectra.max():g}"
         raise Refusal(f"reflectances are from 0 to {FULL:g}", found, fix)

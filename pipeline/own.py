@@ -1,13 +1,13 @@
 """Cubes of one's own, to score or to train on: a folder of NAME.npz."""
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import BRIGHTEST, Floats
 from pipeline.errors import Refusal
+from pipeline.npz import readable
 from pipeline.reference import DataSet, Folder, NoLayout, Reference
 
 _RULE = "a cube of one's own is an .npz of `cube` (row, column, band) and `wavelength_nm`"
@@ -55,12 +55,9 @@ def reflectance_of(radiance: Floats, sunlight: NDArray[np.float64]) -> Floats:
 
 
 def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
-    try:
-        with folder.open(name) as file, np.load(file) as held:
-            arrays = held["cube"], held["wavelength_nm"]
-            values, nm = (array.astype(np.float64, casting="same_kind") for array in arrays)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise Refusal(_RULE, f"{name}: {error}", _FIX) from None
+    with readable(_RULE, name, _FIX), folder.open(name) as file, np.load(file) as held:
+        arrays = held["cube"], held["wavelength_nm"]
+        values, nm = (array.astype(np.float64, casting="same_kind") for array in arrays)
     if values.ndim != 3 or nm.shape != values.shape[2:] or not values.size:
         raise Refusal(_RULE, f"{name} of {values.shape} and {nm.shape}", _FIX)
     if not (nm.min() <= wanted[0] and nm.max() >= wanted[-1]):

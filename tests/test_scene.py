@@ -663,6 +663,9 @@ def test_a_curve_ends_where_the_file_says(tmp_path: Path, weights: str) -> None:
     given = save(tmp_path / "b.tif", data, scaling=([1e-4] * 3, [0] * 3), **about)
     job = open_job(ReconstructSettings(source=given, **told))
     assert job.camera.end(job.scene.dtype) == pytest.approx(1e4)
+    linear = save(tmp_path / "d.tif", data, NBITS=12, **about)
+    job = open_job(ReconstructSettings(source=linear, white=800, **told | {"encoding": "linear"}))
+    assert job.camera.top(job.scene.dtype).ravel() == pytest.approx([4095 / 800] * 3)
     given = save(tmp_path / "c.tif", data, **about)
     with pytest.raises(Refusal, match=r"end where its curve does: at 255.*got 995"):
         open_job(ReconstructSettings(source=given, white=200, **told))
