@@ -58,6 +58,9 @@ def bind(
 
     Raises Stopped a window of the scene after ``stop`` is set.
     """
+    if settings.tile % (step := network.config.reduction):
+        rule = f"tiles suit the network: their sides are multiples of {step}"
+        raise Refusal(rule, settings.tile, "Choose another --tile.")
     noises = settings.samples if settings.start == "noise" else 0
     law = sigma_of(settings)
     try:

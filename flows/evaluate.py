@@ -146,7 +146,8 @@ class _Bench:
         yield OURS, self.settings, ours
         if self.settings.whole:
             # A tile must suit the network; what overhangs is padded as at any scene's edge.
-            side = -(-max(scene.height, scene.width) // 8) * 8
+            step = self.network.config.reduction
+            side = -(-max(scene.height, scene.width) // step) * step
             yield WHOLE, self.settings.model_copy(update={"tile": side, "overlap": 0}), ours
         baseline, camera = RootPolynomial.load(FITTED), self.camera
         if baseline.camera == camera.name and baseline.wavelengths == camera.wavelengths:

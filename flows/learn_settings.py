@@ -168,6 +168,8 @@ class TrainSettings(TrainFiles):
         # All of them would hold the scenes that others are scored on.
         if not self.scenes and self.split is None:
             raise ValueError("name scenes or a split to train on")
+        if self.crop % (step := 2 ** (len(self.network.widths) - 1)):
+            raise ValueError(f"crop must be a multiple of {step}: the network halves it so often")
         if sum(self.lights.values()) > 1:
             raise ValueError("shares of lights must sum to 1 at most: the rest is equal energy")
         return self

@@ -42,7 +42,7 @@ def polygons(path: str) -> list[Shape]:
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
     if not shapes or not kinds <= {"Polygon", "MultiPolygon"}:
-        raise Refusal(_RULE, f"{path} with {sorted(kinds) or 'nothing'}", _FIX)
+        raise Refusal(_RULE, f"{path} with {sorted(map(str, kinds)) or 'nothing'}", _FIX)
     for part in (top, *features, *shapes):
         _refuse_crs(part.get("crs"), path)
     bounds(path, shapes, within=_EARTH)
@@ -89,7 +89,7 @@ def bounds(path: str, shapes: Iterable[Shape], within: Box = _ANYWHERE) -> Box:
     try:
         # Looked through here: rasterio crashes on coordinates that are not numbers.
         points = np.concatenate([ring for shape in shapes for ring in rings(shape)])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise Refusal(_RULE, f"{path}: {error}", _FIX) from None
     (left, bottom), (right, top) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     least_x, least_y, most_x, most_y = within

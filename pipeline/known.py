@@ -96,14 +96,20 @@ def _nodata_colour(dataset: DatasetReader, bands: tuple[int, int, int]) -> list[
 def refuse_other_mask(dataset: DatasetReader, uri: str) -> None:
     """Raise Refusal where a mask beside a raster has another size: GDAL lays it on the corner.
 
-    Not asked of what comes through fsspec, by which rasterio opens one file at a time.
+    Or where one beside a local raster does not say that it is one: GDAL passes over it. Not asked
+    of what comes through fsspec, by which rasterio opens one file at a time.
     """
-    if gdal_path(uri) is None or not any(map(_has_mask, dataset.mask_flag_enums)):
+    path, masked = local_path(uri), any(map(_has_mask, dataset.mask_flag_enums))
+    if gdal_path(uri) is None or not (masked or path):
         return
     # Not `dataset.files`: for that GDAL opens overviews, wherever a raster says they are.
-    path = local_path(uri)
     names = beside(path)[1:] if path else [uri + ending for ending in Stored(uri).beside()]
     for name in (each for each in names if each.lower().endswith(".msk")):
+        if not masked:
+            fix = f"gdal_edit.py -mo INTERNAL_MASK_FLAGS_1=2 {name}, or delete it."
+            raise Refusal(
+                "a mask says that it is one, of all bands", f"{name}, which does not", fix
+            )
         with Source(name).open() as mask:
             if mask.shape != dataset.shape:
                 found, fix = f"{name} of {mask.shape} beside {dataset.shape}", "Make it anew."

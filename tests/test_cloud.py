@@ -301,6 +301,8 @@ def test_an_endpoint_is_one_runs_own(raster, bucket, place, weights):
         there.mkdir(bucket)
         there.put_file(str(raster), f"{bucket}/in/ortho.tif")
         here.put_file(str(raster), f"{bucket}/in/ortho.tif")
+        # From the first request on: what has a cube's name here is nothing to it.
+        here.pipe_file(f"{bucket}/one.zarr/notes.txt", b"mine")
         source = {"source": f"{bucket}/in/ortho.tif", **small}
         elsewhere = ReconstructSettings(
             **source, destination=f"{bucket}/one.zarr", endpoint=other, sidecars=False

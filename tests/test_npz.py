@@ -1,5 +1,7 @@
 """Archives that are none, cut, or of other things are refused in a line, whoever reads them."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
@@ -38,10 +40,11 @@ def test_a_broken_archive_is_refused(tmp_path, read):
     path = tmp_path / "a.npz"
     for data in broken(whole(path)):
         path.write_bytes(data)
-        try:
+        with suppress(Refusal):  # and nothing else
             read(path)
-        except Refusal as error:
-            assert "npz" in str(error)
+    path.write_bytes(b"")
+    with pytest.raises(Refusal, match="npz"):
+        read(path)
 
 
 def test_spectra_of_another_length_are_refused(tmp_path):

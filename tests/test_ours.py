@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from flows.metrics import write_metrics
 from pipeline.errors import Refusal
 from pipeline.export import export
 from pipeline.mosaic import matching, open_scene
@@ -130,3 +131,13 @@ def test_a_web_server_takes_no_files(folder, command, word, out, made):
         assert (code, "a place that takes files" in said) == (2, True), said
         assert command(word, f"{server}/w.zarr", "--out", f"{folder}/{out}")[0] == 0
     assert all((folder / name).exists() for name in made)
+
+
+def test_figures_replace_none_but_their_own(tmp_path):
+    place = tmp_path / "figures.prom"
+    write_metrics(str(place), [{"state": "failed"}])
+    write_metrics(str(place), [{"state": "done"}])
+    place.write_text("my notes")
+    with pytest.raises(Refusal, match=r"figures\.prom"):
+        write_metrics(str(place), [{"state": "failed"}])
+    assert place.read_text() == "my notes"

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from rasterio.transform import Affine, array_bounds
 from rasterio.warp import transform_geom
 from typer.main import get_command
 
-from flows import cli, forecast
+from flows import cli, forecast, record
 from flows.commands.common import STOPPED
 from flows.job import open_job
 from flows.settings import ReconstructSettings
@@ -646,3 +648,14 @@ def test_a_rest_that_rounds_elsewhere_is_told(r2h, raster, monkeypatch, caplog, 
     code, _, err = r2h.reconstruct(raster, path, "--engine", engine, "--resume")
     assert code == 0, err
     assert ("begun in bfloat16 elsewhere" in caplog.text) is told
+
+
+@pytest.mark.parametrize(("planned", "good"), [(1, True), (2, False)])
+def test_parts_are_compared_with_the_run_that_planned_them(monkeypatch, planned, good):
+    """Not with the environment that is the latest new one: a cube may go on where it was begun."""
+    of = {"environment": {"batch": planned}, "environments": [{"batch": 1}, {"batch": 2}]}
+    monkeypatch.setattr(record, "recorded", lambda _: of)
+    monkeypatch.setattr(record, "environment", lambda _: {"batch": 1})
+    job = SimpleNamespace(settings=SimpleNamespace(destination="a.zarr"))
+    with nullcontext() if good else pytest.raises(Refusal, match="made alike; got batch 2"):
+        record.refuse_elsewhere(job)

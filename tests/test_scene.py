@@ -221,6 +221,13 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path, size: Any, far: bool)
         RasterScene.open(f"{address}/a.tif" if far else uri)
 
 
+def test_a_mask_that_gdal_passes_over_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.tif.msk", np.ones((1, HEIGHT, WIDTH), np.uint8))
+    uri = save(tmp_path / "a.tif", values("uint8"))
+    with pytest.raises(Refusal, match=r"says that it is one.*a\.tif\.msk"):
+        RasterScene.open(uri)
+
+
 def test_a_world_file_is_read(tmp_path: Path) -> None:
     uri = save(tmp_path / "a.png", values("uint8"), driver="PNG")
     (tmp_path / "a.pgw").write_text("2 0 0 -2 101 199".replace(" ", "\n"))

@@ -106,3 +106,17 @@ def test_what_is_wrong_is_told_with_what_the_setting_is(given, said):
 def test_an_unknown_key_of_a_scene_is_told_with_those_of_a_scene():
     with pytest.raises(Refusal, match=r"'scene.tyle'.*Known settings: checkpoint, steps"):
         load(BatchSettings, None, output="a", scene={"tyle": 1})
+
+
+@pytest.mark.parametrize("name", ["aoi", "checkpoint", "endpoint", "camera"])
+def test_an_empty_text_is_no_value(name):
+    with pytest.raises(ValueError, match=f"{name}\n.*an empty text is no value"):
+        ReconstructSettings(source="a.tif", destination="a.zarr", **{name: ""})
+
+
+def test_a_crop_suits_the_network():
+    deep = {"widths": (8, 8, 8, 8, 8), "heads": (1, 1, 1, 1, 1)}
+    asked = {"split": "train", "cameras": {"srgb": 1.0}, "iterations": 1, "network": deep}
+    assert TrainSettings(crop=32, **asked)
+    with pytest.raises(ValueError, match="crop must be a multiple of 16"):
+        TrainSettings(crop=24, **asked)

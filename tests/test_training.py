@@ -291,6 +291,10 @@ def test_training_goes_on_on_another_machine_and_not_as_something_else(cave: Pat
     del kept["calibrate"]
     path.write_text(json.dumps(kept))
     train(settings, cave, cave / "out", silent)
+    # One that this version does not know may have decided anything.
+    path.write_text(json.dumps(kept | {"jitter": 3}))
+    with pytest.raises(Refusal, match=r"settings\.json"):
+        train(settings, cave, cave / "out", silent)
 
 
 def test_what_is_refused_before_it_begins_begins_nothing(cave: Path) -> None:
