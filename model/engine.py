@@ -207,7 +207,7 @@ class Reconstructor:
 
 
 def _shown(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """What the network sees of rgb (N, 3, H, W) over the scale, and by how much (N, 1, H, W) dimmed.
+    """What the network sees of rgb (N, 3, H, W) over the scale, and by how much it is dimmed.
 
     A pixel brighter than BRIGHTEST is shown as bright as that, in its colour, and what is answered
     for it is brightened again: it renders to its RGB all the same. For brighter ones the answer is
