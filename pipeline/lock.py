@@ -120,7 +120,8 @@ def _lease(fs: Any, root: str, run: str | None) -> Iterator[Check]:
     except storage_errors() as error:
         raise reach.failed(error, _REACHED, "Choose another place.") from None
     for one in older:
-        fs.rm_file(f"{root}/{one:08}")
+        with suppress(*storage_errors()):  # whose it was may delete it too
+            fs.rm_file(f"{root}/{one:08}")
     ended, lost = Event(), Event()
 
     def renew() -> None:

@@ -74,6 +74,9 @@ def test_it_leaves_scenes_out_and_writes_the_laws_and_the_check(
     assert code == 2
     assert "--reflectances" in said
     np.savez(materials, wavelength_nm=np.arange(400.0, 701, 10), some=np.full((9, 31), 0.4))
+    code, _, said = command(*given, "--reflectances", materials, "--illuminants", materials)
+    assert code == 2
+    assert "illuminants counts only with lights" in said
     code, out, said = command(*given, "--reflectances", materials)
     assert code == 0, said
     path = Path(json.loads(out)["calibration"])

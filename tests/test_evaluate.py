@@ -13,7 +13,7 @@ from PIL import Image
 from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.figures import figures
-from flows import cli
+from flows import cli, deploy
 from flows.evaluate import evaluate
 from flows.learn_settings import PUBLISHED_BY, EvaluateSettings
 from flows.scorebook import about, cautions, refuse_other
@@ -433,3 +433,12 @@ def test_the_shipped_checkpoints_are_listed_with_their_figures(monkeypatch, caps
         assert all(30 > figures["mean"]["sam"] > 1 for figures in row["figures"])
     assert r2h(monkeypatch, "model", "list") == 0
     assert "psnr" in capsys.readouterr().out
+
+
+def test_a_deployed_evaluation_fails_where_scenes_did(monkeypatch):
+    for failed in ({}, {"one": "cut"}):
+        whole = {"scenes": [], "means": [], "failed": failed}
+        monkeypatch.setattr(deploy, "evaluate_task", lambda *_, answer=whole: answer)
+        monkeypatch.setattr(deploy, "show_table", lambda *_: None)
+        ended = deploy.evaluate_flow.fn(EvaluateSettings(), "cave", "", "")
+        assert ended.is_failed() if failed else ended == whole

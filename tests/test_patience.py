@@ -2,12 +2,15 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
+from distributed import KilledWorker
 from prefect.states import Failed
 
+from flows.cluster import _killed
 from flows.deploy import evaluate_task
 from flows.patience import may_pass
 from flows.progress import in_sight
@@ -95,3 +98,8 @@ def test_a_run_tried_again_goes_on_with_what_it_began_and_no_older_cube(settings
     assert going_on(again, "run") == kept, "also when it was tried twice"
     in_sight(kept)
     assert objects(tmp_path / "a.zarr") == older
+
+
+def test_what_killed_dasks_workers_is_told_as_a_store_that_fails_is():
+    with pytest.raises(OSError, match="workers died, as of too little memory"), _killed():
+        raise KilledWorker("fill", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.common import STOPPED, Json, Log, Metrics, at, begin, figures, say, tell
+from flows.commands.common import STOPPED, Json, Log, Metrics, begin, begin_at, figures, say, tell
 from flows.settings import BatchSettings, load
 from pipeline.errors import Refusal
 from pipeline.redact import redacted
@@ -51,7 +51,7 @@ def batch(
                 rule, fix = "a batch's config is a TOML file", "Write one, after docs/cloud.md."
                 raise Refusal(rule, f"no {Path(config).absolute()}", fix)
             settings = load(BatchSettings, config)
-            at(settings.scene.endpoint, metrics)
+            begin_at(settings.scene.endpoint, metrics)
             planned = plan_batch(settings, stop)
         _tell(planned, dry_run, as_json, log)
         if dry_run:

@@ -97,7 +97,7 @@ def figures(uri: str | None) -> Iterator[None]:
         raise
 
 
-def at(endpoint: str | None, metrics: str | None) -> None:
+def begin_at(endpoint: str | None, metrics: str | None) -> None:
     """Where S3 is for this run. Raises Refusal where its figures cannot be written there."""
     from flows.metrics import refuse_no_metrics  # noqa: PLC0415
     from pipeline.store import use_endpoint  # noqa: PLC0415

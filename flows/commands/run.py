@@ -14,8 +14,8 @@ from flows.commands.common import (
     Log,
     Metrics,
     answered,
-    at,
     begin,
+    begin_at,
     fail,
     figures,
     say,
@@ -55,7 +55,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917 (a parameter is an option)
     with figures(metrics), _told(destination, far=dask is not None):
         given |= {"source": source, "destination": destination}
         settings = load(ReconstructSettings, config, **given)
-        at(settings.endpoint, metrics)
+        begin_at(settings.endpoint, metrics)
         if prefect and dask:
             raise Refusal("a run is of Prefect or of Dask", f"--prefect --dask {dask}", "Give one.")
         begin(log)
