@@ -203,7 +203,7 @@ def test_a_worker_of_another_version_is_refused_and_another_processor_recorded(j
     record = json.loads(path.read_text())
     for key, value, fits in (("processor", "another", True), ("torch version", "0", False)):
         there = [{**here, key: value}]
-        path.write_text(json.dumps(record | {"environments": there}))
+        path.write_text(json.dumps(record | {"environment": there[0], "environments": there}))
         assert with_places(opened_, [here, here]) == [*there, here]
         if fits:
             refuse_elsewhere(opened_)

@@ -222,7 +222,7 @@ def test_cut_metadata_are_said(r2h, source, plain, cube):
     shutil.copytree(plain, cube)
     shutil.copytree(aux(plain), aux(cube))
     (cube / ".zmetadata").unlink()
-    for name in (".zattrs", ".zgroup", "reflectance/.zarray", "wavelength/0"):
+    for name in (".zattrs", ".zgroup", "reflectance/.zarray"):
         whole = (cube / name).read_bytes()
         (cube / name).write_bytes(b"")
         # Without its attributes nothing says that it is no other's.
@@ -230,7 +230,12 @@ def test_cut_metadata_are_said(r2h, source, plain, cube):
         with pytest.raises(Refusal, match=fix):
             SpectralCube.open(str(cube))
         (cube / name).write_bytes(whole)
-    SpectralCube.open(str(cube))
+    (cube / "wavelength/0").write_bytes(b"")
+    with pytest.raises(Refusal, match="--resume"):
+        _ = SpectralCube.open(str(cube)).wavelengths
+    shutil.copy(plain.with_suffix(".run.json"), cube.with_suffix(".run.json"))
+    assert r2h(*begun((source, cube)), "--resume")[0] == 0
+    assert_same(plain, cube)
 
 
 def chunk_of(cube):
