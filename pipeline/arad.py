@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.camera import Floats
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, parsed
 from pipeline.reference import DataSet, Folder, NoLayout, Reference
 from pipeline.rendering import Bytes
 
@@ -92,13 +92,9 @@ def _cube(folder: Folder, path: str) -> tuple[Floats, tuple[float, ...]]:
     import h5py  # noqa: PLC0415 (an extra)
 
     rule, fix = "an ARAD_1K cube must be a MATLAB v7.3 file", "Get the file again."
-    try:
-        with folder.open(path) as file, h5py.File(file) as mat:
-            cube = np.asarray(_own(mat, "cube"), np.float32)
-            bands = np.asarray(_own(mat, "bands"), np.float64).ravel() if "bands" in mat else None
-    # A damaged file fails in as many ways as it has bytes.
-    except Exception as error:
-        raise Refusal(rule, f"{path}: {type(error).__name__}: {error}", fix) from None
+    with parsed(rule, path, fix), folder.open(path) as file, h5py.File(file) as mat:
+        cube = np.asarray(_own(mat, "cube"), np.float32)
+        bands = np.asarray(_own(mat, "bands"), np.float64).ravel() if "bands" in mat else None
     wavelengths = WAVELENGTHS if bands is None else tuple(bands.tolist())
     if cube.ndim != 3 or len(cube) != len(WAVELENGTHS) or wavelengths != WAVELENGTHS:
         found = f"{path}: {cube.shape} at {list(wavelengths)} nm"

@@ -59,3 +59,17 @@ def refuse_unlike(what: str, found: object, wanted: object) -> None:
         raise Refusal(
             f"a reconstructor's {what} fit", f"{found} for {wanted}", "Give one that fits."
         )
+
+
+@contextmanager
+def parsed(rule: str, name: object, fix: str) -> Iterator[None]:
+    """Raise Refusal where a file that is read within is not one, is cut, or holds other things.
+
+    A damaged file fails in as many ways as it has bytes, of NumPy's archives and HDF5 alike.
+    """
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:
+        raise Refusal(rule, f"{name}: {type(error).__name__}: {error}", fix) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +15,10 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as warp
 
 from pipeline.labels import Labels
+from pipeline.lonlat import LONLAT, pixels_of
 
 _EDGE = 8  # points a side of the footprint, which may be bent in longitude and latitude
 _DIGITS = 7  # of a degree: a centimetre
-_LONLAT = "OGC:CRS84"
 Ring = NDArray[np.float64]
 """Longitude and latitude (n, 2), closed."""
 
@@ -35,18 +36,8 @@ def footprint(labels: Labels) -> dict[str, Any] | None:
     # Of a geocentric one PROJ would take x and y for a point at the height 0.
     if not (crs.is_geographic or crs.is_projected):
         return None
-    corners = np.array(list(_outline(labels, labels.transform)))
-    if crs.is_geographic:  # a raster may have the centres of its pixels on the poles
-        pole = np.radians(90) / crs.units_factor[1]
-        beyond = np.abs(corners[:, 1]) - pole
-        if beyond.max() > abs(labels.transform.e):
-            return None
-        corners[:, 1] = np.clip(corners[:, 1], -pole, pole)
-    ring = _warped(crs, _LONLAT, corners)
-    if ring is None:
-        return None
-    ring[:, 0] = np.unwrap(ring[:, 0], period=360)
-    rings = _cut(ring, _poles(labels, labels.transform, crs))
+    ring = _ring(labels, labels.transform, crs)
+    rings = [] if ring is None else _cut(ring, _pole(labels, labels.transform, crs))
     pieces = [[_counterclockwise(np.round(one, _DIGITS).tolist())] for one in rings]
     if len(pieces) < 2:
         return {"type": "Polygon", "coordinates": pieces[0]} if pieces else None
@@ -67,34 +58,42 @@ def bounds(geometry: dict[str, Any]) -> list[float]:
     return [float(value) for value in (west, south, east, north)]
 
 
-def _warped(source: CRS | str, target: CRS | str, points: Ring) -> Ring | None:
-    """Points in another system; None where one has no place there."""
+def _ring(labels: Labels, transform: Affine, crs: CRS) -> Ring | None:
+    """The outline, its longitudes going on beyond 180; None where a part has no place on Earth."""
+    corners = np.array(list(_outline(labels, transform)))
+    if crs.is_geographic:  # a raster may have the centres of its pixels on the poles
+        pole = np.radians(90) / crs.units_factor[1]
+        if np.abs(corners[:, 1]).max() - pole > abs(transform.e):
+            return None
+        corners[:, 1] = np.clip(corners[:, 1], -pole, pole)
     try:
-        found = np.array(warp(source, target, *points.T)[:2]).T
+        ring = np.array(warp(crs, LONLAT, *corners.T)).T
     except CPLE_BaseError:
         return None
-    return found if np.isfinite(found).all() else None
+    if not np.isfinite(ring).all():
+        return None
+    ring[:, 0] = np.unwrap(ring[:, 0], period=360)
+    return ring
 
 
-def _poles(labels: Labels, transform: Affine, crs: CRS) -> list[float]:
-    """Latitudes of the poles that lie in the raster of a projection."""
+def _pole(labels: Labels, transform: Affine, crs: CRS) -> float | None:
+    """Latitude of the one pole that lies in the raster of a projection."""
     found = []
     for latitude in (90.0, -90.0):
-        place = _warped(_LONLAT, crs, np.array([[0.0, latitude]]))
-        if place is not None:
-            col, row = ~transform @ tuple(place[0])
+        with suppress(CPLE_BaseError):
+            ((col, row),) = pixels_of(np.array([[0.0, latitude]]), crs, transform)
             if 0 <= col <= labels.width and 0 <= row <= labels.height:
                 found.append(latitude)
-    return found
+    return found[0] if len(found) == 1 else None
 
 
-def _cut(ring: Ring, poles: list[float]) -> list[Ring]:
+def _cut(ring: Ring, pole: float | None) -> list[Ring]:
     """A ring whose longitudes go on, in pieces between -180 and 180; none where that fails."""
     along = ring[:, 0]
     turns = round((along[-1] - along[0]) / 360)
     if turns:
         steps = np.diff(along) * turns
-        return [_around(ring, poles[0])] if len(poles) == 1 and steps.min() > 0 else []
+        return [] if pole is None or steps.min() <= 0 else [_around(ring, pole)]
     (_, south), (_, north) = ends = ring.min(axis=0), ring.max(axis=0)
     if np.ptp(along) >= 360 - 10.0**-_DIGITS and _is_box(ring, ends):
         box = [(-180, south), (180, south), (180, north), (-180, north), (-180, south)]

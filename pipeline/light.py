@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Refusal
-from pipeline.npz import readable
+from pipeline.errors import Refusal, parsed
 from pipeline.table import averaged, is_csv, read_table
 
 EQUAL_ENERGY = "E"
@@ -74,7 +73,7 @@ def measured_lights(path: Path, collection: str) -> list[Light]:
     bands see no colours in them. Raises Refusal for a file that is none.
     """
     rule, fix = "lights must be an .npz of wavelength_nm and collections", "Choose another file."
-    with readable(rule, path, fix), path.open("rb") as file, np.load(file) as held:
+    with parsed(rule, path, fix), path.open("rb") as file, np.load(file) as held:
         known, table = held["wavelength_nm"], held[collection].astype(np.float64)
     if table.shape[1:] != known.shape:
         raise Refusal(rule, f"{collection} {table.shape} at {known.size} wavelengths", fix)

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.camera import Floats
-from pipeline.errors import Refusal
-from pipeline.npz import readable
+from pipeline.errors import Refusal, parsed
 
 PAINTS = 6
 """Materials that a repainted crop is divided into."""
@@ -25,7 +24,7 @@ def measured_reflectances(path: Path, wavelengths: tuple[float, ...]) -> Floats:
     Raises Refusal for a file that is none, or is at other wavelengths.
     """
     rule, fix = "reflectances must be an .npz at the model's wavelengths", "Choose another file."
-    with readable(rule, path, fix):
+    with parsed(rule, path, fix):
         with path.open("rb") as file, np.load(file) as held:
             known = tuple(held["wavelength_nm"].tolist())
             tables = [held[name] for name in held.files if "SIMULATED" not in name]

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.camera import BRIGHTEST, Floats
-from pipeline.errors import Refusal
-from pipeline.npz import readable
+from pipeline.errors import Refusal, parsed
 from pipeline.reference import DataSet, Folder, NoLayout, Reference
 
 _RULE = "a cube of one's own is an .npz of `cube` (row, column, band) and `wavelength_nm`"
@@ -55,7 +54,7 @@ def reflectance_of(radiance: Floats, sunlight: NDArray[np.float64]) -> Floats:
 
 
 def _cube(folder: Folder, name: str, wanted: np.ndarray) -> Floats:
-    with readable(_RULE, name, _FIX), folder.open(name) as file, np.load(file) as held:
+    with parsed(_RULE, name, _FIX), folder.open(name) as file, np.load(file) as held:
         arrays = held["cube"], held["wavelength_nm"]
         values, nm = (array.astype(np.float64, casting="same_kind") for array in arrays)
     if values.ndim != 3 or nm.shape != values.shape[2:] or not values.size:
